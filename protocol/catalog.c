@@ -1,0 +1,200 @@
+/* catalog.c - the snapshot of what a database's catalogs prove, as a set of names.
+ *
+ * Built by whoever runs the codec's catalog question, one row at a time, on one thread; then shared
+ * read-only.  Only the reference count changes after that, atomically; the last catalog_put frees.
+ * The rows are four text columns (kind, schema, name, flags); what the letters stand for is said
+ * where the codec makes them, and here only how they are looked up.  No SQL and no database is
+ * known here.
+ *
+ * A name is kept twice: with its schema, and bare.  The bare entry holds only what is proved in
+ * every schema that has the name, for the snapshot does not know the search path of those who ask.
+ * A name that was never added is not proved.
+ * Memory: at most NAMES_MAX rows of names of at most NAME_MAX_BYTES each.
+ */
+#include "protocol/catalog.h"
+
+#include "base/check.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+#include <stdatomic.h>
+
+#define NAMES_MAX 1000000u
+#define NAME_MAX_BYTES 255u
+#define COLUMNS 4
+
+enum proof {
+    PROOF_KNOWN = 1u << 0, /* always set, so that no entry is a null pointer */
+    PROOF_READ = 1u << 1,  /* relations: flag r */
+    PROOF_WRITE = 1u << 2, /* relations: flag w */
+    PROOF_BARE = 1u << 3,  /* functions: flag b */
+    PROOF_FULL = 1u << 4,  /* functions: flag q */
+};
+
+struct catalog {
+    atomic_uint refs;
+    uint64_t generation;
+    size_t names;
+    bool custom_code;
+    struct map proofs; /* key -> enum proof bits, kept in the pointer itself */
+};
+
+struct key {
+    char bytes[2 * NAME_MAX_BYTES + 2];
+    size_t n;
+};
+
+struct catalog *catalog_new(uint64_t generation)
+{
+    struct catalog *c = mem_new(sizeof(*c));
+    atomic_init(&c->refs, 1u);
+    c->generation = generation;
+    map_init(&c->proofs);
+    return c;
+}
+
+struct catalog *catalog_get(struct catalog *c)
+{
+    unsigned before = atomic_fetch_add_explicit(&c->refs, 1u, memory_order_relaxed);
+    CHECK(before > 0);
+    return c;
+}
+
+void catalog_put(struct catalog **c)
+{
+    struct catalog *was = *c;
+    *c = NULL;
+    if (was == NULL)
+        return;
+    /* Release: what this thread did with the snapshot comes before the free on another. */
+    unsigned before = atomic_fetch_sub_explicit(&was->refs, 1u, memory_order_acq_rel);
+    CHECK(before > 0);
+    if (before > 1)
+        return;
+    map_fini(&was->proofs);
+    mem_free(was);
+}
+
+uint64_t catalog_generation(const struct catalog *c)
+{
+    return c->generation;
+}
+
+static bool usable(struct str part)
+{
+    return part.n == 0 || (part.n <= NAME_MAX_BYTES && memchr(part.p, '\0', part.n) == NULL);
+}
+
+/* false: no row has such a name. A zero byte parts schema and name, so neither may contain one. */
+static bool make_key(struct key *key, char kind, struct str schema, struct str name)
+{
+    if (name.n == 0 || !usable(schema) || !usable(name))
+        return false;
+    key->n = 0;
+    key->bytes[key->n++] = kind;
+    if (schema.n > 0)
+        memcpy(key->bytes + key->n, schema.p, schema.n);
+    key->n += schema.n;
+    key->bytes[key->n++] = '\0';
+    memcpy(key->bytes + key->n, name.p, name.n);
+    key->n += name.n;
+    return true;
+}
+
+static struct str key_str(const struct key *key)
+{
+    return (struct str){key->bytes, key->n};
+}
+
+static unsigned lookup(const struct catalog *c, char kind, struct str schema, struct str name)
+{
+    struct key key;
+    if (!make_key(&key, kind, schema, name))
+        return 0;
+    return (unsigned)(uintptr_t)map_get(&c->proofs, key_str(&key));
+}
+
+/* What was proved before and is not proved now is lost, for good. */
+static void narrow(struct catalog *c, const struct key *key, unsigned proof)
+{
+    void *was = map_get(&c->proofs, key_str(key));
+    if (was != NULL)
+        proof &= (unsigned)(uintptr_t)was;
+    (void)map_put(&c->proofs, key_str(key), (void *)(uintptr_t)(proof | PROOF_KNOWN));
+}
+
+static bool parse_flags(char kind, struct str flags, unsigned *proof)
+{
+    unsigned bits = PROOF_KNOWN;
+    for (size_t i = 0; i < flags.n; i++) {
+        unsigned bit = 0;
+        if (kind == 'r' && flags.p[i] == 'r')
+            bit = PROOF_READ;
+        else if (kind == 'r' && flags.p[i] == 'w')
+            bit = PROOF_WRITE;
+        else if (kind == 'f' && flags.p[i] == 'b')
+            bit = PROOF_BARE;
+        else if (kind == 'f' && flags.p[i] == 'q')
+            bit = PROOF_FULL;
+        if (bit == 0 || (bits & bit) != 0)
+            return false;
+        bits |= bit;
+    }
+    *proof = bits;
+    return true;
+}
+
+static enum status add_name(struct catalog *c, const struct str *cols, struct error *err)
+{
+    char kind = cols[0].p[0];
+    unsigned proof = 0;
+    struct key bare, full;
+    if (cols[1].n == 0 || !make_key(&full, kind, cols[1], cols[2]) ||
+        !make_key(&bare, kind, STR(""), cols[2]))
+        return error_set(err, ST_INVALID, "catalog row without a usable name");
+    if (!parse_flags(kind, cols[3], &proof))
+        return error_set(err, ST_INVALID, "catalog row with unknown flags");
+    if (c->names >= NAMES_MAX)
+        return error_set(err, ST_LIMIT, "more than %u names in the catalog", NAMES_MAX);
+    c->names++;
+    narrow(c, &full, proof);
+    narrow(c, &bare, proof);
+    return ST_OK;
+}
+
+enum status catalog_add_row(struct catalog *c, const struct str *cols, int ncols, struct error *err)
+{
+    if (ncols != COLUMNS)
+        return error_set(err, ST_INVALID, "catalog row of %d columns, not %d", ncols, COLUMNS);
+    for (int i = 0; i < COLUMNS; i++) {
+        if (cols[i].p == NULL)
+            return error_set(err, ST_INVALID, "catalog row with a NULL");
+    }
+    if (str_eq(cols[0], STR("r")) || str_eq(cols[0], STR("f")))
+        return add_name(c, cols, err);
+    if (!str_eq(cols[0], STR("c")))
+        return error_set(err, ST_INVALID, "catalog row of an unknown kind");
+    c->custom_code = true;
+    return ST_OK;
+}
+
+bool catalog_relation_proved(const struct catalog *c, struct str schema, struct str name)
+{
+    return (lookup(c, 'r', schema, name) & PROOF_READ) != 0;
+}
+
+bool catalog_relation_write_proved(const struct catalog *c, struct str schema, struct str name)
+{
+    unsigned need = PROOF_READ | PROOF_WRITE;
+    return (lookup(c, 'r', schema, name) & need) == need;
+}
+
+bool catalog_function_proved(const struct catalog *c, struct str schema, struct str name)
+{
+    return (lookup(c, 'f', schema, name) & (schema.n == 0 ? PROOF_BARE : PROOF_FULL)) != 0;
+}
+
+bool catalog_has_custom_code(const struct catalog *c)
+{
+    return c->custom_code;
+}

@@ -1,0 +1,46 @@
+/* catalog.h - what one database's catalogs say about harmlessness: an immutable snapshot.
+ *
+ * Built by the main data path from rows that the codec's catalog question returns (wire.h,
+ * catalog_text and catalog_row), shared read-only between workers, reference-counted atomically.
+ * It answers two questions about names, deliberately without resolving search_path: a bare name
+ * that is suspect in any schema is suspect.
+ *
+ * "Proved" means: running a statement that names only proved relations and functions can change
+ * nothing of the session (no setting, session lock, temporary object, cursor, prepared statement,
+ * channel).
+ */
+#ifndef PENSTOCK_CATALOG_H
+#define PENSTOCK_CATALOG_H
+
+#include "base/base.h"
+#include "base/str.h"
+#include "base/status.h"
+
+struct catalog;
+
+/* Building: one thread, then shared. */
+struct catalog *catalog_new(uint64_t generation); /* one reference */
+/* One row of the catalog question, as text columns (NULL: p is NULL). Rows that make no sense are
+ * ST_INVALID and the snapshot must be thrown away. Bounded: ST_LIMIT past 1,000,000 names. */
+enum status catalog_add_row(struct catalog *c, const struct str *cols, int ncols,
+                            struct error *err) ATTR_NODISCARD;
+
+struct catalog *catalog_get(struct catalog *c);
+void catalog_put(struct catalog **c);
+uint64_t catalog_generation(const struct catalog *c);
+
+/* A system relation, or a user's relation that is known and proved. Unknown names are not
+ * proved. */
+bool catalog_relation_proved(const struct catalog *c, struct str schema, struct str name);
+/* Writing to it is harmless too (no trigger, policy, rule, computed default that is not proved). */
+bool catalog_relation_write_proved(const struct catalog *c, struct str schema, struct str name);
+/* A built-in function, not shadowed by a user's function (or type) of that name. Built-in functions
+ * whose effect the statement's own text shows (set_config, session advisory locks, sequences) count
+ * as proved: sql_facts.h has bits for them. Those that run text given to them do not. */
+bool catalog_function_proved(const struct catalog *c, struct str schema, struct str name);
+/* The database runs code in a procedural language behind operators, casts, types (domain checks),
+ * index support, or attribute notation: anything at all may call it, so nothing is proved. When
+ * this is false, custom types and operators named in a text are harmless. */
+bool catalog_has_custom_code(const struct catalog *c);
+
+#endif

@@ -1,0 +1,121 @@
+/* pg_wire.c - PostgreSQL behind protocol/wire.h: the table, and the operations without a
+ * connection.
+ *
+ * Called by proxy/ through pg_wire.  Holds no state.
+ */
+#include "protocol/wire.h"
+
+#include "protocol/pg/pg_catalog.h"
+#include "protocol/pg/pg_client.h"
+#include "protocol/pg/pg_frame.h"
+#include "protocol/pg/pg_server.h"
+#include "protocol/pg/pg_startup.h"
+#include "protocol/pg/pg_text.h"
+
+#define PID_BASE 4194305u /* above every process id of a Linux server */
+#define SECRET_SHORT 4    /* bytes of secret that protocol 3.0 has room for */
+#define SECRET_LONG 32
+
+static void cancel_bytes(const struct wire_key *key, struct outq *out)
+{
+    outq_put_be32(out, 8u + key->n);
+    outq_put_be32(out, PG_STARTUP_CANCEL);
+    outq_put(out, key->b, key->n);
+}
+
+static void key_make(uint32_t id, const uint8_t secret[32], int minor, struct wire_key *key)
+{
+    uint32_t pid = htobe32(PID_BASE + id);
+    size_t n = minor >= 2 ? SECRET_LONG : SECRET_SHORT;
+    key->n = (uint16_t)(4 + n);
+    memcpy(key->b, &pid, 4);
+    memcpy(key->b + 4, secret, n);
+}
+
+static enum status key_read(const struct wire_key *key, uint32_t *id, uint8_t secret[32],
+                            size_t *nsecret)
+{
+    if (key->n < 4 + SECRET_SHORT || key->n > 4 + SECRET_LONG)
+        return ST_INVALID;
+    uint32_t pid = pg_frame_u32((const char *)key->b);
+    if (pid < PID_BASE)
+        return ST_INVALID;
+    *id = pid - PID_BASE;
+    *nsecret = (size_t)key->n - 4;
+    memset(secret, 0, 32);
+    memcpy(secret, key->b + 4, *nsecret);
+    return ST_OK;
+}
+
+const struct wire pg_wire = {
+    .name = "postgresql",
+    .traits = WIRE_SKIPS_AFTER_ERROR | WIRE_ASYNC_PUSH | WIRE_LOGIN_NEEDS_PROFILE,
+    .default_port = 5432,
+    .client_size = sizeof(struct pg_client),
+    .server_size = sizeof(struct pg_server),
+
+    .cl_init = pg_client_init,
+    .cl_fini = pg_client_fini,
+    .cl_feed = pg_client_feed,
+    .cl_unread = pg_client_unread,
+    .cl_limits = pg_client_limits,
+    .cl_tls_reply = pg_client_tls_reply,
+    .cl_auth_start = pg_client_auth_start,
+    .cl_auth = pg_client_auth_step,
+    .cl_welcome = pg_client_welcome,
+    .cl_raw = pg_client_raw,
+    .cl_error = pg_client_error,
+    .cl_error_code = pg_client_error_code,
+    .cl_notice = pg_client_notice,
+    .cl_idle = pg_client_idle,
+    .cl_vars = pg_client_vars,
+    .cl_notify = pg_client_notify,
+    .cl_upload = pg_client_upload,
+    .cl_upload_over = pg_client_upload_over,
+    .cl_ack = pg_client_ack,
+    .cl_no_params = pg_client_no_params,
+    .cl_no_data = pg_client_no_data,
+    .cl_row_desc = pg_client_row_desc,
+    .cl_row = pg_client_row,
+    .cl_complete = pg_client_complete,
+    .cl_empty = pg_client_empty,
+
+    .sv_init = pg_server_init,
+    .sv_fini = pg_server_fini,
+    .sv_tls_request = pg_server_tls_request,
+    .sv_open = pg_server_open,
+    .sv_auth = pg_server_auth,
+    .sv_feed = pg_server_feed,
+    .sv_raw = pg_server_raw,
+    .sv_parts = pg_server_parts,
+    .sv_part_named = pg_server_part_named,
+    .sv_part_tracked = pg_server_part_tracked,
+    .sv_part_fake = pg_server_part_fake,
+    .sv_body = pg_server_body,
+    .sv_prepare = pg_server_prepare,
+    .sv_unprepare = pg_server_unprepare,
+    .sv_sync = pg_server_sync,
+    .handle_make = pg_server_handle_make,
+    .handle_named = pg_server_handle_named,
+    .sv_text = pg_server_text,
+    .sv_ping = pg_server_ping,
+    .sv_clean = pg_server_clean,
+    .sv_vars = pg_server_vars,
+    .sv_ask = pg_server_ask,
+    .ask_row = pg_text_ask_row,
+    .sv_listen = pg_server_listen,
+    .sv_quit = pg_server_quit,
+    .sv_pending = pg_server_pending,
+
+    .cancel_bytes = cancel_bytes,
+    .key_make = key_make,
+    .key_read = key_read,
+
+    .dialect = pg_text_dialect,
+    .var_rank = pg_text_var_rank,
+    .var_analysis = pg_text_var_analysis,
+    .quote_literal = pg_text_literal,
+    .reset_query = pg_text_reset_query,
+    .auth_query = pg_text_auth_query,
+    .catalog_query = pg_catalog_query,
+};

@@ -1,0 +1,217 @@
+/* sql_draft.c - facts in the making, see sql_draft.h.
+ *
+ * sql_draft_finish lays out one heap block: struct facts, its arrays, then the bytes of all names,
+ * the normalised text and the hint.  facts_put (sql_facts.c) frees it whole.
+ */
+#include "base/base.h"
+#include "base/mem.h"
+#include "protocol/sql/sql_draft.h"
+
+void sql_draft_init(struct sql_draft *d)
+{
+    *d = (struct sql_draft){0};
+}
+
+void sql_draft_fini(struct sql_draft *d)
+{
+    mem_free(d->relations.items);
+    mem_free(d->functions.items);
+    mem_free(d->vars.items);
+    mem_free(d->text);
+    *d = (struct sql_draft){0};
+}
+
+static uint32_t add_text(struct sql_draft *d, struct str s)
+{
+    size_t at = d->text_len;
+
+    if (s.n == 0) {
+        return 0;
+    }
+    if (d->text_cap - at < s.n) {
+        d->text_cap = 2 * d->text_cap + s.n + 256;
+        d->text = mem_resize(d->text, d->text_cap);
+    }
+    memcpy(d->text + at, s.p, s.n);
+    d->text_len += s.n;
+    return (uint32_t)at;
+}
+
+static struct str name_of(const struct sql_draft *d, uint32_t at, uint32_t len)
+{
+    return len == 0 ? STR_NONE : (struct str){d->text + at, len};
+}
+
+static struct sql_draft_name make_name(struct sql_draft *d, struct str schema, struct str name)
+{
+    struct sql_draft_name n = {.schema_len = (uint32_t)schema.n, .name_len = (uint32_t)name.n};
+
+    n.schema = add_text(d, schema);
+    n.name = add_text(d, name);
+    return n;
+}
+
+/* The entry of that name, made when there is none; NULL past the cap. */
+static struct sql_draft_name *enter(struct sql_draft *d, struct sql_draft_list *l,
+                                    struct str schema, struct str name)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct sql_draft_name *it = &l->items[i];
+        if (str_eq(name_of(d, it->name, it->name_len), name) &&
+            str_eq(name_of(d, it->schema, it->schema_len), schema)) {
+            return &l->items[i];
+        }
+    }
+    if (l->n >= SQL_DRAFT_NAMES_MAX) {
+        d->effects |= FX_UNKNOWN;
+        return NULL;
+    }
+    if (l->n == l->cap) {
+        l->cap = 2 * l->cap + 8;
+        l->items = mem_resize(l->items, l->cap * sizeof(*l->items));
+    }
+    l->items[l->n] = make_name(d, schema, name);
+    return &l->items[l->n++];
+}
+
+void sql_draft_relation(struct sql_draft *d, struct str schema, struct str name, bool written)
+{
+    struct sql_draft_name *it = enter(d, &d->relations, schema, name);
+
+    if (it != NULL) {
+        it->written |= written;
+    }
+}
+
+void sql_draft_function(struct sql_draft *d, struct str schema, struct str name)
+{
+    (void)enter(d, &d->functions, schema, name);
+}
+
+void sql_draft_var(struct sql_draft *d, struct str name, bool reset)
+{
+    char low[256];
+
+    if (name.n == 0 || name.n > sizeof(low)) {
+        d->effects |= FX_VARS_ALL | FX_UNKNOWN;
+        return;
+    }
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        low[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    }
+    struct str folded = {low, name.n};
+    /* These belong to the current transaction whichever way they are set. */
+    if (str_eq(folded, STR("transaction_isolation")) ||
+        str_eq(folded, STR("transaction_read_only")) ||
+        str_eq(folded, STR("transaction_deferrable"))) {
+        d->effects |= FX_LOCAL;
+        return;
+    }
+    d->effects |= FX_VARS_NAMED;
+    if (str_eq(folded, STR("role")) || str_eq(folded, STR("session_authorization"))) {
+        d->effects |= FX_ROLE;
+    }
+    d->vars_set |= !reset;
+    (void)enter(d, &d->vars, STR_NONE, folded);
+}
+
+void sql_draft_prepared(struct sql_draft *d, uint32_t effect, struct str name)
+{
+    if (d->has_prepared || (d->effects & FX_DEALLOCATE_ALL) != 0) {
+        d->effects |= FX_UNKNOWN; /* their order matters and is not in the facts */
+    }
+    d->effects |= effect;
+    if (!d->has_prepared) {
+        d->prepared = make_name(d, STR_NONE, name);
+        d->has_prepared = true;
+    }
+}
+
+void sql_draft_channel(struct sql_draft *d, uint32_t effect, struct str name)
+{
+    d->effects |= effect;
+    if (d->has_channel) {
+        d->effects |= FX_UNKNOWN;
+        return;
+    }
+    d->channel = make_name(d, STR_NONE, name);
+    d->has_channel = true;
+}
+
+/* Fills dst from the list; base is where the draft's text now lies. */
+static void copy_names(const struct sql_draft_list *l, struct fact_name *dst, const char *base)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct sql_draft_name *it = &l->items[i];
+        dst[i].schema = it->schema_len == 0 ? STR_NONE
+                                            : (struct str){base + it->schema, it->schema_len};
+        dst[i].name = (struct str){base + it->name, it->name_len};
+        dst[i].written = it->written;
+    }
+}
+
+static void copy_words(const struct sql_draft_list *l, struct str *dst, const char *base)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        dst[i] = (struct str){base + l->items[i].name, l->items[i].name_len};
+    }
+}
+
+static struct str copy_text(char **to, struct str s)
+{
+    struct str r = {*to, s.n};
+
+    if (s.n == 0) {
+        return STR_NONE;
+    }
+    memcpy(*to, s.p, s.n);
+    *to += s.n;
+    return r;
+}
+
+static void copy_flags(const struct sql_draft *d, struct facts *f)
+{
+    f->complete = d->complete;
+    f->effects = d->effects | (d->complete ? 0 : (uint32_t)FX_UNKNOWN);
+    f->repeatable_text = d->repeatable_text && d->complete;
+    f->read_only_begin = d->read_only_begin;
+    f->custom_types = d->custom_types;
+    f->custom_operators = d->custom_operators;
+    f->operators = d->operators;
+    f->vars_reset = d->vars.n > 0 && !d->vars_set;
+}
+
+struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struct str hint,
+                               uint64_t digest, size_t *bytes)
+{
+    size_t nnames = (size_t)d->relations.n + d->functions.n;
+    size_t arrays = nnames * sizeof(struct fact_name) + d->vars.n * sizeof(struct str);
+    size_t n = sizeof(struct facts) + arrays + d->text_len + text.n + hint.n;
+    struct facts *f = mem_new(n);
+
+    f->refs = 1;
+    f->digest = digest;
+    copy_flags(d, f);
+    f->relations = (struct fact_name *)(void *)(f + 1);
+    f->functions = f->relations + d->relations.n;
+    f->vars = (struct str *)(void *)(f->functions + d->functions.n);
+    f->nrelations = (uint16_t)d->relations.n;
+    f->nfunctions = (uint16_t)d->functions.n;
+    f->nvars = (uint16_t)d->vars.n;
+    char *to = (char *)(f + 1) + arrays;
+    struct str base = copy_text(&to, (struct str){d->text, d->text_len});
+    copy_names(&d->relations, f->relations, base.p);
+    copy_names(&d->functions, f->functions, base.p);
+    copy_words(&d->vars, f->vars, base.p);
+    if (d->prepared.name_len > 0) {
+        f->prepared = (struct str){base.p + d->prepared.name, d->prepared.name_len};
+    }
+    if (d->channel.name_len > 0) {
+        f->channel = (struct str){base.p + d->channel.name, d->channel.name_len};
+    }
+    f->text = copy_text(&to, text);
+    f->hint = copy_text(&to, hint);
+    *bytes = n;
+    return f;
+}

@@ -1,0 +1,59 @@
+/* sql_draft.h - facts while they are being made; private to protocol/sql.
+ *
+ * sql_classify and sql_pgparse fill a draft, sql_cache turns it into an immutable struct facts.  A
+ * draft grows on the heap; when it would grow past its caps the overflow is noted as FX_UNKNOWN,
+ * never lost. One thread.
+ */
+#ifndef PENSTOCK_SQL_DRAFT_H
+#define PENSTOCK_SQL_DRAFT_H
+
+#include "base/base.h"
+#include "base/str.h"
+#include "protocol/sql_facts.h"
+
+#define SQL_DRAFT_NAMES_MAX 1000u /* of each kind */
+
+/* A name in the draft: offsets into its text, which moves as it grows. */
+struct sql_draft_name {
+    uint32_t schema, schema_len, name, name_len;
+    bool written;
+};
+
+struct sql_draft_list {
+    struct sql_draft_name *items; /* owned */
+    uint32_t n, cap;
+};
+
+struct sql_draft {
+    uint32_t effects;
+    bool complete, repeatable_text, read_only_begin;
+    bool custom_types, custom_operators, operators;
+    bool vars_set; /* one of vars was set to a value, so vars_reset is false */
+    struct sql_draft_list relations, functions, vars;
+    struct sql_draft_name prepared, channel;
+    bool has_prepared, has_channel;
+    char *text; /* owned; all names one behind the other */
+    size_t text_len, text_cap;
+};
+
+void sql_draft_init(struct sql_draft *d);
+void sql_draft_fini(struct sql_draft *d);
+
+void sql_draft_relation(struct sql_draft *d, struct str schema, struct str name, bool written);
+void sql_draft_function(struct sql_draft *d, struct str schema, struct str name);
+
+/* One setting changes beyond the transaction: the bits that go with its name, folded to lower
+ * case. */
+void sql_draft_var(struct sql_draft *d, struct str name, bool reset);
+
+/* PREPARE, EXECUTE, DEALLOCATE (effect says which) of name; a second one in a text is
+ * FX_UNKNOWN. */
+void sql_draft_prepared(struct sql_draft *d, uint32_t effect, struct str name);
+/* LISTEN, UNLISTEN; an empty name is UNLISTEN *. */
+void sql_draft_channel(struct sql_draft *d, uint32_t effect, struct str name);
+
+/* The finished facts in one block with one reference, never NULL; *bytes is what they hold. */
+struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struct str hint,
+                               uint64_t digest, size_t *bytes);
+
+#endif

@@ -1,0 +1,102 @@
+/* sql_facts.h - what is known of a statement, free of any database's syntax.
+ *
+ * Made by protocol/sql (lexer plus real grammar), read by proxy, router and cache.  Facts belong to
+ * a normalised text (constants taken out) and are shared by all clients of a worker; they are
+ * immutable but for the reference count and the memo of sql_effects.  Worker thread only.
+ *
+ * The safe side: whoever makes facts sets FX_UNKNOWN when in doubt; `complete` false means that the
+ * text was not understood (cut, too long, too deep, not parsable) and implies FX_UNKNOWN.
+ */
+#ifndef PENSTOCK_SQL_FACTS_H
+#define PENSTOCK_SQL_FACTS_H
+
+#include "base/base.h"
+#include "base/str.h"
+#include "protocol/catalog.h"
+
+/* Dialect flags: they change how text is cut into tokens. */
+#define SQL_DIALECT_BACKSLASH 1u /* standard_conforming_strings is off */
+/* client_encoding is one whose characters contain ASCII bytes (SJIS, BIG5, GBK, UHC, GB18030,
+ * JOHAB, SHIFT_JIS_2004): a text with bytes of 128 and above is then not understood. */
+#define SQL_DIALECT_MULTIBYTE 2u
+
+/* What a text may do to the session or needs from it. A text of several statements has the
+ * union. */
+enum fact_effect {
+    FX_READ = 1u << 0,       /* reads tables */
+    FX_WRITE = 1u << 1,      /* may write tables (also row locks, data-modifying CTE, COPY FROM) */
+    FX_DDL = 1u << 2,        /* may change the catalogs */
+    FX_BEGIN = 1u << 3,      /* opens a transaction block */
+    FX_END = 1u << 4,        /* COMMIT, ROLLBACK, PREPARE TRANSACTION, also AND CHAIN */
+    FX_VARS_NAMED = 1u << 5, /* may change the settings listed in vars[] beyond the transaction */
+    FX_VARS_ALL = 1u << 6,   /* may change any setting (RESET ALL, set_config with unknown name) */
+    FX_ROLE = 1u << 7,       /* SET ROLE, SET SESSION AUTHORIZATION or their RESET; also in vars[] */
+    FX_LOCKS = 1u << 8,      /* session advisory lock taken or given back */
+    FX_TEMP = 1u << 9,       /* temporary object made, or one may have been dropped */
+    FX_CURSOR = 1u << 10,    /* DECLARE ... WITH HOLD, or CLOSE */
+    FX_PREPARE = 1u << 11,   /* SQL PREPARE; name in prepared */
+    /* SQL EXECUTE (also inside CREATE TABLE AS, EXPLAIN); name in prepared */
+    FX_EXECUTE = 1u << 12,
+    FX_DEALLOCATE = 1u << 13, /* one name, in prepared */
+    FX_DEALLOCATE_ALL = 1u << 14,
+    FX_DISCARD_ALL = 1u << 15,
+    FX_LISTEN = 1u << 16,   /* channel in channel */
+    FX_UNLISTEN = 1u << 17, /* channel, or empty for all */
+    FX_NOTIFY = 1u << 18,
+    FX_SEQ_READ = 1u << 19, /* lastval, currval */
+    FX_SEQ_WRITE = 1u << 20, /* nextval, setval, or an insert whose defaults may */
+    FX_COPY = 1u << 21,     /* COPY FROM STDIN or TO STDOUT */
+    FX_KILL = 1u << 22,     /* pg_cancel_backend, pg_terminate_backend */
+    /* SET LOCAL, SET CONSTRAINTS, SET TRANSACTION: ends with the transaction */
+    FX_LOCAL = 1u << 23,
+    FX_MULTI = 1u << 24,    /* more than one statement */
+    FX_TXCTL = 1u << 25,    /* SAVEPOINT, RELEASE, ROLLBACK TO, and everything FX_BEGIN or FX_END */
+    FX_EMPTY = 1u << 26,    /* nothing but blanks and comments */
+    FX_LOAD = 1u << 27,     /* LOAD, DO, CALL: code that may do anything (also FX_UNKNOWN) */
+    FX_SHOW = 1u << 28,     /* SHOW: reads settings only */
+    FX_UNKNOWN = 1u << 30,  /* may have done anything to the session: ask the server */
+};
+
+struct fact_name {
+    struct str schema; /* empty when not qualified; owned by the facts */
+    struct str name;
+    bool written;      /* relations only */
+};
+
+struct facts {
+    uint32_t refs;
+    uint32_t effects;      /* fact_effect bits from the text alone, before the catalog was asked */
+    uint32_t flags_memo;   /* private to sql_effects */
+    uint64_t memo_generation;
+    const struct catalog *memo_catalog; /* private to sql_effects; compared, never followed */
+    bool complete;         /* the grammar understood all of it */
+    /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE */
+    bool repeatable_text;
+    bool read_only_begin;  /* BEGIN READ ONLY */
+    uint64_t digest;
+    struct str text;       /* normalised text, owned */
+    struct fact_name *relations; /* owned array; every table or view named */
+    uint16_t nrelations;
+    struct fact_name *functions; /* owned array; every function named (not operators) */
+    uint16_t nfunctions;
+    struct str *vars;      /* owned; lower-case names for FX_VARS_NAMED */
+    uint16_t nvars;
+    bool vars_reset;       /* all of vars[] are RESET or SET TO DEFAULT, outside a function */
+    bool custom_types;     /* casts to or constants of a type that is not in the built-in catalog */
+    bool operators;        /* any operator or cast: code of a custom one may be behind it */
+    bool custom_operators; /* operators not in the built-in catalog, OPERATOR() included */
+    struct str prepared;   /* name of PREPARE, EXECUTE, DEALLOCATE, unquoted and case-folded; owned */
+    struct str channel;    /* of LISTEN, UNLISTEN; owned */
+    struct str hint;       /* text of a leading or trailing comment that starts with "penstock:"; owned */
+};
+
+struct facts *facts_get(struct facts *f); /* one more reference; returns f */
+void facts_put(struct facts **f);         /* drops one and clears the pointer; NULL is fine */
+
+/* The effects once the catalog of the client's database has had its say: FX_UNKNOWN is added when a
+ * user-defined function, an unproved relation (trigger, policy, default, view over such) or a
+ * custom type or operator is involved, or when cat is NULL and there is anything to ask. Memoised
+ * per catalog generation. */
+uint32_t sql_effects(struct facts *f, const struct catalog *cat);
+
+#endif

@@ -1,0 +1,361 @@
+/* main.c - flags, signals, and the order of start and stop.
+ *
+ * The main thread accepts connections and hands each to the worker with the fewest clients; it runs
+ * signals, the console's commands, reload and statistics.  It owns the only mutable globals' substitute,
+ * struct program, and everything in it.
+ * Signals: HUP reload and reopen the log; TERM wait for clients, again: exit now; INT wait for servers,
+ * again: exit now; QUIT exit now; USR1 PAUSE; USR2 RESUME.
+ */
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "proxy/admin/admin.h"
+#include "proxy/net/listener.h"
+#include "proxy/options.h"
+#include "proxy/pool/registry.h"
+#include "proxy/process.h"
+#include "proxy/worker.h"
+
+#include <ev.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define SIGNALS 6
+#define DRAIN_CHECK_S 0.05
+#define RESOLVER_THREADS 2
+
+struct program {
+    struct process process; /* first: the mailbox's context */
+    struct ev_loop *loop;
+    struct mailbox mailbox;
+    struct listener *listener;
+    struct runtime *runtime;
+    struct tls_ticket_keys *tickets;
+    ev_signal signals[SIGNALS];
+    ev_timer stats, drain;
+    bool now; /* stop without waiting */
+};
+
+/* ---- reload --------------------------------------------------------------------------------------- */
+
+static enum status configure_log(const struct config_options *o, const struct options *cli, struct error *err)
+{
+    int level = LL_LOG + o->verbose + (cli != NULL ? cli->verbose : 0);
+    struct log_config lc = {.file = o->logfile,
+                            .to_stderr = o->logfile[0] == '\0' && !o->syslog,
+                            .to_syslog = o->syslog,
+                            .ident = o->syslog_ident,
+                            .facility = o->syslog_facility,
+                            .level = (enum log_level)MIN(level, (int)LL_NOISE)};
+    return log_configure(&lc, err);
+}
+
+static enum status publish(struct program *g, struct config *cfg, struct error *err)
+{
+    struct runtime *rt = NULL;
+    enum status st = runtime_new(cfg, g->tickets, &rt, err);
+    if (st != ST_OK)
+        return st;
+    st = configure_log(&cfg->opt, NULL, err);
+    if (st != ST_OK) {
+        runtime_put(&rt);
+        return st;
+    }
+    resolver_set_ttl(g->process.resolver, cfg->opt.dns_max_ttl, cfg->opt.dns_nxdomain_ttl);
+    for (unsigned i = 0; i < g->process.nworkers; i++)
+        worker_post_runtime(g->process.workers[i], runtime_get(rt));
+    runtime_put(&g->runtime);
+    g->runtime = rt;
+    return ST_OK;
+}
+
+static enum status reload(struct process *p, struct error *err)
+{
+    struct program *g = container_of(p, struct program, process);
+    struct config *cfg = NULL;
+    log_reopen();
+    enum status st = config_load_reload(g->runtime->config, NULL, &cfg, err);
+    if (st == ST_OK)
+        st = publish(g, cfg, err);
+    if (st != ST_OK)
+        log_line(LL_ERROR, "reload failed, the old configuration stays: %s", err->text);
+    else
+        log_line(LL_LOG, "configuration reloaded");
+    return st;
+}
+
+static enum status set_option(struct process *p, struct str key, struct str value, struct error *err)
+{
+    struct program *g = container_of(p, struct program, process);
+    struct config *cfg = NULL;
+    enum status st = config_set(g->runtime->config, key, value, &cfg, err);
+    return st == ST_OK ? publish(g, cfg, err) : st;
+}
+
+static const struct config *current(struct process *p)
+{
+    return container_of(p, struct program, process)->runtime->config;
+}
+
+/* ---- stopping ------------------------------------------------------------------------------------- */
+
+static void shut_down(struct process *p, enum process_phase phase, bool now)
+{
+    struct program *g = container_of(p, struct program, process);
+    if (now || phase == PHASE_STOP) {
+        g->now = true;
+        atomic_store(&p->shared.phase, PHASE_STOP);
+        ev_break(g->loop, EVBREAK_ALL);
+        return;
+    }
+    if (atomic_load(&p->shared.phase) < (int)phase)
+        atomic_store(&p->shared.phase, (int)phase);
+    listener_close(g->listener, LISTENER_TCP); /* the Unix socket stays for the console */
+    ev_timer_start(g->loop, &g->drain);
+}
+
+static void count_used(void *arg, struct db_shared *d)
+{
+    *(int *)arg += atomic_load_explicit(&d->shared.servers, memory_order_relaxed);
+}
+
+static void on_drain(struct ev_loop *loop, ev_timer *t, int revents)
+{
+    (void)loop;
+    (void)revents;
+    struct program *g = container_of(t, struct program, drain);
+    int servers = 0;
+    int clients = atomic_load(&g->process.shared.clients);
+    registry_each_db(g->process.registry, count_used, &servers);
+    bool done = clients == 0;
+    if (process_phase(&g->process) == PHASE_DRAIN_SERVERS)
+        done = done || servers == 0;
+    if (done)
+        shut_down(&g->process, PHASE_STOP, true);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *s, int revents)
+{
+    (void)revents;
+    struct program *g = s->data;
+    struct error err;
+    enum process_phase phase = process_phase(&g->process);
+    (void)loop;
+    switch (s->signum) {
+    case SIGHUP:
+        (void)!reload(&g->process, &err);
+        break;
+    case SIGTERM:
+        log_line(LL_LOG, "got SIGTERM, shutting down when all clients have left");
+        shut_down(&g->process, PHASE_DRAIN_CLIENTS, phase != PHASE_RUN);
+        break;
+    case SIGINT:
+        log_line(LL_LOG, "got SIGINT, shutting down when no server is in use");
+        shut_down(&g->process, PHASE_DRAIN_SERVERS, phase != PHASE_RUN);
+        break;
+    case SIGQUIT:
+        shut_down(&g->process, PHASE_STOP, true);
+        break;
+    case SIGUSR1:
+        admin_pause_all(g->process.admin);
+        break;
+    case SIGUSR2:
+        if (phase != PHASE_RUN)
+            log_line(LL_LOG, "got SIGUSR2 while shutting down, ignoring");
+        else
+            admin_resume_all(g->process.admin);
+        break;
+    }
+}
+
+/* ---- accepting ------------------------------------------------------------------------------------ */
+
+static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, int unix_pid)
+{
+    struct program *g = arg;
+    struct worker *best = g->process.workers[0];
+    int fewest = INT32_MAX;
+    (void)unix_pid;
+    for (unsigned i = 0; i < g->process.nworkers; i++) {
+        struct worker *w = g->process.workers[i];
+        int n = atomic_load_explicit(&w->shared.clients, memory_order_relaxed);
+        if (n < fewest) {
+            fewest = n;
+            best = w;
+        }
+    }
+    worker_post_socket(best, fd, peer, peer->ss_family == AF_UNIX);
+}
+
+static enum status listen_all(struct program *g, struct error *err)
+{
+    const struct config_options *o = &g->runtime->config->opt;
+    struct listener_config lc = {.addrs = o->listen_addr,
+                                 .unix_dir = o->unix_socket_dir,
+                                 .unix_group = o->unix_socket_group,
+                                 .unix_mode = o->unix_socket_mode,
+                                 .port = (uint16_t)o->listen_port,
+                                 .backlog = o->listen_backlog,
+                                 .defer_accept_s = o->tcp_defer_accept,
+                                 .reuseport = o->so_reuseport,
+                                 .tcp = {.keepalive = o->tcp_keepalive}};
+    struct listener_handler h = {on_accept, g};
+    return listener_new(g->loop, &lc, h, &g->listener, err);
+}
+
+/* ---- start and stop ------------------------------------------------------------------------------- */
+
+static void on_stats(struct ev_loop *loop, ev_timer *t, int revents)
+{
+    (void)loop;
+    (void)revents;
+    admin_tick(container_of(t, struct program, stats)->process.admin);
+}
+
+static void watch(struct program *g)
+{
+    static const int numbers[SIGNALS] = {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
+    for (int i = 0; i < SIGNALS; i++) {
+        ev_signal_init(&g->signals[i], on_signal, numbers[i]);
+        g->signals[i].data = g;
+        ev_signal_start(g->loop, &g->signals[i]);
+    }
+    double period = (double)g->runtime->config->opt.stats_period / USEC_PER_SEC;
+    ev_timer_init(&g->stats, on_stats, period, period);
+    ev_timer_start(g->loop, &g->stats);
+    ev_timer_init(&g->drain, on_drain, DRAIN_CHECK_S, DRAIN_CHECK_S);
+}
+
+static void raise_fd_limit(const struct config_options *o)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0)
+        return;
+    l.rlim_cur = l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_max != RLIM_INFINITY &&
+        l.rlim_max < (rlim_t)o->max_client_conn + 100)
+        log_line(LL_WARNING, "max_client_conn = %d is more than the %llu descriptors this process may open",
+                 o->max_client_conn, (unsigned long long)l.rlim_max);
+}
+
+static unsigned worker_count(const struct config_options *o)
+{
+    long n = o->workers > 0 ? o->workers : sysconf(_SC_NPROCESSORS_ONLN);
+    return (unsigned)MAX(1, MIN(n, WORKERS_MAX));
+}
+
+static enum status start(struct program *g, struct error *err)
+{
+    struct process *p = &g->process;
+    const struct config_options *o = &g->runtime->config->opt;
+    static const struct admin_ops ops = {reload, set_option, shut_down, current};
+    p->started_wall = clock_wall_us();
+    p->salt = random_u64();
+    p->resolver = resolver_new(RESOLVER_THREADS);
+    resolver_set_ttl(p->resolver, o->dns_max_ttl, o->dns_nxdomain_ttl);
+    p->registry = registry_new();
+    p->main_box = &g->mailbox;
+    mailbox_init(&g->mailbox, g->loop, p);
+    p->admin = admin_new(p, &ops);
+    p->nworkers = worker_count(o);
+    p->workers = mem_new(p->nworkers * sizeof(struct worker *));
+    atomic_store(&p->shared.next_id, 1);
+    raise_fd_limit(o);
+    enum status st = listen_all(g, err);
+    if (st != ST_OK)
+        return st;
+    for (unsigned i = 0; i < p->nworkers; i++)
+        p->workers[i] = worker_new(p, i, g->runtime);
+    for (unsigned i = 0; i < p->nworkers && st == ST_OK; i++)
+        st = worker_start(p->workers[i], err);
+    return st;
+}
+
+static void stop(struct program *g)
+{
+    struct process *p = &g->process;
+    if (g->listener != NULL)
+        listener_free(&g->listener);
+    for (unsigned i = 0; i < p->nworkers && p->workers[i] != NULL; i++)
+        worker_join(p->workers[i]);
+    resolver_free(&p->resolver);
+    for (unsigned i = 0; i < p->nworkers && p->workers[i] != NULL; i++)
+        worker_free(&p->workers[i]);
+    mailbox_close(&g->mailbox);
+    admin_free(&p->admin);
+    mailbox_fini(&g->mailbox);
+    mem_free(p->workers);
+    registry_free(&p->registry);
+}
+
+static enum status load(const struct options *o, struct config **cfg, struct error *err)
+{
+    if (o->url != NULL)
+        return config_from_url(&pg_wire, o->url, cfg, err);
+    return config_load(&pg_wire, o->file, cfg, err);
+}
+
+static int run(const struct options *o, struct config *cfg)
+{
+    struct program *g = mem_new(sizeof(*g));
+    struct error err = {""};
+    g->process.wire = &pg_wire;
+    g->tickets = tls_ticket_keys_new();
+    g->loop = ev_default_loop(EVFLAG_NOENV);
+    enum status st = runtime_new(cfg, g->tickets, &g->runtime, &err);
+    if (st == ST_OK)
+        st = configure_log(&cfg->opt, o, &err);
+    if (st == ST_OK)
+        st = options_become(o, &cfg->opt, &err);
+    if (st == ST_OK) {
+        st = start(g, &err);
+        if (st == ST_OK) {
+            watch(g);
+            log_line(LL_LOG, "process up: penstock %s, %u workers", PENSTOCK_VERSION, g->process.nworkers);
+            ev_run(g->loop, 0);
+        } else {
+            log_line(LL_FATAL, "%s", err.text);
+        }
+        stop(g);
+        options_remove_pidfile(&g->runtime->config->opt);
+    } else {
+        fprintf(stderr, "penstock: %s\n", err.text);
+    }
+    runtime_put(&g->runtime);
+    tls_ticket_keys_free(&g->tickets);
+    ev_loop_destroy(g->loop);
+    mem_free(g);
+    return st == ST_OK ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    struct error err = {""};
+    int rc = options_parse(argc, argv, &o);
+    if (rc >= 0)
+        return rc;
+    signal(SIGPIPE, SIG_IGN);
+    hash_seed_init();
+    struct config *cfg = NULL;
+    if (load(&o, &cfg, &err) != ST_OK) {
+        fprintf(stderr, "penstock: cannot load config: %s\n", err.text);
+        return 1;
+    }
+    if (o.check) {
+        struct runtime *rt = NULL;
+        struct tls_ticket_keys *tickets = tls_ticket_keys_new();
+        enum status st = runtime_new(cfg, tickets, &rt, &err);
+        fprintf(st == ST_OK ? stdout : stderr, "%s\n", st == ST_OK ? "configuration is good" : err.text);
+        runtime_put(&rt);
+        tls_ticket_keys_free(&tickets);
+        return st == ST_OK ? 0 : 1;
+    }
+    return run(&o, cfg);
+}

@@ -1,0 +1,140 @@
+/* options.c - the command line, and becoming a daemon or another user; see options.h.  Main thread. */
+#include "proxy/options.h"
+
+#include "base/str.h"
+#include "proxy/config/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "Penstock: thousands of PostgreSQL clients over a few hundred servers.\n"
+    "\n"
+    "Usage: penstock [OPTION]... FILE.ini\n"
+    "       penstock [OPTION]... postgres://USER:PASSWORD@HOST:PORT/DATABASE\n"
+    "\n"
+    "With a URL no file is needed: clients connect to 127.0.0.1:6432 in transaction mode.\n"
+    "\n"
+    "  --check         read the configuration, say whether it is good, and exit\n"
+    "  --sample        print a commented sample configuration and exit\n"
+    "  -d, --daemon    run in the background (needs logfile and pidfile)\n"
+    "  -u, --user=NAME change to this system user\n"
+    "  -v, --verbose   more in the log; may be given several times\n"
+    "  -q, --quiet     nothing on standard error\n"
+    "  -V, --version   print the version and exit\n"
+    "  -h, --help      print this and exit\n"
+    "\n"
+    "Console: psql -p 6432 -U penstock penstock    (SHOW HELP lists its commands)\n"
+    "Signals: HUP reload, TERM wait for clients, INT wait for servers, QUIT now,\n"
+    "         USR1 pause, USR2 resume.\n";
+
+enum { OPT_CHECK = 256, OPT_SAMPLE };
+
+int options_parse(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {{"check", no_argument, NULL, OPT_CHECK},
+                                          {"sample", no_argument, NULL, OPT_SAMPLE},
+                                          {"daemon", no_argument, NULL, 'd'},
+                                          {"user", required_argument, NULL, 'u'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    memset(o, 0, sizeof(*o));
+    int ch;
+    while ((ch = getopt_long(argc, argv, "du:vqVh", longs, NULL)) != -1) {
+        switch (ch) {
+        case 'd':
+            o->daemonize = true;
+            break;
+        case 'u':
+            o->user = optarg;
+            break;
+        case 'v':
+            o->verbose++;
+            break;
+        case 'q':
+            o->quiet = true;
+            break;
+        case OPT_CHECK:
+            o->check = true;
+            break;
+        case OPT_SAMPLE:
+            config_print_sample(stdout);
+            return 0;
+        case 'V':
+            printf("penstock %s\n", PENSTOCK_VERSION);
+            return 0;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs("Try 'penstock --help'.\n", stderr);
+            return 2;
+        }
+    }
+    if (optind != argc - 1) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    struct str arg = str_of(argv[optind]);
+    if (str_starts(arg, STR("postgres://")) || str_starts(arg, STR("postgresql://")))
+        o->url = argv[optind];
+    else
+        o->file = argv[optind];
+    return -1;
+}
+
+static enum status change_user(const char *name, struct error *err)
+{
+    struct passwd pw, *found = NULL;
+    char mem[4096];
+    if (getpwnam_r(name, &pw, mem, sizeof(mem), &found) != 0 || found == NULL)
+        return error_set(err, ST_MISSING, "user \"%s\" does not exist", name);
+    if (geteuid() == pw.pw_uid)
+        return ST_OK;
+    if (initgroups(name, pw.pw_gid) != 0 || setgid(pw.pw_gid) != 0 || setuid(pw.pw_uid) != 0)
+        return error_set(err, ST_DENIED, "cannot change to user \"%s\": %s", name, strerrordesc_np(errno));
+    return ST_OK;
+}
+
+static enum status write_pidfile(const char *path, struct error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return error_set(err, ST_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
+    dprintf(fd, "%ld\n", (long)getpid());
+    close(fd);
+    return ST_OK;
+}
+
+enum status options_become(const struct options *o, const struct config_options *cfg, struct error *err)
+{
+    const char *user = o->user != NULL ? o->user : cfg->user;
+    if (user[0] != '\0') {
+        enum status st = change_user(user, err);
+        if (st != ST_OK)
+            return st;
+    }
+    if (geteuid() == 0)
+        return error_set(err, ST_DENIED, "must not run as root: give --user, or user = in the file");
+    if (o->daemonize) {
+        if (cfg->logfile[0] == '\0' && !cfg->syslog)
+            return error_set(err, ST_INVALID, "--daemon needs logfile or syslog");
+        if (daemon(1, 0) != 0)
+            return error_set(err, ST_IO, "cannot go to the background: %s", strerrordesc_np(errno));
+    }
+    return cfg->pidfile[0] != '\0' ? write_pidfile(cfg->pidfile, err) : ST_OK;
+}
+
+void options_remove_pidfile(const struct config_options *cfg)
+{
+    if (cfg->pidfile[0] != '\0')
+        unlink(cfg->pidfile);
+}

@@ -1,0 +1,29 @@
+/* options.h - the command line, and becoming a daemon or another user.
+ *
+ * Called by main.c, before any thread exists.
+ */
+#ifndef PENSTOCK_PROXY_OPTIONS_H
+#define PENSTOCK_PROXY_OPTIONS_H
+
+#include "base/status.h"
+#include "proxy/config/config_schema.h"
+
+#ifndef PENSTOCK_VERSION
+#define PENSTOCK_VERSION "0.1.0"
+#endif
+
+struct options {
+    const char *file, *url; /* exactly one is set; borrowed from argv */
+    const char *user;       /* -u */
+    int verbose;
+    bool quiet, daemonize, check;
+};
+
+/* Fills o and returns -1, or the exit status when there is nothing to run (help, version, mistakes). */
+int options_parse(int argc, char **argv, struct options *o);
+/* Daemonizes, writes the pid file and changes the user, as asked. */
+enum status options_become(const struct options *o, const struct config_options *cfg, struct error *err)
+    ATTR_NODISCARD;
+void options_remove_pidfile(const struct config_options *cfg);
+
+#endif

@@ -1,0 +1,451 @@
+/* pool.c - who gets a server, and when one is opened; see pool.h.  Worker thread. */
+#include "proxy/pool/pool.h"
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "proxy/client.h"
+#include "proxy/server.h"
+#include "proxy/session.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+
+#define BACKOFF_MIN_US 20000
+#define PEEK_AFTER_US 200000 /* a server idle for longer is looked at before it is lent */
+#define LIKE_SEARCH 4        /* idle servers looked at for one with the wished settings */
+
+/* ---- limits --------------------------------------------------------------------------------------- */
+
+static const struct config_user *user_of(const struct pool *p)
+{
+    return config_find_user(worker_config(p->worker), str_of(p->shared->user->name));
+}
+
+int pool_limit(const struct pool *p)
+{
+    int n = config_pool_size(worker_config(p->worker), p->db, user_of(p));
+    return n == 0 ? INT_MAX : n;
+}
+
+enum config_pool_mode pool_mode(const struct pool *p)
+{
+    return p->mode;
+}
+
+bool pool_paused(const struct pool *p)
+{
+    return (atomic_load_explicit(&p->shared->db->shared.hold, memory_order_relaxed) & DB_PAUSED) != 0 ||
+           atomic_load_explicit(&p->worker->process->shared.suspended, memory_order_relaxed);
+}
+
+static bool take_place(_Atomic int *count, int limit)
+{
+    if (atomic_fetch_add_explicit(count, 1, memory_order_acq_rel) < limit || limit == INT_MAX)
+        return true;
+    atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel);
+    return false;
+}
+
+static int unlimited(int n)
+{
+    return n == 0 ? INT_MAX : n;
+}
+
+/* Exact across workers: each count is raised first and taken back when it went too far. */
+static bool reserve_place(struct pool *p)
+{
+    const struct config *cfg = worker_config(p->worker);
+    int limit = pool_limit(p);
+    usec_t after = worker_options(p->worker)->reserve_pool_timeout;
+    struct list *first = list_first(&p->waiters);
+    if (first != NULL && after > 0 && limit != INT_MAX) {
+        const struct waiter *w = container_of(first, struct waiter, link);
+        if (p->worker->now - w->since >= after)
+            limit += config_reserve_pool_size(cfg, p->db, user_of(p));
+    }
+    if (!take_place(&p->shared->shared.servers, limit))
+        return false;
+    if (take_place(&p->shared->db->shared.servers, unlimited(config_max_db_connections(cfg, p->db)))) {
+        int max_user = unlimited(config_max_user_connections(cfg, user_of(p)));
+        if (take_place(&p->shared->user->shared.servers, max_user))
+            return true;
+        atomic_fetch_sub_explicit(&p->shared->db->shared.servers, 1, memory_order_acq_rel);
+    }
+    atomic_fetch_sub_explicit(&p->shared->shared.servers, 1, memory_order_acq_rel);
+    return false;
+}
+
+/* ---- opening -------------------------------------------------------------------------------------- */
+
+/* Opens servers in parallel, as many as there are waiters without one on its way. */
+static void open_for_waiters(struct pool *p)
+{
+    if (pool_paused(p) || p->retry_at > p->worker->now)
+        return;
+    int need = p->nwaiters - p->nprofile > 0 ? p->nwaiters - p->nprofile : (p->nprofile > 0 ? 1 : 0);
+    while (p->nconnecting < need) {
+        if (!reserve_place(p)) {
+            if (p->nwaiters > p->nprofile || p->nprofile > 0)
+                pool_ask_others(p);
+            return;
+        }
+        int before = p->nconnecting;
+        server_open(p);
+        if (p->nconnecting <= before)
+            return; /* failed at once; pool_connect_failed has dealt with the waiters */
+        need = MIN(need, p->nwaiters);
+    }
+}
+
+void pool_open_one(struct pool *p)
+{
+    if (p->retry_at <= p->worker->now && reserve_place(p))
+        server_open(p);
+}
+
+static void leave(struct pool *p, struct waiter *w)
+{
+    list_remove(&w->link);
+    p->nwaiters--;
+    p->nprofile -= w->profile_only;
+    atomic_fetch_sub_explicit(&p->shared->shared.waiting, 1, memory_order_relaxed);
+    pool_publish(p);
+}
+
+void pool_leave_queue(struct pool *p, struct waiter *w)
+{
+    if (list_linked(&w->link))
+        leave(p, w);
+}
+
+/* All waiters are told, oldest first. */
+static void fail_waiters(struct pool *p, enum cause cause, struct str code, struct str text)
+{
+    struct list all;
+    list_init(&all);
+    struct list *l;
+    while ((l = list_first(&p->waiters)) != NULL) {
+        leave(p, container_of(l, struct waiter, link));
+        list_push_back(&all, l);
+    }
+    while ((l = list_pop_front(&all)) != NULL) {
+        struct waiter *w = container_of(l, struct waiter, link);
+        w->failed(w, cause, code, text);
+    }
+}
+
+void pool_connect_failed(struct pool *p, enum server_error se, struct str code, struct str text)
+{
+    usec_t longest = MAX(worker_options(p->worker)->server_login_retry, BACKOFF_MIN_US);
+    p->backoff = p->backoff == 0 ? BACKOFF_MIN_US : MIN(p->backoff * 2, longest);
+    p->retry_at = p->worker->now + p->backoff;
+    if (se == SE_AUTH || se == SE_NO_DB) {
+        fail_waiters(p, C_SERVER_DOWN, code, text);
+    } else if (se == SE_TOO_MANY && p->nidle + p->nactive > 0) {
+        return; /* others of ours are in use; the waiters get those */
+    } else if (se != SE_STARTING && !p->ever_ready && p->nconnecting == 0 && p->db->nhosts <= 1) {
+        fail_waiters(p, C_SERVER_DOWN, code, text); /* cold pool, dead server: no hanging */
+    } else if (se != SE_STARTING && !p->ever_ready && p->nconnecting == 0) {
+        usec_t now = p->worker->now;
+        bool all_down = true;
+        for (size_t i = 0; i < MIN(p->db->nhosts, (size_t)POOL_HOSTS_MAX); i++)
+            all_down = all_down && p->host_down_until[i] > now;
+        if (all_down)
+            fail_waiters(p, C_SERVER_DOWN, code, text);
+        else
+            p->retry_at = now; /* another host may do */
+    }
+    if (p->nwaiters > 0)
+        worker_timeout(p->worker, &p->scheduled, MAX(p->retry_at - p->worker->now, 1));
+}
+
+/* ---- granting ------------------------------------------------------------------------------------- */
+
+static bool usable(struct server *s)
+{
+    struct pool *p = s->pool;
+    if (p->worker->now - s->idle_since < PEEK_AFTER_US || conn_peek_quiet(&s->conn))
+        return true;
+    server_close(s, "server closed or spoke while idle");
+    return false;
+}
+
+/* An idle server, preferably with the wished settings; NULL: none. */
+static struct server *pick_idle(struct pool *p, const struct varset *like)
+{
+    struct list *it, *tmp;
+    struct server *first = NULL;
+    int looked = 0;
+    LIST_EACH(it, tmp, &p->idle) {
+        struct server *s = container_of(it, struct server, link);
+        if (!usable(s))
+            continue;
+        if (first == NULL)
+            first = s;
+        if (like == NULL || s->vars == like)
+            return s;
+        if (++looked == LIKE_SEARCH)
+            break;
+    }
+    return first;
+}
+
+static void lend(struct server *s)
+{
+    s->was_idle = s->state == SV_IDLE;
+    if (s->state != SV_ACTIVE)
+        server_set_state(s, SV_ACTIVE);
+    s->session_begun = false;
+}
+
+static struct waiter *first_waiter(struct pool *p)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &p->waiters) {
+        struct waiter *w = container_of(it, struct waiter, link);
+        if (!w->profile_only)
+            return w;
+    }
+    return NULL;
+}
+
+static void grant(struct pool *p, struct waiter *w, struct server *s)
+{
+    leave(p, w);
+    lend(s);
+    w->granted(w, s);
+}
+
+struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like, bool *refused)
+{
+    if (p->nwaiters == p->nprofile && !pool_paused(p) && !w->profile_only) {
+        struct server *s = pick_idle(p, like);
+        if (s != NULL) {
+            lend(s);
+            pool_publish(p);
+            return s;
+        }
+    }
+    int max = worker_options(p->worker)->max_waiting;
+    if (max > 0 && atomic_load_explicit(&p->shared->shared.waiting, memory_order_relaxed) >= max) {
+        *refused = true;
+        return NULL;
+    }
+    w->pool = p;
+    w->since = p->worker->now;
+    list_init(&w->link);
+    list_push_back(&p->waiters, &w->link);
+    p->nwaiters++;
+    p->nprofile += w->profile_only;
+    atomic_fetch_add_explicit(&p->shared->shared.waiting, 1, memory_order_relaxed);
+    pool_publish(p);
+    if (p->nwaiters - p->nprofile > p->nconnecting || p->nprofile > 0)
+        pool_schedule(p);
+    return NULL;
+}
+
+void pool_dispatch(struct pool *p)
+{
+    if (pool_paused(p))
+        return;
+    for (;;) {
+        struct waiter *w = first_waiter(p);
+        if (w == NULL)
+            break;
+        struct server *s = pick_idle(p, NULL);
+        if (s == NULL)
+            break;
+        grant(p, w, s);
+    }
+    if (p->nwaiters > 0)
+        open_for_waiters(p);
+}
+
+void pool_put(struct pool *p, struct server *s)
+{
+    struct waiter *w = pool_paused(p) ? NULL : first_waiter(p);
+    if (pool_give_away(p, s))
+        return;
+    if (w == NULL) {
+        server_set_state(s, SV_IDLE);
+        pool_publish(p);
+        return;
+    }
+    grant(p, w, s);
+}
+
+/* ---- a server's beginning and end ----------------------------------------------------------------- */
+
+static void welcome_all(struct pool *p)
+{
+    struct list *it, *tmp;
+    struct list ready;
+    list_init(&ready);
+    LIST_EACH(it, tmp, &p->waiters) {
+        struct waiter *w = container_of(it, struct waiter, link);
+        if (!w->profile_only)
+            continue;
+        leave(p, w);
+        list_push_back(&ready, &w->link);
+    }
+    while ((it = list_pop_front(&ready)) != NULL) {
+        struct waiter *w = container_of(it, struct waiter, link);
+        w->granted(w, NULL);
+    }
+}
+
+/* Another worker's server may have brought the settings that logins here wait for. */
+static void adopt_profile(struct pool *p)
+{
+    const struct profile *pr = atomic_load_explicit(&p->shared->shared.profile, memory_order_acquire);
+    if (p->profile == NULL && pr != NULL)
+        p->profile = varset_make(&p->worker->vars, pr->vars, pr->n);
+    if (p->profile != NULL && p->nprofile > 0)
+        welcome_all(p);
+}
+
+void pool_server_ready(struct pool *p, struct server *s)
+{
+    p->ever_ready = true;
+    p->backoff = 0;
+    p->retry_at = 0;
+    p->host_down_until[s->host_index] = 0;
+    registry_set_profile(p->worker->process->registry, p->shared, s->profile->vars, s->profile->n);
+    server_set_state(s, SV_IDLE);
+    s->idle_since = p->worker->now;
+    adopt_profile(p);
+    catalog_wanted(p);
+    pool_dispatch(p);
+    if (s->state == SV_IDLE) {
+        pool_publish(p);
+        if (list_empty(&p->waiters) && atomic_load(&p->shared->shared.waiting) > 0) {
+            server_set_state(s, SV_ACTIVE);
+            pool_put(p, s);
+        }
+    }
+}
+
+void pool_forget(struct pool *p, struct server *s)
+{
+    (void)s;
+    atomic_fetch_sub_explicit(&p->shared->shared.servers, 1, memory_order_acq_rel);
+    atomic_fetch_sub_explicit(&p->shared->db->shared.servers, 1, memory_order_acq_rel);
+    atomic_fetch_sub_explicit(&p->shared->user->shared.servers, 1, memory_order_acq_rel);
+    pool_publish(p);
+    if (p->nwaiters > 0)
+        pool_schedule(p);
+    else
+        pool_poke_others(p);
+}
+
+/* ---- finding -------------------------------------------------------------------------------------- */
+
+static void configure(struct pool *p)
+{
+    p->mode = config_pool_mode(worker_config(p->worker), p->db, user_of(p));
+    if (p->replication[0] != '\0')
+        p->mode = CONFIG_POOL_SESSION;
+    for (int i = 0; i < CONFIG_TIMEOUTS; i++)
+        p->limits[i] = config_timeout(worker_config(p->worker), (enum config_timeout)i, p->db, user_of(p));
+}
+
+static void on_scheduled(struct timeout *t)
+{
+    struct pool *p = container_of(t, struct pool, scheduled);
+    adopt_profile(p);
+    pool_dispatch(p);
+}
+
+/* Opening may fail at once and fail the waiters, which pool_take must not do from inside; so it happens
+ * at the end of this turn of timers. */
+void pool_schedule(struct pool *p)
+{
+    if (!timeout_running(&p->scheduled))
+        worker_timeout(p->worker, &p->scheduled, 1);
+}
+
+static struct pool *make(struct worker *w, const struct config_database *db, struct pool_shared *sh,
+                         struct str key)
+{
+    struct pool *p = mem_new(sizeof(*p));
+    p->worker = w;
+    p->db = db;
+    p->shared = sh;
+    p->key = mem_copy(key.p, key.n);
+    p->key_len = key.n;
+    list_init(&p->idle);
+    list_init(&p->active);
+    list_init(&p->connecting);
+    list_init(&p->waiters);
+    list_init(&p->clients);
+    list_init(&p->link);
+    list_push_back(&w->pool_list, &p->link);
+    map_init(&p->accepted);
+    timeout_init(&p->scheduled, on_scheduled);
+    map_put(&w->pools, key, p);
+    configure(p);
+    return p;
+}
+
+struct pool *pool_for(struct worker *w, const struct config_database *db, struct str name, struct str user)
+{
+    char key[512];
+    struct str server_user = db->user != NULL ? str_of(db->user) : user;
+    if (name.n + server_user.n + 2 > sizeof(key))
+        return NULL;
+    memcpy(key, name.p, name.n);
+    key[name.n] = '\0';
+    memcpy(key + name.n + 1, server_user.p, server_user.n);
+    struct str k = {key, name.n + 1 + server_user.n};
+    struct pool *p = map_get(&w->pools, k);
+    if (p != NULL)
+        return p;
+    struct pool_shared *sh = registry_pool(w->process->registry, name, server_user, k);
+    p = make(w, db, sh, k);
+    adopt_profile(p);
+    p->catalog = registry_catalog(w->process->registry, sh->db);
+    return p;
+}
+
+struct pool *pool_private(struct worker *w, const struct config_database *db, struct str name,
+                          struct str user, uint64_t id)
+{
+    char key[64];
+    struct buf b;
+    buf_init(&b, sizeof(key));
+    buf_printf(&b, "replication %llu", (unsigned long long)id);
+    struct pool_shared *sh = registry_pool(w->process->registry, name, db->user ? str_of(db->user) : user,
+                                           buf_str(&b));
+    struct pool *p = make(w, db, sh, buf_str(&b));
+    buf_fini(&b);
+    return p;
+}
+
+void pool_reconfigure(struct pool *p, const struct config_database *db)
+{
+    p->db = db;
+    configure(p);
+    p->retry_at = 0;
+    memset(p->host_down_until, 0, sizeof(p->host_down_until));
+}
+
+void pool_free(struct pool *p)
+{
+    struct worker *w = p->worker;
+    CHECK(p->nidle + p->nactive + p->nconnecting == 0);
+    struct list *it, *tmp;
+    catalog_abandon(p);
+    LIST_EACH(it, tmp, &p->waiters) leave(p, container_of(it, struct waiter, link));
+    timeout_stop(&p->scheduled);
+    map_remove(&w->pools, (struct str){p->key, p->key_len});
+    list_remove(&p->link);
+    map_fini(&p->accepted);
+    varset_put(&p->profile);
+    varset_put(&p->direct_vars);
+    catalog_put(&p->catalog);
+    scram_client_cache_wipe(&p->scram_cache);
+    mem_free(p->key);
+    mem_free(p);
+}

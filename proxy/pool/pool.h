@@ -1,0 +1,131 @@
+/* pool.h - servers that are interchangeable for a client, as one worker has them, and who waits for one.
+ *
+ * A pool is (database entry, user) on one worker; its limits are those of the process-wide struct
+ * pool_shared (registry.h).  Whoever needs a server embeds a struct waiter: a client with a request, or the
+ * proxy itself with a statement of its own (auth_query, catalog).
+ *
+ * Invariants: a server is on exactly one of the pool's lists, decided by its state (server_set_state); a
+ * waiter is granted in FIFO order; a server that could serve a waiter is never idle at the end of a loop
+ * turn; the process-wide count of servers is taken before a connection is begun and given back when it is
+ * closed.
+ * Between workers: an idle server goes to a worker whose oldest waiter is older than ours by POOL_SLACK_US,
+ * or which waits while we do not; a worker without idle servers and without room to open one asks those
+ * that have some (pool_move.c).
+ * Thread: the owning worker's.
+ */
+#ifndef PENSTOCK_PROXY_POOL_H
+#define PENSTOCK_PROXY_POOL_H
+
+#include "base/base.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "protocol/auth/scram.h"
+#include "protocol/catalog.h"
+#include "proxy/config/config.h"
+#include "proxy/pool/registry.h"
+#include "proxy/stats.h"
+#include "proxy/worker.h"
+
+struct server;
+struct pool;
+struct job;
+
+#define POOL_HOSTS_MAX 16
+#define POOL_SLACK_US 5000
+
+struct waiter {
+    struct list link;
+    usec_t since;
+    struct pool *pool;
+    bool profile_only; /* a login that waits for the settings to report, not for a server */
+    /* Takes the server over (it is in state SV_ACTIVE, bound to nobody). */
+    void (*granted)(struct waiter *w, struct server *s);
+    /* No server: cause, and the database's own code and text when it refused the login. */
+    void (*failed)(struct waiter *w, enum cause cause, struct str code, struct str text);
+};
+
+struct pool {
+    struct worker *worker;         /* borrowed */
+    struct pool_shared *shared;    /* borrowed from the registry */
+    const struct config_database *db; /* borrowed from the worker's runtime; renewed on reload */
+    struct list link;              /* in worker->pool_list */
+    char *key;                     /* owned */
+    size_t key_len;
+    enum config_pool_mode mode;
+    usec_t limits[CONFIG_TIMEOUTS]; /* in force for its clients */
+    struct timeout scheduled;      /* waiters are to be looked at soon */
+    struct list idle;              /* servers, most recently used first */
+    struct list active, connecting;
+    int nidle, nactive, nconnecting;
+    struct list waiters;           /* oldest first */
+    int nwaiters, nprofile;        /* of them, profile_only */
+    int nclients;
+    int steal_pending;
+    struct varset *profile;        /* what clients are welcomed with; NULL: not known yet */
+    struct map accepted;           /* settings this database has taken: "name=value" */
+    struct job *catalog_job;       /* fetching it; NULL: not under way */
+    struct catalog *catalog;       /* reference; NULL: not known yet */
+    usec_t retry_at, backoff;      /* after a failed connect */
+    bool ever_ready;               /* some server of this pool has logged in since the start */
+    unsigned next_host, next_addr;
+    struct scram_client_cache scram_cache; /* keys made from a plain password, kept for the next login */
+    struct varset *direct_vars;    /* replication: the client's own start-up parameters; reference */
+    char replication[16];          /* replication mode of its only client; empty: an ordinary pool */
+    usec_t host_down_until[POOL_HOSTS_MAX];
+    struct list clients;           /* all clients of this pool */
+    usec_t empty_since;            /* neither clients nor servers; 0: in use */
+    struct stats stats;
+    bool gone;                     /* its database entry was removed: closes when the last client left */
+};
+
+/* Found or made for that database entry, the name clients call it by, and user. NULL: names too long. */
+struct pool *pool_for(struct worker *w, const struct config_database *db, struct str name, struct str user);
+/* A pool of its own for a replication client. */
+struct pool *pool_private(struct worker *w, const struct config_database *db, struct str name,
+                          struct str user, uint64_t id);
+void pool_free(struct pool *p); /* has no servers and no clients */
+void pool_reconfigure(struct pool *p, const struct config_database *db);
+/* Looks at the waiters soon, from a place where anything may happen. */
+void pool_schedule(struct pool *p);
+
+/* A server now (state SV_ACTIVE), or NULL: then w is queued and will be granted or failed later, never
+ * from inside this call; *refused is set when the queue is full and w is not queued. */
+struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like, bool *refused);
+void pool_leave_queue(struct pool *p, struct waiter *w); /* does nothing when not queued */
+/* A server's state changed so that waiters may be served: grants, opens, or gives away. */
+void pool_dispatch(struct pool *p);
+/* Logged in (first or again): profile is known. */
+void pool_server_ready(struct pool *p, struct server *s);
+/* A server that had not logged in yet is gone. */
+void pool_connect_failed(struct pool *p, enum server_error se, struct str code, struct str text);
+/* An active server passed the release test. */
+void pool_put(struct pool *p, struct server *s);
+/* A server was closed: its place is free. */
+void pool_forget(struct pool *p, struct server *s);
+
+int pool_limit(const struct pool *p);    /* pool_size by precedence; INT_MAX for unlimited */
+enum config_pool_mode pool_mode(const struct pool *p);
+bool pool_paused(const struct pool *p);
+
+/* Asks the database for its catalog snapshot when it is missing or old (pool_catalog.c). */
+void catalog_wanted(struct pool *p);
+void catalog_stale(struct pool *p); /* definitions have changed */
+void catalog_abandon(struct pool *p);
+
+/* Whole worker (pools.c). */
+void pools_housekeeping(struct worker *w);
+void pools_reconfigure(struct worker *w, const struct runtime *old);
+void pools_close_all(struct worker *w);
+void pools_free(struct worker *w);
+void pool_close_servers(struct pool *p, const char *why);
+void pool_retire_servers(struct pool *p); /* idle ones now, used ones when released */
+void pool_free_when_empty(struct pool *p);
+void pool_open_one(struct pool *p); /* for min_pool_size, if the limits allow */
+
+/* pool_move.c: servers between workers. */
+void pool_ask_others(struct pool *p);          /* we have waiters and no room */
+bool pool_give_away(struct pool *p, struct server *s); /* to an older waiter elsewhere; true: gone */
+void pool_poke_others(struct pool *p);         /* a place in the limits became free */
+void pool_publish(struct pool *p);             /* idle count and oldest waiter, for the others */
+
+#endif

@@ -1,0 +1,74 @@
+/* process.c - the runtime snapshot: configuration and what is made from it; see process.h. */
+#include "proxy/process.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include <stdatomic.h>
+
+struct runtime *runtime_get(struct runtime *r)
+{
+    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+    return r;
+}
+
+void runtime_put(struct runtime **rp)
+{
+    struct runtime *r = *rp;
+    *rp = NULL;
+    if (r == NULL || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    tls_ctx_put(&r->client_tls);
+    tls_ctx_put(&r->server_tls);
+    config_put(&r->config);
+    mem_free(r);
+}
+
+static enum status make_tls(struct runtime *r, struct tls_ticket_keys *tickets, struct error *err)
+{
+    const struct config_options *o = &r->config->opt;
+    struct tls_settings client = {.mode = o->client_tls_sslmode,
+                                  .cert_file = o->client_tls_cert_file,
+                                  .key_file = o->client_tls_key_file,
+                                  .ca_file = o->client_tls_ca_file,
+                                  .protocols = o->client_tls_protocols,
+                                  .ciphers = o->client_tls_ciphers,
+                                  .tls13_ciphers = o->client_tls13_ciphers,
+                                  .ecdhcurve = o->client_tls_ecdhcurve,
+                                  .dheparams = o->client_tls_dheparams};
+    struct tls_settings server = {.mode = o->server_tls_sslmode,
+                                  .cert_file = o->server_tls_cert_file,
+                                  .key_file = o->server_tls_key_file,
+                                  .ca_file = o->server_tls_ca_file,
+                                  .protocols = o->server_tls_protocols,
+                                  .ciphers = o->server_tls_ciphers,
+                                  .tls13_ciphers = o->server_tls13_ciphers};
+    if (client.mode != TLS_DISABLE) {
+        enum status st = tls_ctx_new(&client, true, tickets, &r->client_tls, err);
+        if (st != ST_OK)
+            return st;
+    }
+    if (server.mode != TLS_DISABLE)
+        return tls_ctx_new(&server, false, NULL, &r->server_tls, err);
+    return ST_OK;
+}
+
+enum status runtime_new(struct config *cfg, struct tls_ticket_keys *tickets, struct runtime **out,
+                        struct error *err)
+{
+    struct runtime *r = mem_new(sizeof(*r));
+    atomic_init(&r->refs, 1);
+    r->config = cfg;
+    enum status st = make_tls(r, tickets, err);
+    if (st != ST_OK) {
+        runtime_put(&r);
+        return st;
+    }
+    *out = r;
+    return ST_OK;
+}
+
+enum process_phase process_phase(const struct process *p)
+{
+    return (enum process_phase)atomic_load_explicit(&p->shared.phase, memory_order_relaxed);
+}

@@ -1,0 +1,192 @@
+/* server.h - a connection to a database: its machine, its in-flight queue, the release test.
+ *
+ * States (server_set_state is the only place that changes one; it moves the server between its pool's
+ * lists and restarts its timer):
+ *   SV_CONNECT  socket being connected         -> SV_LOGIN, SV_CLOSED
+ *   SV_LOGIN    TLS, start-up, authentication  -> SV_INIT, SV_CLOSED
+ *   SV_INIT     connect_query, catalog         -> SV_IDLE, SV_CLOSED
+ *   SV_IDLE     in the pool                    -> SV_ACTIVE, SV_CLOSED
+ *   SV_ACTIVE   granted: works for a client or for the proxy -> SV_IDLE (release test), SV_CLOSED
+ *   SV_CLOSED   freed at the end of the loop turn
+ *
+ * The in-flight queue says for each answer that is still to come whose it is and what becomes of it; own
+ * statements (settings, asks, resets, pings) are entries like the clients' requests.  `client` is the one
+ * who holds the server; replies are handed out by the queue alone.
+ */
+#ifndef PENSTOCK_PROXY_SERVER_H
+#define PENSTOCK_PROXY_SERVER_H
+
+#include "base/base.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "proxy/net/conn.h"
+#include "proxy/pool/pool.h"
+#include "proxy/stmt.h"
+#include "proxy/timeout.h"
+#include "proxy/varset.h"
+#include "proxy/worker.h"
+#include "protocol/auth/scram.h"
+
+struct client;
+struct job;
+
+enum server_state { SV_CONNECT, SV_LOGIN, SV_INIT, SV_IDLE, SV_ACTIVE, SV_CLOSED };
+
+enum pin { /* why a client keeps its server between requests; names in server_pin_names */
+    PIN_TX = 1u << 0,
+    PIN_TEMP = 1u << 1,
+    PIN_LOCK = 1u << 2,
+    PIN_CURSOR = 1u << 3,
+    PIN_PREPARED = 1u << 4, /* prepared by text in a way that could not be followed */
+    PIN_LISTEN = 1u << 5,
+    PIN_LARGE = 1u << 10,   /* a prepared statement too large to be kept by the proxy */
+    PIN_COPY = 1u << 6,
+    PIN_SESSION = 1u << 7,  /* session mode */
+    PIN_UNKNOWN = 1u << 8,  /* its state is being asked for */
+    PIN_REPLICATION = 1u << 9,
+};
+
+enum flight_kind {
+    FLIGHT_CLIENT,  /* forwarded to its client */
+    FLIGHT_VARS,    /* settings before a request */
+    FLIGHT_CHECK,   /* server_check_query or ping before a request */
+    FLIGHT_PREP,    /* own prepare by text before a request; errors are the request's business */
+    FLIGHT_ASK,     /* session state */
+    FLIGHT_CLEAN,   /* rollback, reset query */
+    FLIGHT_JOB,     /* a statement of the proxy itself */
+    FLIGHT_CONNECT, /* connect_query */
+};
+
+enum journal_kind { JOURNAL_NAME, JOURNAL_PREPARE, JOURNAL_UNPREPARE };
+
+struct journal { /* what to undo when a tracked part was not confirmed */
+    enum journal_kind kind;
+    uint32_t ack;             /* which confirmation of the flight makes it final */
+    struct stmt *stmt;        /* NAME: what the name meant before (reference or NULL);
+                                 UNPREPARE, PREPARE: NULL */
+    struct stmt_entry *entry; /* PREPARE: borrowed from the server's set; NULL once it was evicted */
+    struct str name;          /* NAME: owned copy */
+};
+
+struct flight {
+    enum flight_kind kind;
+    bool ended;        /* its end marker was sent: nothing more will be added */
+    bool output;       /* something of the answer has reached the client */
+    bool waits;        /* the client's request waits for this own statement */
+    struct client *client; /* borrowed; NULL: gone, the answer is swallowed */
+    struct job *job;       /* FLIGHT_JOB */
+    usec_t start;
+    uint32_t effects;
+    uint32_t tracked; /* parts sent that will be confirmed, and */
+    uint32_t acks;    /* how many were */
+    uint16_t njournal, cap_journal;
+    struct journal *journal; /* owned */
+    struct facts *facts;     /* reference: of a single simple statement; NULL otherwise */
+    struct str text;         /* owned copy: PREPARE by text */
+};
+
+enum cleaning { CLEANING_NONE, CLEANING_TX, CLEANING_FULL, CLEANING_QUERY };
+
+struct server {
+    struct conn conn; /* first */
+    struct mortal mortal;
+    struct list link;       /* in one of the pool's lists */
+    struct list all;        /* in worker->servers */
+    struct pool *pool;      /* borrowed */
+    enum server_state state;
+    struct client *client;  /* borrowed: holder, NULL when idle or working for the proxy */
+    uint64_t id;
+    enum tx_state tx;
+    uint32_t pins;          /* enum pin, without PIN_TX and PIN_SESSION, which follow from tx and mode */
+    uint32_t asks;          /* enum wire_ask: state that must be asked for before release */
+    struct varset *ask_names; /* names for ASK_VARS as a set; NULL: none */
+    struct varset *answered;  /* settings being collected from an ASK_VARS_ALL */
+    uint32_t answered_held;
+    struct varset *vars;    /* its settings as far as they differ from a fresh session's */
+    struct varset *profile; /* what it reports */
+    struct stmt_set stmts;
+    struct stmt *unnamed;   /* what its unnamed statement is; NULL: unknown or none */
+    bool unnamed_known;     /* unnamed NULL means: certainly none */
+    bool upload;            /* in COPY FROM STDIN */
+    bool half_request;      /* a part of a request was sent and its end was not */
+    bool doubtful;          /* must not be reused: closed at release */
+    struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
+    bool direct;            /* replication: relays only */
+    bool must_clean;        /* was used in session mode: reset before anybody else gets it */
+    bool was_idle;          /* came out of the idle list, not straight from another user */
+    bool reset_unknown;     /* a configured reset query ran: what it left is being asked for */
+    enum cleaning cleaning;
+    bool session_begun;     /* session mode: the holder has its settings */
+    bool wire_fakes;        /* acknowledgements were made up that nothing else may carry out */
+    uint64_t seq_client;    /* whose nextval may be the last on it; 0: nobody's */
+    int leaked;             /* statements it still has that its set has forgotten */
+    int cancels;            /* cancel requests on their way */
+    struct flight *flights; /* owned ring */
+    uint32_t fl_head, fl_count, fl_cap;
+    struct wire_key key;    /* for cancelling */
+    uint32_t epoch;         /* of db_shared when it was opened */
+    uint64_t dns_generation;
+    struct sockaddr_storage addr;
+    uint32_t addr_len;
+    int host_index;
+    struct timeout timeout;
+    usec_t connected_at, idle_since, request_at;
+    usec_t connect_wall, request_wall;
+    struct scram_keys *login_keys;          /* owned during login */
+    struct secret *login_secret;            /* owned during login */
+    struct resolver_wait *resolving;        /* owned by the answer; NULL: none pending */
+    void *wire_state;       /* behind the struct */
+};
+
+extern const char *const server_state_names[];
+
+/* Begins to open a server for p, whose place in the limits the caller has taken. */
+void server_open(struct pool *p);
+void server_set_state(struct server *s, enum server_state to);
+/* Closes and frees at the turn's end; the holder and all in flight are told (session_server_lost). why is
+ * for the log. */
+void server_close(struct server *s, const char *why);
+struct mortal;
+void server_free(struct mortal *m); /* for worker_bury */
+/* Says goodbye first. */
+void server_quit(struct server *s, const char *why);
+
+/* The release test: true when nothing of anybody is left on it. The one place that decides it. */
+bool server_releasable(const struct server *s);
+/* Ends the holder's hold: to the pool if releasable, otherwise what is needed first. */
+void server_release(struct server *s);
+
+struct flight *server_push(struct server *s, enum flight_kind kind, struct client *c);
+struct flight *server_front(struct server *s); /* NULL: nothing in flight */
+struct flight *server_back(struct server *s);
+void server_pop(struct server *s);
+struct flight *server_flight(struct server *s, uint32_t i); /* i-th from the front */
+
+bool server_needs_check(const struct server *s);
+bool server_too_old(const struct server *s);
+
+/* server_login.c */
+void server_login_connected(struct server *s);
+void server_login_event(struct server *s, struct wire_server_event *ev);
+void server_login_abandon(struct server *s); /* frees what a login holds */
+void server_init_done(struct server *s, bool ok);
+void server_login_failed(struct server *s, enum server_error se, struct str code, struct str text);
+
+/* server_own.c: own statements. */
+void server_ask(struct server *s);
+void server_clean(struct server *s);
+void server_cleaned(struct server *s, bool ok);
+struct job {
+    struct waiter waiter;
+    struct server *server; /* borrowed: that runs it */
+    struct str text;       /* owned by the job's maker until done */
+    struct timeout timeout;
+    void (*row)(struct job *j, const struct str *cols, int ncols);
+    void (*done)(struct job *j, bool ok, struct str message); /* takes the job back */
+};
+void job_start(struct pool *p, struct job *j);
+void job_cancel(struct job *j); /* its answer will be swallowed; done is not called */
+void job_lost(struct job *j);
+void job_done(struct server *s, struct flight *f, const struct wire_server_event *ev);
+
+#endif

@@ -1,0 +1,192 @@
+/* server_own.c - statements of the proxy's own: questions, cleaning, jobs; see server.h.
+ *
+ * They travel in the in-flight queue like a client's requests.  Cleaning goes step by step, each started
+ * when the one before has been answered: end the transaction, then reset the session, then, when a reset
+ * query of the configuration was used whose effect is not known, ask what is left.
+ */
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "proxy/server.h"
+#include "proxy/session.h"
+
+#define CLEAN_TIMEOUT_US (5 * USEC_PER_SEC) /* a rollback that takes longer costs the connection */
+
+static const struct wire *wire_of(const struct server *s)
+{
+    return s->conn.worker->wire;
+}
+
+static void on_timeout(struct timeout *t)
+{
+    server_close(container_of(t, struct server, timeout), "cleaning took too long");
+}
+
+static void arm(struct server *s)
+{
+    timeout_stop(&s->timeout);
+    s->timeout.expired = on_timeout;
+    worker_timeout(s->conn.worker, &s->timeout, CLEAN_TIMEOUT_US);
+    conn_dirty(&s->conn);
+}
+
+void server_ask(struct server *s)
+{
+    struct str names[64];
+    uint32_t asks = s->asks;
+    struct varset_table *t = &s->conn.worker->vars;
+    int n = 0;
+    for (; n < s->ask_names->n && n < 64; n++)
+        names[n] = s->ask_names->vars[n].name;
+    if (asks & ASK_VARS_ALL) {
+        asks &= ~(uint32_t)ASK_VARS;
+        n = 0;
+    }
+    varset_put(&s->answered);
+    s->answered = asks & ASK_VARS_ALL ? varset_empty(t) : varset_get(s->vars);
+    if (asks & ASK_LISTEN)
+        s->pins &= ~(uint32_t)PIN_LISTEN;
+    if (asks & ASK_PREPARED)
+        s->pins &= ~(uint32_t)PIN_PREPARED;
+    wire_of(s)->sv_ask(s->wire_state, asks, names, n, &s->conn.out);
+    s->asks = 0;
+    s->reset_unknown = false;
+    varset_put(&s->ask_names);
+    s->ask_names = varset_empty(t);
+    server_push(s, FLIGHT_ASK, NULL);
+    arm(s);
+}
+
+void server_clean(struct server *s)
+{
+    const struct wire *wire = wire_of(s);
+    struct str query = str_of(worker_options(s->conn.worker)->server_reset_query);
+    if (s->tx != TX_IDLE) {
+        s->cleaning = CLEANING_TX;
+        wire->sv_clean(s->wire_state, CLEAN_TX, &s->conn.out);
+    } else if (s->pins == 0 && s->asks == 0 && query.n == 0) {
+        s->must_clean = false; /* session mode without a reset query: as configured */
+        s->asks = ASK_VARS_ALL;
+        server_ask(s);
+        return;
+    } else if (s->pins == 0 && s->asks == 0 && !str_eq(query, str_of(wire->reset_query))) {
+        s->cleaning = CLEANING_QUERY;
+        wire->sv_text(s->wire_state, OWN_QUIET, query, &s->conn.out);
+    } else {
+        s->cleaning = CLEANING_FULL;
+        wire->sv_clean(s->wire_state, CLEAN_FULL, &s->conn.out);
+    }
+    server_push(s, FLIGHT_CLEAN, NULL);
+    arm(s);
+}
+
+void server_cleaned(struct server *s, bool ok)
+{
+    enum cleaning was = s->cleaning;
+    s->cleaning = CLEANING_NONE;
+    timeout_stop(&s->timeout);
+    if (!ok) {
+        s->doubtful = true;
+        return;
+    }
+    if (was == CLEANING_TX || was == CLEANING_NONE)
+        return;
+    s->must_clean = false;
+    if (was == CLEANING_FULL) {
+        stmt_set_clear(&s->stmts);
+        session_vars_reset(s);
+        return;
+    }
+    s->asks |= ASK_VARS_ALL | ASK_LOCKS | ASK_TEMP | ASK_CURSORS | ASK_PREPARED | ASK_LISTEN;
+    s->reset_unknown = true;
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------------- */
+
+static void job_granted(struct waiter *wt, struct server *s)
+{
+    struct job *j = container_of(wt, struct job, waiter);
+    if (s->vars->n > 0) { /* nothing that a client has set may bend a question of ours */
+        struct wire_var delta[64];
+        int n = varset_diff(s->vars, s->conn.worker->vars.empty, delta, 64);
+        if (n > 64) {
+            job_lost(j);
+            s->doubtful = true;
+            server_release(s);
+            return;
+        }
+        wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
+        varset_put(&s->vars);
+        s->vars = varset_empty(&s->conn.worker->vars);
+        server_push(s, FLIGHT_VARS, NULL);
+    }
+    wire_of(s)->sv_text(s->wire_state, OWN_ROWS, j->text, &s->conn.out);
+    struct flight *f = server_push(s, FLIGHT_JOB, NULL);
+    f->job = j;
+    j->server = s;
+    conn_dirty(&s->conn);
+}
+
+static void job_failed(struct waiter *wt, enum cause cause, struct str code, struct str text)
+{
+    (void)code;
+    struct job *j = container_of(wt, struct job, waiter);
+    timeout_stop(&j->timeout);
+    j->done(j, false, text.n > 0 ? text : str_of(cause_name(cause)));
+}
+
+static void on_job_timeout(struct timeout *t)
+{
+    struct job *j = container_of(t, struct job, timeout);
+    job_cancel(j);
+    j->done(j, false, STR("timed out"));
+}
+
+void job_start(struct pool *p, struct job *j)
+{
+    bool refused = false;
+    j->waiter.granted = job_granted;
+    j->waiter.failed = job_failed;
+    j->server = NULL;
+    timeout_init(&j->timeout, on_job_timeout);
+    worker_timeout(p->worker, &j->timeout, worker_options(p->worker)->query_wait_timeout);
+    struct server *s = pool_take(p, &j->waiter, p->worker->vars.empty, &refused);
+    if (s != NULL)
+        job_granted(&j->waiter, s);
+    else if (refused)
+        job_failed(&j->waiter, C_POOL_FULL, STR_NONE, STR_NONE);
+}
+
+void job_cancel(struct job *j)
+{
+    timeout_stop(&j->timeout);
+    if (j->server == NULL) {
+        pool_leave_queue(j->waiter.pool, &j->waiter);
+        return;
+    }
+    struct server *s = j->server;
+    j->server = NULL;
+    for (uint32_t i = 0; i < s->fl_count; i++)
+        if (server_flight(s, i)->job == j)
+            server_flight(s, i)->job = NULL;
+    cancel_server(s);
+}
+
+void job_lost(struct job *j)
+{
+    timeout_stop(&j->timeout);
+    j->server = NULL;
+    j->done(j, false, STR("server connection lost"));
+}
+
+void job_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
+{
+    (void)s;
+    struct job *j = f->job;
+    if (j == NULL)
+        return;
+    f->job = NULL;
+    timeout_stop(&j->timeout);
+    j->server = NULL;
+    j->done(j, ev->error == SE_NONE, ev->message);
+}

@@ -1,0 +1,335 @@
+/* session.c - from client to server: requests, bodies, uploads; see session.h.
+ *
+ * A request is looked at (session_plan.c), gets a server or a place in the queue, what it needs is put in
+ * front of it (session_state.c), and its bytes go on.  When it has to wait, its bytes stay in the client's
+ * input buffer and are fed again later (cl_unread), so that there is one way in and nothing half-done.
+ */
+#include "proxy/session.h"
+
+#include "base/check.h"
+#include "base/log.h"
+
+/* What a client does next must see the outcome of these: settings and names are asked for or learned
+ * when the request is done, so nothing more is sent before. */
+#define BARRIER_EFFECTS                                                                                      \
+    (FX_UNKNOWN | FX_VARS_NAMED | FX_VARS_ALL | FX_ROLE | FX_PREPARE | FX_DEALLOCATE | FX_DEALLOCATE_ALL |   \
+     FX_DISCARD_ALL | FX_LISTEN | FX_UNLISTEN | FX_EXECUTE)
+
+enum taken { TAKEN, LEFT };
+
+static bool may_go_on(const struct client *c)
+{
+    if (c->barrier)
+        return false;
+    return c->state == CL_IDLE || c->state == CL_BUSY || c->state == CL_HELD;
+}
+
+/* The request of this client that is still being sent, or NULL. */
+static struct flight *open_flight(struct client *c)
+{
+    if (c->server == NULL)
+        return NULL;
+    struct flight *f = server_back(c->server);
+    return f != NULL && f->kind == FLIGHT_CLIENT && f->client == c && !f->ended ? f : NULL;
+}
+
+void session_attach(struct client *c, struct server *s)
+{
+    struct worker *w = c->conn.worker;
+    c->server = s;
+    s->client = c;
+    c->xact_at = w->now;
+    s->request_wall = c->request_wall;
+    client_set_state(c, CL_BUSY);
+    c->pool->stats.server_assignments++;
+    if (c->wait_at != 0) {
+        c->pool->stats.wait_time += (uint64_t)(w->now - c->wait_at);
+        c->wait_at = 0;
+    }
+    c->told_queued = false;
+    worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
+}
+
+void session_detach(struct client *c)
+{
+    struct server *s = c->server;
+    if (s->conn.paused != 0)
+        conn_resume(&s->conn, PAUSE_PEER);
+    s->client = NULL;
+    c->server = NULL;
+    c->upload = false;
+    timeout_stop(&c->tx_timeout);
+}
+
+void session_granted(struct client *c, struct server *s)
+{
+    session_attach(c, s);
+    session_go_on(c);
+    /* Input that came to nothing (refused, or the peer spoke nonsense) must not keep the server. */
+    if (s->state == SV_ACTIVE && s->client == c && s->fl_count == 0 && !c->barrier)
+        session_settle(s);
+}
+
+void session_go_on(struct client *c)
+{
+    c->barrier = false;
+    conn_kick(&c->conn);
+}
+
+void session_go_on_later(struct client *c)
+{
+    c->barrier = false;
+    if (c->conn.in_len > 0 && conn_is_open(&c->conn))
+        ev_feed_event(c->conn.worker->loop, &c->conn.io, EV_CUSTOM);
+}
+
+static void refuse_as_told(struct client *c, const struct wire_req *r)
+{
+    const struct refusal *x = &c->refusal;
+    bool open = (r->flags & REQ_END) == 0;
+    const struct wire *wire = c->conn.worker->wire;
+    if (x->code.n > 0)
+        wire->cl_error_code(c->wire_state, x->code, x->text, false, open, &c->conn.out);
+    else
+        wire->cl_error(c->wire_state, x->cause, x->text, false, open, TX_IDLE, &c->conn.out);
+    c->refusal.set = false;
+    c->skipping = open;
+    conn_dirty(&c->conn);
+}
+
+static void refuse(struct client *c, const struct wire_req *r, enum cause cause, struct str text)
+{
+    const struct wire *wire = c->conn.worker->wire;
+    bool open = (r->flags & REQ_END) == 0;
+    enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
+    if (c->server != NULL && tx == TX_OPEN) {
+        /* The transaction does not know of the refusal; going on in it would not be what the client
+         * thinks, so it ends here. */
+        client_fatal(c, cause, text);
+        return;
+    }
+    wire->cl_error(c->wire_state, cause, text, false, open, tx, &c->conn.out);
+    c->skipping = open;
+    conn_dirty(&c->conn);
+}
+
+/* Something a text may not do here at all. */
+static bool refused_by_policy(struct client *c, const struct wire_req *r, const struct plan *plan)
+{
+    if (pool_mode(c->pool) == CONFIG_POOL_STATEMENT && (plan->effects & FX_BEGIN)) {
+        refuse(c, r, C_TX_IN_STATEMENT_MODE, STR_NONE);
+        return true;
+    }
+    if ((r->flags & REQ_SIMPLE) && worker_options(c->conn.worker)->disable_pqexec) {
+        client_fatal(c, C_UNSUPPORTED, STR("PQexec disallowed"));
+        return true;
+    }
+    return false;
+}
+
+/* A lone end-of-request marker needs no server. */
+static bool answer_locally(struct client *c, const struct wire_req *r)
+{
+    if (c->server != NULL || r->nparts != 1)
+        return false;
+    if (r->parts[0].kind == PART_FLUSH)
+        return true;
+    if (r->parts[0].kind != PART_SYNC)
+        return false;
+    c->conn.worker->wire->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
+    conn_dirty(&c->conn);
+    return true;
+}
+
+static enum taken get_server(struct client *c, const struct wire_req *r)
+{
+    bool refused = false;
+    c->request_at = c->conn.worker->now;
+    struct server *s = pool_take(c->pool, &c->waiter, c->vars, &refused);
+    if (s != NULL) {
+        session_attach(c, s);
+        return TAKEN;
+    }
+    if (refused) {
+        refuse(c, r, C_POOL_FULL, STR_NONE);
+        return LEFT;
+    }
+    c->wait_at = c->conn.worker->now;
+    client_set_state(c, CL_WAIT);
+    return LEFT;
+}
+
+static void sent_piece(struct client *c, struct server *s, struct flight *f, const struct wire_req *r)
+{
+    f->ended = (r->flags & REQ_END) != 0;
+    s->half_request = !f->ended;
+    conn_dirty(&s->conn);
+    if (conn_above_high(&s->conn))
+        conn_pause(&c->conn, PAUSE_PEER);
+    if (s->wire_fakes) {
+        s->wire_fakes = false;
+        session_output(s, STR_NONE, false);
+    }
+}
+
+static void begin(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan)
+{
+    struct worker *w = c->conn.worker;
+    struct flight *f = server_push(s, FLIGHT_CLIENT, c);
+    f->effects = plan->effects;
+    f->start = w->now;
+    s->request_at = w->now;
+    if (plan->effects & FX_PREPARE)
+        f->text = (struct str){str_dup(plan->text), plan->text.n};
+    f->facts = plan->facts;
+    plan->facts = NULL;
+    if (c->state != CL_BUSY)
+        client_set_state(c, CL_BUSY);
+    c->pool->stats.queries++;
+    session_send(c, s, f, r);
+    sent_piece(c, s, f, r);
+}
+
+/* A request that has not begun yet: server, prelude, first piece. */
+static enum taken start_request(struct client *c, const struct wire_req *r)
+{
+    struct plan plan = {0};
+    if (c->refusal.set) {
+        refuse_as_told(c, r);
+        return TAKEN;
+    }
+    if (answer_locally(c, r))
+        return TAKEN;
+    session_plan(c, r, &plan);
+    enum taken t = LEFT;
+    struct server *s = c->server;
+    if (refused_by_policy(c, r, &plan)) {
+        t = TAKEN;
+    } else if (s != NULL && s->fl_count > 0 && (plan.effects & BARRIER_EFFECTS)) {
+        c->barrier = true; /* lifted when what is in flight is done */
+    } else if (s != NULL || get_server(c, r) == TAKEN) {
+        s = c->server;
+        enum prelude p = s->fl_count > 0 ? PRELUDE_NONE : session_prelude(c, s, r, &plan);
+        if (p == PRELUDE_NONE || p == PRELUDE_GLUED) {
+            begin(c, s, r, &plan);
+            t = TAKEN;
+        } else if (p == PRELUDE_WAIT) {
+            c->barrier = true;
+        }
+    } else if (c->state != CL_WAIT) {
+        t = TAKEN; /* refused: the queue was full */
+    }
+    session_plan_done(c, r, &plan);
+    return t;
+}
+
+static enum taken next_piece(struct client *c, struct flight *f, const struct wire_req *r)
+{
+    struct plan plan = {0};
+    session_plan(c, r, &plan);
+    f->effects |= plan.effects;
+    session_send(c, c->server, f, r);
+    sent_piece(c, c->server, f, r);
+    session_plan_done(c, r, &plan);
+    return TAKEN;
+}
+
+/* After the end of a request with lasting effects was sent, nothing more is until it is done. */
+static void raise_barrier(struct client *c, const struct flight *f)
+{
+    if (f != NULL && f->client == c && f->ended && (f->effects & BARRIER_EFFECTS))
+        c->barrier = true;
+}
+
+static enum taken on_request(struct client *c, const struct wire_req *r)
+{
+    struct flight *f = open_flight(c);
+    enum taken t = f == NULL ? start_request(c, r) : next_piece(c, f, r);
+    if (t == TAKEN && c->server != NULL)
+        raise_barrier(c, server_back(c->server));
+    return t;
+}
+
+static void on_body(struct client *c, const struct wire_req *r)
+{
+    struct server *s = c->server;
+    struct flight *f = open_flight(c);
+    if (s == NULL || (f == NULL && !c->upload && !c->replication))
+        return; /* the server was lost on the way; the codec drops the rest up to the request's end */
+    c->conn.worker->wire->sv_body(s->wire_state, r->raw, &s->conn.out);
+    if (f != NULL && (r->flags & REQ_END)) {
+        f->ended = true;
+        s->half_request = false;
+        raise_barrier(c, f);
+    }
+    conn_dirty(&s->conn);
+    if (conn_above_high(&s->conn))
+        conn_pause(&c->conn, PAUSE_PEER);
+}
+
+static void on_skipped(struct client *c)
+{
+    enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
+    c->skipping = false;
+    c->conn.worker->wire->cl_idle(c->wire_state, tx, &c->conn.out);
+    conn_dirty(&c->conn);
+}
+
+/* One event; LEFT: its bytes were not used. */
+static enum taken on_event(struct client *c, const struct wire_client_event *ev)
+{
+    switch (ev->kind) {
+    case CE_REQ:
+        return on_request(c, &ev->req);
+    case CE_BODY:
+    case CE_UPLOAD:
+        on_body(c, &ev->req);
+        return TAKEN;
+    case CE_SKIPPED:
+        on_skipped(c);
+        return TAKEN;
+    case CE_IGNORED:
+        return TAKEN;
+    case CE_QUIT:
+        client_close(c, "client close request");
+        return TAKEN;
+    case CE_BAD:
+        client_fatal(c, C_PROTOCOL, str_of(ev->reason));
+        return TAKEN;
+    case CE_MORE:
+        return LEFT;
+    case CE_TLS:
+    case CE_LOGIN:
+    case CE_CRED:
+    case CE_CANCEL:
+        client_fatal(c, C_PROTOCOL, STR_NONE);
+        return TAKEN;
+    }
+    return TAKEN;
+}
+
+size_t session_input(struct client *c, struct str data, bool full)
+{
+    struct worker *w = c->conn.worker;
+    size_t used = 0;
+    while (used < data.n && may_go_on(c)) {
+        struct wire_client_event ev;
+        struct str rest = {data.p + used, data.n - used};
+        w->wire->cl_feed(c->wire_state, rest, full && used == 0, w->parts, &ev);
+        if (on_event(c, &ev) == LEFT) {
+            if (ev.kind == CE_REQ)
+                w->wire->cl_unread(c->wire_state, &ev);
+            break;
+        }
+        used += ev.consumed;
+        if (!conn_is_open(&c->conn))
+            return data.n;
+    }
+    struct server *s = c->server;
+    if (s != NULL && s->conn.out.borrowed) {
+        conn_flush(&s->conn);
+        if (c->server == s)
+            outq_settle(&s->conn.out);
+    }
+    return used;
+}

@@ -1,0 +1,94 @@
+/* session.h - binds clients and servers for a transaction and acts on what both say.
+ *
+ * session.c: from client to server; session_plan.c: what a request does; session_reply.c: from server to
+ * client; session_stmt.c: prepared statements; session_vars.c: settings and other session state;
+ * session_end.c: leaving, losing, cancelling.
+ * Thread: the worker's that owns both.
+ */
+#ifndef PENSTOCK_PROXY_SESSION_H
+#define PENSTOCK_PROXY_SESSION_H
+
+#include "proxy/client.h"
+#include "proxy/server.h"
+
+/* What a piece of a request needs and does, found out before anything is sent. */
+struct plan {
+    uint32_t effects;
+    bool is_query;        /* a simple request of one text: facts is set */
+    bool cut;             /* not all of it could be looked at */
+    struct facts *facts;  /* reference */
+    struct str text;      /* borrowed: text of is_query */
+};
+
+/* session.c */
+/* The client's bytes, logged in. */
+size_t session_input(struct client *c, struct str data, bool full);
+/* The client was granted a server it had waited for. */
+void session_granted(struct client *c, struct server *s);
+void session_attach(struct client *c, struct server *s);
+void session_detach(struct client *c);
+/* A reason to hold input back has gone. */
+void session_go_on(struct client *c);
+/* The same from a place where the input may not be looked at now: at the next turn. */
+void session_go_on_later(struct client *c);
+
+/* session_plan.c */
+void session_plan(struct client *c, const struct wire_req *r, struct plan *plan);
+void session_plan_done(struct client *c, const struct wire_req *r, struct plan *plan);
+
+/* session_vars.c */
+enum prelude { PRELUDE_NONE, PRELUDE_GLUED, PRELUDE_WAIT, PRELUDE_FAILED };
+/* Puts what the request needs on the server in front of it. WAIT: the client's own statement must be
+ * done before the request may follow. */
+enum prelude session_prelude(struct client *c, struct server *s, const struct wire_req *r,
+                             const struct plan *plan);
+/* What must be asked for after a request with these effects and completion tags; names are added to the
+ * server's list. */
+void session_note_asks(struct server *s, const struct flight *f, uint32_t tags);
+/* A row of the answer, and its end. */
+void session_ask_row(struct server *s, const struct wire_server_event *ev);
+void session_ask_done(struct server *s, bool ok);
+/* The server reported a setting. */
+void session_note_report(struct server *s, const struct wire_var *v);
+/* Tells the client which reported settings differ from what it knows. */
+void session_report(struct client *c, struct server *s);
+/* The settings of a session that has been cleaned. */
+void session_vars_reset(struct server *s);
+/* The database took all of the settings on record: next time nobody waits for them. */
+void session_vars_accepted(struct server *s);
+
+/* session_stmt.c */
+/* Sends the parts with statement names mapped, noting in f what to undo. */
+void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r);
+void session_prepare_named(struct client *c, struct server *s, struct str name);
+/* A flight is over: its journal becomes final or is undone, and what its text prepared is learned. */
+void session_apply(struct server *s, struct flight *f, const struct wire_server_event *ev);
+void session_undo(struct server *s, struct flight *f);
+
+/* session_reply.c */
+size_t session_output(struct server *s, struct str data, bool full);
+void session_settle(struct server *s); /* tx idle, nothing in flight: ask, clean or release */
+
+/* session_end.c */
+void session_client_gone(struct client *c);
+void session_server_lost(struct server *s, enum server_error se, struct str code, struct str text);
+/* Asks the database to stop what runs for c; why C_CANCELLED: the client itself wanted it. */
+void session_cancel_running(struct client *c, enum cause why);
+/* The request at the front of c's input buffer is answered with an error instead of being run. code
+ * non-empty: the database's own words. */
+void session_refuse(struct client *c, enum cause cause, struct str code, struct str text);
+/* c was waiting for a server (CL_WAIT) and will not get one. */
+void session_wait_failed(struct client *c, enum cause cause, struct str code, struct str text);
+
+/* cancel.c */
+void cancel_server(struct server *s); /* opens a connection that carries the request */
+void cancel_abandon(struct list *link); /* shutting down: one of worker->cancels */
+void cancel_forget_server(struct server *s); /* it is being freed */
+void cancel_request(struct worker *w, const struct wire_key *key); /* from a client; any client's key */
+
+/* admin/console.c */
+size_t console_input(struct client *c, struct str data, bool full);
+void console_cancel(struct client *c);
+void console_gone(struct client *c);
+
+#endif

@@ -1,0 +1,149 @@
+/* session_end.c - leaving, losing, cancelling; see session.h.
+ *
+ * A client that vanishes leaves no query running and no dirty server: what is running is cancelled and
+ * drained, an open transaction is rolled back, pinned state is cleaned, and a server that got only a part
+ * of a request is closed.  A server that is lost leaves its client with a proper error and, where nothing of
+ * the answer was passed on yet, with a connection that goes on.
+ * Thread: the worker's.
+ */
+#include "proxy/session.h"
+
+#include "base/check.h"
+
+static void disown_flights(struct server *s, const struct client *c)
+{
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        struct flight *f = server_flight(s, i);
+        if (f->client == c)
+            f->client = NULL;
+    }
+}
+
+static bool runs_for(struct server *s, const struct client *c)
+{
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        const struct flight *f = server_flight(s, i);
+        if (f->kind == FLIGHT_CLIENT && f->client == c)
+            return true;
+    }
+    return false;
+}
+
+void session_client_gone(struct client *c)
+{
+    struct server *s = c->server;
+    if (c->pool != NULL)
+        pool_leave_queue(c->pool, &c->waiter);
+    if (s == NULL)
+        return;
+    bool running = runs_for(s, c);
+    disown_flights(s, c);
+    session_detach(c);
+    if (running)
+        cancel_server(s);
+    if (s->half_request || s->upload || c->replication) {
+        server_close(s, "client left in the middle of a request");
+        return;
+    }
+    if (s->fl_count == 0)
+        session_settle(s);
+}
+
+/* ---- the server is lost --------------------------------------------------------------------------- */
+
+struct loss {
+    enum cause cause;
+    struct str code, text;
+};
+
+static void tell(struct client *c, const struct loss *l, bool fatal, bool open)
+{
+    const struct wire *wire = c->conn.worker->wire;
+    if (l->code.n > 0)
+        wire->cl_error_code(c->wire_state, l->code, l->text, fatal, open, &c->conn.out);
+    else
+        wire->cl_error(c->wire_state, l->cause, l->text, fatal, open, TX_IDLE, &c->conn.out);
+    conn_dirty(&c->conn);
+}
+
+/* Answers every request of c that is in flight with the error. False: the client cannot go on. */
+static bool answer_all(struct server *s, struct client *c, const struct loss *l)
+{
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        const struct flight *f = server_flight(s, i);
+        if (f->client == c && f->kind == FLIGHT_CLIENT && f->output)
+            return false;
+    }
+    bool open = false;
+    int told = 0;
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        const struct flight *f = server_flight(s, i);
+        if (f->client != c || f->kind != FLIGHT_CLIENT)
+            continue;
+        open = !f->ended;
+        tell(c, l, false, open);
+        told++;
+    }
+    c->skipping = open;
+    return told > 0 || s->fl_count > 0;
+}
+
+void session_server_lost(struct server *s, enum server_error se, struct str code, struct str text)
+{
+    struct client *c = s->client;
+    if (c == NULL)
+        return;
+    bool in_tx = s->tx != TX_IDLE;
+    struct loss l = {in_tx ? C_SERVER_LOST_IN_TX : C_SERVER_LOST, code, text};
+    if (c->timed_out != 0) { /* it was us who made it end */
+        l = (struct loss){(enum cause)c->timed_out, STR_NONE, STR_NONE};
+        c->timed_out = 0;
+    }
+    (void)se;
+    bool waits = c->barrier && !runs_for(s, c) && s->fl_count > 0; /* prelude: its request is unread */
+    bool idle = s->fl_count == 0;
+    bool may_go_on = !idle && !c->upload && !c->passthrough && answer_all(s, c, &l);
+    disown_flights(s, c);
+    session_detach(c);
+    if (!may_go_on) {
+        tell(c, &l, true, false);
+        client_end(c, "server connection lost");
+        return;
+    }
+    client_set_state(c, CL_IDLE);
+    c->barrier = false;
+    if (waits)
+        session_refuse(c, l.cause, l.code, l.text);
+    else
+        session_go_on_later(c);
+}
+
+/* ---- cancelling and refusing ---------------------------------------------------------------------- */
+
+void session_cancel_running(struct client *c, enum cause why)
+{
+    struct server *s = c->server;
+    if (s == NULL || s->fl_count == 0)
+        return;
+    const struct flight *f = server_front(s);
+    if (f->client != c || f->kind != FLIGHT_CLIENT)
+        return;
+    if (why != C_CANCELLED)
+        c->timed_out = (uint8_t)why;
+    cancel_server(s);
+}
+
+void session_refuse(struct client *c, enum cause cause, struct str code, struct str text)
+{
+    c->refusal = (struct refusal){true, cause, code, text};
+    session_go_on(c);
+    c->refusal.set = false;
+}
+
+void session_wait_failed(struct client *c, enum cause cause, struct str code, struct str text)
+{
+    pool_leave_queue(c->pool, &c->waiter);
+    c->wait_at = 0;
+    client_set_state(c, CL_IDLE);
+    session_refuse(c, cause, code, text);
+}

@@ -1,0 +1,313 @@
+/* session_reply.c - from server to client: answers, their ends, and what follows; see session.h.
+ *
+ * The front of the in-flight queue says whose the bytes are.  When the last request in flight is done the
+ * server is settled: state that may have changed is asked for, a transaction whose client has gone is ended,
+ * and a server that passes the release test goes back to its pool.
+ * Thread: the worker's.
+ */
+#include "proxy/session.h"
+
+#include "base/check.h"
+#include "base/log.h"
+
+static const struct wire *wire_of(const struct server *s)
+{
+    return s->conn.worker->wire;
+}
+
+/* Hands bytes of the current request's answer to its client. */
+static void forward(struct server *s, struct str bytes)
+{
+    struct flight *f = server_front(s);
+    struct client *c = f != NULL ? f->client : s->client;
+    if (c == NULL || (f != NULL && f->kind != FLIGHT_CLIENT) || !conn_is_open(&c->conn))
+        return;
+    if (f != NULL)
+        f->output = true;
+    outq_put_borrowed(&c->conn.out, bytes.p, bytes.n);
+    conn_dirty(&c->conn);
+    if (!c->conn.out.borrowed)
+        return;
+    conn_flush(&c->conn); /* a large piece: written from where it lies */
+    outq_settle(&c->conn.out);
+    if (conn_is_open(&c->conn) && conn_above_high(&c->conn))
+        conn_pause(&s->conn, PAUSE_PEER);
+}
+
+/* A setting changed: the record follows, and a client whose request caused it is told in place. */
+static void on_var(struct server *s, const struct wire_var *v)
+{
+    session_note_report(s, v);
+    struct flight *f = server_front(s);
+    if (f != NULL && f->kind == FLIGHT_CLIENT && f->client != NULL)
+        session_report(f->client, s);
+}
+
+static void on_notify(struct server *s, const struct wire_server_event *ev)
+{
+    if (s->client != NULL && (s->pins & PIN_LISTEN || s->client->passthrough || s->fl_count > 0)) {
+        wire_of(s)->cl_notify(s->client->wire_state, ev->pid, ev->channel, ev->payload,
+                              &s->client->conn.out);
+        conn_dirty(&s->client->conn);
+    }
+}
+
+static void on_upload(struct server *s, const struct wire_server_event *ev)
+{
+    struct flight *f = server_front(s);
+    s->upload = true;
+    if (f == NULL || f->client == NULL) {
+        s->doubtful = true; /* nobody will ever send the data */
+        server_close(s, "upload without a client");
+        return;
+    }
+    f->client->upload = true;
+    wire_of(s)->cl_upload(f->client->wire_state, ev->upload_ends_sync);
+    session_go_on(f->client);
+}
+
+/* ---- ends ----------------------------------------------------------------------------------------- */
+
+static void count_request(struct server *s, const struct flight *f, enum tx_state tx)
+{
+    struct stats *st = &s->pool->stats;
+    usec_t now = s->conn.worker->now;
+    st->query_time += (uint64_t)(now - f->start);
+    if (tx == TX_IDLE) {
+        st->xacts++;
+        if (f->client != NULL) {
+            st->xact_time += (uint64_t)(now - f->client->xact_at);
+            f->client->xact_at = now;
+        }
+    }
+}
+
+static void request_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
+{
+    struct client *c = f->client;
+    session_apply(s, f, ev);
+    session_note_asks(s, f, ev->tags);
+    count_request(s, f, ev->tx);
+    if (ev->tags & WT_DDL)
+        catalog_stale(s->pool);
+    if (s->upload && c != NULL && c->upload) {
+        c->upload = false;
+        wire_of(s)->cl_upload_over(c->wire_state);
+    }
+    s->upload = false;
+    if (c != NULL)
+        c->timed_out = 0;
+}
+
+static void vars_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
+{
+    struct client *c = f->client;
+    if (ev->error == SE_NONE) {
+        session_vars_accepted(s);
+        if (c != NULL)
+            session_report(c, s);
+        return;
+    }
+    /* The request, if it was glued, runs under other settings than its client's: nothing of it may be
+     * believed, and the connection cannot be continued as if it had been set up. */
+    LOG_LIMITED(LL_WARNING, "setting refused by the server: " STR_FMT, STR_ARG(ev->message));
+    s->doubtful = true;
+    if (c == NULL)
+        return;
+    f->client = NULL;
+    wire_of(s)->cl_error_code(c->wire_state, ev->code, ev->message, true, false, &c->conn.out);
+    client_end(c, "server refused a setting");
+}
+
+static void own_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
+{
+    switch (f->kind) {
+    case FLIGHT_VARS:
+        vars_done(s, f, ev);
+        break;
+    case FLIGHT_PREP:
+        session_apply(s, f, ev);
+        break;
+    case FLIGHT_CHECK:
+        if (ev->error != SE_NONE)
+            s->doubtful = true;
+        break;
+    case FLIGHT_ASK:
+        timeout_stop(&s->timeout);
+        session_ask_done(s, ev->error == SE_NONE);
+        break;
+    case FLIGHT_CLEAN:
+        server_cleaned(s, ev->error == SE_NONE);
+        break;
+    case FLIGHT_JOB:
+        job_done(s, f, ev);
+        break;
+    case FLIGHT_CONNECT:
+        server_init_done(s, ev->error == SE_NONE);
+        break;
+    case FLIGHT_CLIENT:
+        UNREACHABLE();
+    }
+}
+
+static void on_done(struct server *s, const struct wire_server_event *ev)
+{
+    struct flight *f = server_front(s);
+    if (f == NULL) {
+        server_close(s, "answer without a request");
+        return;
+    }
+    struct client *waiting = f->waits ? f->client : NULL;
+    s->tx = ev->tx;
+    if (f->kind == FLIGHT_CLIENT)
+        request_done(s, f, ev);
+    else
+        own_done(s, f, ev);
+    if (s->state == SV_CLOSED)
+        return;
+    if (waiting != NULL && f->client == waiting && !s->doubtful) {
+        server_pop(s);
+        session_go_on(waiting); /* its request has been held back for this */
+        if (s->state == SV_ACTIVE && s->client == waiting && s->fl_count == 0 && !waiting->barrier)
+            session_settle(s);
+        return;
+    }
+    server_pop(s);
+    if (s->fl_count == 0 && s->state == SV_ACTIVE)
+        session_settle(s);
+}
+
+/* A client keeps its server; what it had sent in advance goes on. */
+static void hold(struct client *c)
+{
+    if (c->state == CL_BUSY)
+        client_set_state(c, CL_HELD);
+    session_go_on(c);
+}
+
+void session_settle(struct server *s)
+{
+    struct client *c = s->client;
+    if (s->half_request || s->upload)
+        return; /* the rest of the request comes from the client, or the server was closed */
+    if (s->doubtful) {
+        server_close(s, "state in doubt");
+        return;
+    }
+    if (s->tx != TX_IDLE) {
+        if (c != NULL)
+            hold(c);
+        else
+            server_clean(s);
+        return;
+    }
+    if (c != NULL && c->passthrough) {
+        s->asks = 0;
+        hold(c);
+        return;
+    }
+    if (s->asks != 0) {
+        if (c != NULL)
+            c->barrier = true;
+        if (c != NULL || s->reset_unknown)
+            server_ask(s);
+        else
+            server_clean(s);
+        return;
+    }
+    if (c == NULL) {
+        server_release(s);
+    } else if (s->pins != 0 && !worker_options(s->conn.worker)->server_reset_query_always) {
+        hold(c);
+    } else {
+        session_detach(c);
+        client_set_state(c, CL_IDLE);
+        server_release(s);
+        session_go_on(c);
+    }
+}
+
+/* ---- events --------------------------------------------------------------------------------------- */
+
+static void on_row(struct server *s, const struct wire_server_event *ev)
+{
+    struct flight *f = server_front(s);
+    if (f == NULL)
+        return;
+    if (f->kind == FLIGHT_ASK)
+        session_ask_row(s, ev);
+    else if (f->kind == FLIGHT_JOB && f->job != NULL && f->job->row != NULL)
+        f->job->row(f->job, ev->cols, ev->ncols);
+}
+
+static void on_fatal(struct server *s, const struct wire_server_event *ev)
+{
+    session_server_lost(s, ev->error, ev->code, ev->message);
+    server_close(s, "server said goodbye");
+}
+
+static void on_event(struct server *s, const struct wire_server_event *ev)
+{
+    switch (ev->kind) {
+    case SV_MORE:
+    case SV_SPAN:
+        break;
+    case SV_ACK:
+        if (server_front(s) != NULL)
+            server_front(s)->acks++;
+        break;
+    case SV_ROW:
+        on_row(s, ev);
+        break;
+    case SV_VAR:
+        on_var(s, &ev->var);
+        break;
+    case SV_NOTIFY:
+        on_notify(s, ev);
+        break;
+    case SV_NOTICE:
+        if (s->client != NULL) {
+            outq_put_str(&s->client->conn.out, ev->out);
+            conn_dirty(&s->client->conn);
+        }
+        break;
+    case SV_UPLOAD:
+        on_upload(s, ev);
+        break;
+    case SV_DONE:
+        on_done(s, ev);
+        break;
+    case SV_FATAL:
+        on_fatal(s, ev);
+        break;
+    case SV_BAD:
+        LOG_LIMITED(LL_WARNING, "server connection out of step: %s", ev->reason);
+        server_close(s, ev->reason);
+        break;
+    case SV_TLS:
+    case SV_AUTH:
+    case SV_READY:
+        server_close(s, "login message after login");
+        break;
+    }
+}
+
+size_t session_output(struct server *s, struct str data, bool full)
+{
+    size_t used = 0;
+    for (;;) {
+        struct wire_server_event ev;
+        struct str rest = {data.p == NULL ? NULL : data.p + used, data.n - used};
+        wire_of(s)->sv_feed(s->wire_state, rest, full && used == 0, &ev);
+        used += ev.consumed;
+        if (ev.out.n > 0 && ev.kind != SV_FATAL && ev.kind != SV_NOTICE)
+            forward(s, ev.out);
+        if (s->state == SV_CLOSED)
+            return data.n;
+        on_event(s, &ev);
+        if (s->state == SV_CLOSED)
+            return data.n;
+        if (ev.kind == SV_MORE || (used == data.n && data.n > 0))
+            return used;
+    }
+}

@@ -1,0 +1,445 @@
+/* session_stmt.c - prepared statements between client and server: names, handles, and what to undo.
+ *
+ * session_send passes a request on and maps statement names to the server's handles on the way, preparing
+ * what the server lacks in the same write.  What changes is noted in the flight's journal, each line with
+ * the number of the confirmation that makes it final; the codec counts confirmations, so that after an
+ * error exactly what was not confirmed is taken back (session_apply, session_undo).
+ * Statements that SQL PREPARE made keep the client's own name on the server: session_prepare_named puts
+ * them there before a request that uses them, and takes a stranger's of the same name away.
+ * Called by session.c, session_reply.c and session_vars.c.  Thread: the worker's.
+ */
+#include "proxy/session.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+static const struct wire_handle unnamed_handle; /* all zero: the statement without a name */
+
+/* ---- journal -------------------------------------------------------------------------------------- */
+
+static struct journal *note(struct flight *f, enum journal_kind kind)
+{
+    if (f->njournal == f->cap_journal) {
+        f->cap_journal = (uint16_t)(f->cap_journal == 0 ? 4 : f->cap_journal * 2);
+        f->journal = mem_resize(f->journal, f->cap_journal * sizeof(*f->journal));
+    }
+    struct journal *j = &f->journal[f->njournal++];
+    memset(j, 0, sizeof(*j));
+    j->kind = kind;
+    j->ack = f->tracked;
+    return j;
+}
+
+static struct stmt_names *names_of(struct client *c)
+{
+    if (c->names == NULL) {
+        c->names = mem_new(sizeof(*c->names));
+        stmt_names_init(c->names);
+    }
+    return c->names;
+}
+
+/* The client's name means stmt (NULL: nothing) from now on; takes a reference of its own. */
+static void rename_to(struct client *c, struct flight *f, struct str name, struct stmt *stmt)
+{
+    struct stmt *old = stmt_names_set(names_of(c), name, stmt == NULL ? NULL : stmt_get(stmt));
+    struct journal *j = note(f, JOURNAL_NAME);
+    j->stmt = old;
+    if (name.n > 0)
+        j->name = (struct str){str_dup(name), name.n};
+}
+
+static void journal_drop(struct journal *j)
+{
+    stmt_put(&j->stmt);
+    mem_free((void *)(uintptr_t)j->name.p);
+    j->name = STR_NONE;
+}
+
+static void undo_one(struct server *s, struct client *c, struct journal *j)
+{
+    switch (j->kind) {
+    case JOURNAL_NAME:
+        if (c != NULL) {
+            struct stmt *now = stmt_names_set(names_of(c), j->name, j->stmt);
+            j->stmt = now;
+        }
+        break;
+    case JOURNAL_PREPARE:
+        if (j->entry != NULL)
+            stmt_set_remove(&s->stmts, j->entry);
+        break;
+    case JOURNAL_UNPREPARE:
+        /* Still there under a handle that the set has forgotten: harmless, but it would never be
+         * closed, so the server is not kept for long. */
+        s->leaked++;
+        break;
+    }
+}
+
+void session_undo(struct server *s, struct flight *f)
+{
+    for (int i = f->njournal - 1; i >= 0; i--) {
+        if (f->journal[i].ack > f->acks)
+            undo_one(s, f->client, &f->journal[i]);
+        journal_drop(&f->journal[i]);
+    }
+    f->njournal = 0;
+    s->unnamed_known = false;
+    stmt_put(&s->unnamed);
+}
+
+static void journal_accept(struct flight *f)
+{
+    for (int i = 0; i < f->njournal; i++)
+        journal_drop(&f->journal[i]);
+    f->njournal = 0;
+}
+
+/* An entry leaves the set while an earlier line of a journal may still name it. */
+static void forget_entry(struct server *s, struct stmt_entry *e)
+{
+    for (uint32_t k = 0; k < s->fl_count; k++) {
+        struct flight *f = server_flight(s, k);
+        for (int i = 0; i < f->njournal; i++)
+            if (f->journal[i].entry == e)
+                f->journal[i].entry = NULL;
+    }
+    stmt_set_remove(&s->stmts, e);
+}
+
+/* ---- statements on the server --------------------------------------------------------------------- */
+
+static const struct wire *wire_of(const struct server *s)
+{
+    return s->conn.worker->wire;
+}
+
+/* The database closes a statement of ours. */
+static void unprepare(struct server *s, struct flight *f, struct stmt_entry *e)
+{
+    wire_of(s)->sv_unprepare(s->wire_state, &e->handle, &s->conn.out);
+    f->tracked++;
+    note(f, JOURNAL_UNPREPARE);
+    forget_entry(s, e);
+}
+
+static void make_room(struct server *s, struct flight *f)
+{
+    int limit = worker_options(s->conn.worker)->max_prepared_statements;
+    while (s->stmts.count >= (size_t)MAX(limit, 1))
+        unprepare(s, f, stmt_set_oldest(&s->stmts));
+}
+
+static void prepare(struct server *s, struct flight *f, const struct wire_handle *h, const struct stmt_text *t)
+{
+    wire_of(s)->sv_prepare(s->wire_state, h, t->text, t->types, &s->conn.out);
+    f->tracked++;
+    s->pool->stats.server_parses++;
+}
+
+static struct stmt_entry *ensure(struct server *s, struct flight *f, struct stmt *stmt)
+{
+    struct stmt_entry *e = stmt_set_find(&s->stmts, stmt);
+    if (e != NULL)
+        return e;
+    make_room(s, f);
+    e = stmt_set_add(&s->stmts, stmt, wire_of(s));
+    prepare(s, f, &e->handle, stmt->text);
+    note(f, JOURNAL_PREPARE)->entry = e;
+    return e;
+}
+
+static void set_unnamed(struct server *s, struct stmt *stmt)
+{
+    if (stmt != NULL)
+        stmt_get(stmt);
+    stmt_put(&s->unnamed);
+    s->unnamed = stmt;
+    s->unnamed_known = true;
+}
+
+/* A statement that exists on the server under a name the client chose. */
+static struct stmt_entry *add_named(struct server *s, struct flight *f, struct stmt *stmt, struct str name)
+{
+    struct stmt_entry *e = stmt_set_add_named(&s->stmts, stmt, name);
+    note(f, JOURNAL_PREPARE)->entry = e;
+    return e;
+}
+
+/* ---- sending -------------------------------------------------------------------------------------- */
+
+struct sending { /* what the functions below have in common */
+    struct client *c;
+    struct server *s;
+    struct flight *f;
+    const struct wire *wire;
+};
+
+/* The part as it came, but confirmed. */
+static void send_tracked(struct sending *x, const struct wire_part *p)
+{
+    x->wire->sv_part_tracked(x->s->wire_state, p, &x->s->conn.out);
+    x->f->tracked++;
+}
+
+static void send_fake(struct sending *x, const struct wire_part *p)
+{
+    x->wire->sv_part_fake(x->s->wire_state, p);
+    x->f->tracked++;
+    x->s->wire_fakes = true;
+}
+
+/* The name is taken: the database itself shall say so, so it is given a statement of that name. */
+static void send_duplicate(struct sending *x, const struct wire_part *p)
+{
+    struct wire_handle own;
+    struct stmt_key empty = {STR(""), STR(""), 0, false};
+    struct stmt *placeholder = stmt_find(&x->s->conn.worker->stmts, &empty);
+    if (placeholder != NULL && x->wire->handle_named(p->name, &own) &&
+        stmt_set_find_named(&x->s->stmts, p->name) == NULL) {
+        prepare(x->s, x->f, &own, placeholder->text);
+        add_named(x->s, x->f, placeholder, p->name);
+    }
+    stmt_put(&placeholder);
+    send_tracked(x, p);
+}
+
+static void send_named_parse(struct sending *x, const struct wire_part *p, struct stmt *stmt)
+{
+    struct server *s = x->s;
+    if (stmt_names_find(names_of(x->c), p->name) != NULL) {
+        send_duplicate(x, p);
+        return;
+    }
+    struct stmt_entry *e = stmt_set_find(&s->stmts, stmt);
+    bool alone = s->tx == TX_IDLE || (s->tx == TX_OPEN && s->fl_count == 1);
+    if (e != NULL && alone) {
+        send_fake(x, p);
+        rename_to(x->c, x->f, p->name, stmt);
+        return;
+    }
+    if (e != NULL) /* whether it would succeed is for the database to say: prepare it once more */
+        unprepare(s, x->f, e);
+    make_room(s, x->f);
+    e = stmt_set_add(&s->stmts, stmt, x->wire);
+    x->wire->sv_part_named(s->wire_state, p, &e->handle, &s->conn.out);
+    x->f->tracked++;
+    note(x->f, JOURNAL_PREPARE)->entry = e;
+    rename_to(x->c, x->f, p->name, stmt);
+    s->pool->stats.server_parses++;
+}
+
+static void send_parse(struct sending *x, const struct wire_part *p, struct stmt *stmt)
+{
+    x->c->pool->stats.client_parses++;
+    if (stmt != NULL && p->name.n > 0) {
+        send_named_parse(x, p, stmt);
+        return;
+    }
+    /* Unnamed; or too large to be kept: then it lives under the client's own name, and pins. */
+    send_tracked(x, p);
+    rename_to(x->c, x->f, p->name, stmt);
+    set_unnamed(x->s, p->name.n == 0 ? stmt : NULL);
+    x->s->pool->stats.server_parses++;
+    if (stmt == NULL)
+        x->s->pins |= PIN_LARGE;
+}
+
+static void use_unnamed(struct sending *x, struct stmt *stmt)
+{
+    struct server *s = x->s;
+    if (stmt != NULL && stmt != s->unnamed) {
+        prepare(s, x->f, &unnamed_handle, stmt->text);
+        set_unnamed(s, stmt);
+    } else if (stmt == NULL && !(s->unnamed_known && s->unnamed == NULL) && !(s->pins & PIN_LARGE)) {
+        x->wire->sv_unprepare(s->wire_state, &unnamed_handle, &s->conn.out);
+        x->f->tracked++;
+        set_unnamed(s, NULL);
+    }
+}
+
+/* BIND and DESCRIBE of a statement. True: the part goes out as it came. */
+static bool send_use(struct sending *x, const struct wire_part *p, struct stmt *stmt)
+{
+    if (p->name.n == 0) {
+        use_unnamed(x, stmt);
+        return true;
+    }
+    if (stmt == NULL || stmt->text->by_text)
+        return true; /* under the client's own spelling, or nowhere */
+    struct stmt_entry *e = ensure(x->s, x->f, stmt);
+    x->wire->sv_part_named(x->s->wire_state, p, &e->handle, &x->s->conn.out);
+    return false;
+}
+
+static void send_close(struct sending *x, const struct wire_part *p, const struct stmt *stmt)
+{
+    bool on_server = p->name.n == 0 || stmt_set_find_named(&x->s->stmts, p->name) != NULL ||
+                     (x->s->pins & PIN_LARGE);
+    rename_to(x->c, x->f, p->name, NULL);
+    if (!on_server || (stmt != NULL && !stmt->text->by_text && p->name.n > 0)) {
+        send_fake(x, p);
+        return;
+    }
+    send_tracked(x, p);
+    if (p->name.n == 0)
+        set_unnamed(x->s, NULL);
+    else if (stmt_set_find_named(&x->s->stmts, p->name) != NULL)
+        forget_entry(x->s, stmt_set_find_named(&x->s->stmts, p->name));
+}
+
+/* False: the part can go out unchanged with its neighbours. */
+static bool needs_care(const struct wire_part *p)
+{
+    return p->kind == PART_PARSE || p->kind == PART_BIND || p->kind == PART_DESCRIBE ||
+           p->kind == PART_CLOSE;
+}
+
+static void flush_run(struct sending *x, const struct wire_part *first, const struct wire_part *end)
+{
+    if (first == end)
+        return;
+    const struct wire_part *last = end - 1;
+    struct str raw = {first->raw.p, (size_t)(last->raw.p + last->raw.n - first->raw.p)};
+    x->wire->sv_parts(x->s->wire_state, first, (int)(end - first), raw, &x->s->conn.out);
+}
+
+static void forget_unnamed(struct client *c, struct server *s)
+{
+    set_unnamed(s, NULL);
+    if (c->names != NULL)
+        stmt_put(&c->names->unnamed);
+}
+
+/* Whether part p, about stmt, needs anything but its own bytes. What precedes it is flushed first, because
+ * what is put in front of p must not overtake it. */
+static bool plain_use(const struct sending *x, const struct wire_part *p, const struct stmt *stmt)
+{
+    if (!needs_care(p))
+        return true;
+    return (p->kind == PART_BIND || p->kind == PART_DESCRIBE) && p->name.n == 0 && stmt != NULL &&
+           stmt == x->s->unnamed;
+}
+
+void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r)
+{
+    struct sending x = {c, s, f, s->conn.worker->wire};
+    if (c->passthrough) { /* session mode: the server is its own, nothing needs to be mapped */
+        flush_run(&x, r->parts, r->parts + r->nparts);
+        s->unnamed_known = false;
+        return;
+    }
+    struct stmt **stmts = c->conn.worker->part_stmts;
+    const struct wire_part *run = r->parts; /* first part that is still to go out unchanged */
+    for (int i = 0; i < r->nparts; i++) {
+        const struct wire_part *p = &r->parts[i];
+        if (p->kind == PART_QUERY)
+            forget_unnamed(c, s);
+        if (plain_use(&x, p, stmts[i]))
+            continue;
+        flush_run(&x, run, p);
+        run = p + 1;
+        if (p->kind == PART_PARSE)
+            send_parse(&x, p, stmts[i]);
+        else if (p->kind == PART_CLOSE)
+            send_close(&x, p, stmts[i]);
+        else if (send_use(&x, p, stmts[i]))
+            run = p;
+    }
+    flush_run(&x, run, r->parts + r->nparts);
+    if (f->effects & (FX_SEQ_WRITE | FX_UNKNOWN | FX_WRITE))
+        s->seq_client = c->id;
+}
+
+/* ---- statements prepared by text ------------------------------------------------------------------ */
+
+/* Makes the server know `name` as the client does, with own requests in front of the client's. They need
+ * no waiting: what they fail with, the request that uses the name fails with too. */
+void session_prepare_named(struct client *c, struct server *s, struct str name)
+{
+    const struct wire *wire = wire_of(s);
+    struct wire_handle h;
+    struct stmt *mine = c->names == NULL ? NULL : stmt_names_find(c->names, name);
+    struct stmt_entry *have = stmt_set_find_named(&s->stmts, name);
+    if (name.n == 0 || !wire->handle_named(name, &h) || s->tx == TX_FAILED)
+        return;
+    if (have == NULL ? mine == NULL : have->stmt == mine)
+        return;
+    struct flight *f = server_push(s, FLIGHT_PREP, NULL);
+    if (have != NULL) {
+        wire->sv_unprepare(s->wire_state, &h, &s->conn.out);
+        f->tracked++;
+        note(f, JOURNAL_UNPREPARE);
+        forget_entry(s, have);
+    }
+    if (mine != NULL && !mine->text->by_text)
+        prepare(s, f, &h, mine->text);
+    if (mine != NULL && !mine->text->by_text)
+        add_named(s, f, mine, name);
+    if (f->tracked > 0)
+        wire->sv_sync(s->wire_state, &s->conn.out);
+    if (mine != NULL && mine->text->by_text) {
+        if (f->tracked > 0)
+            f = server_push(s, FLIGHT_PREP, NULL);
+        wire->sv_text(s->wire_state, OWN_QUIET, mine->text->text, &s->conn.out);
+        f->tracked++;
+        add_named(s, f, mine, name);
+    }
+}
+
+/* SQL PREPARE succeeded: the name means this command from now on, here and wherever the client goes. */
+static void learn_prepared(struct client *c, struct server *s, struct flight *f)
+{
+    struct stmt_key k = {f->text, STR_NONE, c->vars->analysis_hash, true};
+    struct stmt *made = stmt_find(&s->conn.worker->stmts, &k);
+    if (made == NULL)
+        return;
+    struct str name = f->facts->prepared;
+    if (stmt_set_find_named(&s->stmts, name) == NULL)
+        stmt_set_add_named(&s->stmts, made, name);
+    struct stmt *old = stmt_names_set(names_of(c), name, made);
+    stmt_put(&old);
+}
+
+static void learn_deallocated(struct client *c, struct server *s, struct str name)
+{
+    struct stmt *old = stmt_names_set(names_of(c), name, NULL);
+    stmt_put(&old);
+    struct stmt_entry *e = stmt_set_find_named(&s->stmts, name);
+    if (e != NULL)
+        forget_entry(s, e);
+}
+
+/* What text did to prepared statements. Texts of several statements cannot be followed name by name. */
+static void learn_text(struct client *c, struct server *s, struct flight *f, uint32_t tags)
+{
+    if (tags & (WT_DEALLOCATE_ALL | WT_DISCARD)) {
+        stmt_set_clear(&s->stmts);
+        set_unnamed(s, NULL);
+        s->pins &= ~(uint32_t)(PIN_PREPARED | PIN_LARGE);
+        if (c != NULL && c->names != NULL)
+            stmt_names_clear(c->names);
+    }
+    if (c == NULL || f->facts == NULL)
+        return;
+    bool single = f->facts->complete && (f->effects & FX_MULTI) == 0;
+    if ((f->effects & (FX_PREPARE | FX_DEALLOCATE)) == 0)
+        return;
+    if (!single)
+        s->asks |= ASK_PREPARED;
+    else if (tags & WT_PREPARE)
+        learn_prepared(c, s, f);
+    else if (tags & WT_DEALLOCATE)
+        learn_deallocated(c, s, f->facts->prepared);
+}
+
+void session_apply(struct server *s, struct flight *f, const struct wire_server_event *ev)
+{
+    if (ev->error != SE_NONE)
+        session_undo(s, f);
+    else
+        journal_accept(f);
+    if (f->kind == FLIGHT_CLIENT)
+        learn_text(f->client, s, f, ev->tags);
+}

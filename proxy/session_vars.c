@@ -1,0 +1,321 @@
+/* session_vars.c - settings and other session state: put in front of a request, asked for after it.
+ *
+ * The rule that keeps this small: PostgreSQL is the source of truth.  A request that may have changed
+ * session state leaves a note on the server (asks); when the transaction is over the server is asked for
+ * exactly that, and the answer becomes both the client's wish and the server's record.  So LOCAL, ROLLBACK,
+ * savepoints and functions need no model of our own.
+ * Before a request the server's record is compared with the client's wish (two pointers); the difference
+ * goes out in the same write when all of it was accepted by this database before, and is waited for
+ * otherwise: a role that is refused must not let the request run under the wrong identity.
+ * Called by session.c and session_reply.c.  Thread: the worker's.
+ */
+#include "proxy/session.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#define DELTA_MAX 256       /* settings changed in one prelude */
+#define ACCEPTED_MAX 10000  /* remembered pairs of a pool; then it starts anew */
+#define ASK_NAMES_MAX 32    /* named in one question; more: all are asked for */
+
+static const struct wire *wire_of(const struct server *s)
+{
+    return s->conn.worker->wire;
+}
+
+/* ---- before --------------------------------------------------------------------------------------- */
+
+static struct str pair_key(const struct wire_var *v, char *dst, size_t cap)
+{
+    if (v->name.n + 1 + v->value.n > cap)
+        return STR_NONE;
+    memcpy(dst, v->name.p, v->name.n);
+    dst[v->name.n] = '=';
+    memcpy(dst + v->name.n + 1, v->value.p, v->value.n);
+    return (struct str){dst, v->name.n + 1 + v->value.n};
+}
+
+/* Cannot fail: a reset, or a pair that this database has taken before and that depends on nothing else. */
+static bool sure(struct pool *p, const struct wire_var *v)
+{
+    char key[1024];
+    if (p->worker->wire->var_rank(v->name) != 0)
+        return false;
+    if (v->value.p == NULL)
+        return true;
+    struct str k = pair_key(v, key, sizeof(key));
+    return k.p != NULL && map_get(&p->accepted, k) != NULL;
+}
+
+static void remember_accepted(struct pool *p, const struct varset *vars)
+{
+    char key[1024];
+    if (map_count(&p->accepted) > ACCEPTED_MAX) {
+        map_fini(&p->accepted);
+        map_init(&p->accepted);
+    }
+    for (int i = 0; i < vars->n; i++) {
+        struct str k = pair_key(&vars->vars[i], key, sizeof(key));
+        if (k.p != NULL && map_get(&p->accepted, k) == NULL)
+            map_put(&p->accepted, k, p);
+    }
+}
+
+static enum prelude put_vars(struct client *c, struct server *s)
+{
+    struct wire_var delta[DELTA_MAX];
+    int n = varset_diff(s->vars, c->vars, delta, DELTA_MAX);
+    if (n > DELTA_MAX) {
+        client_fatal(c, C_BAD_SETTING, STR("too many settings"));
+        return PRELUDE_FAILED;
+    }
+    bool wait = false;
+    for (int i = 0; i < n; i++)
+        wait = wait || !sure(s->pool, &delta[i]);
+    wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
+    struct flight *f = server_push(s, FLIGHT_VARS, c);
+    f->waits = wait;
+    f->ended = true;
+    varset_put(&s->vars);
+    s->vars = varset_get(c->vars);
+    conn_dirty(&s->conn);
+    return wait ? PRELUDE_WAIT : PRELUDE_GLUED;
+}
+
+static void put_check(struct client *c, struct server *s)
+{
+    struct str query = str_of(worker_options(s->conn.worker)->server_check_query);
+    struct flight *f = server_push(s, FLIGHT_CHECK, c);
+    if (str_eq(query, STR("<empty>")))
+        wire_of(s)->sv_ping(s->wire_state, &s->conn.out);
+    else
+        wire_of(s)->sv_text(s->wire_state, OWN_QUIET, query, &s->conn.out);
+    f->waits = true;
+    f->ended = true;
+    s->idle_since = s->conn.worker->now;
+    conn_dirty(&s->conn);
+}
+
+/* Sequence values drawn by another client must not be seen as this client's last ones. */
+static void hide_sequences(struct client *c, struct server *s, uint32_t effects)
+{
+    if ((effects & (FX_SEQ_READ | FX_UNKNOWN)) == 0 || s->seq_client == 0 || s->seq_client == c->id)
+        return;
+    wire_of(s)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
+    server_push(s, FLIGHT_CLEAN, NULL)->ended = true;
+    s->seq_client = 0;
+}
+
+static void put_named(struct client *c, struct server *s, const struct wire_req *r, const struct plan *plan)
+{
+    if ((plan->effects & (FX_PREPARE | FX_EXECUTE | FX_DEALLOCATE)) && plan->facts != NULL)
+        session_prepare_named(c, s, plan->facts->prepared);
+    for (int i = 0; i < r->nparts; i++) {
+        const struct stmt *stmt = s->conn.worker->part_stmts[i];
+        const struct wire_part *p = &r->parts[i];
+        if (p->kind != PART_BIND && p->kind != PART_DESCRIBE)
+            continue;
+        if (stmt != NULL && stmt->facts != NULL && (stmt->facts->effects & (FX_EXECUTE | FX_DEALLOCATE)))
+            session_prepare_named(c, s, stmt->facts->prepared);
+        if (stmt == NULL || stmt->text->by_text)
+            session_prepare_named(c, s, p->name);
+    }
+}
+
+enum prelude session_prelude(struct client *c, struct server *s, const struct wire_req *r,
+                             const struct plan *plan)
+{
+    enum prelude p = PRELUDE_NONE;
+    if (s->tx == TX_IDLE && server_needs_check(s)) {
+        put_check(c, s);
+        return PRELUDE_WAIT;
+    }
+    if (c->passthrough && s->session_begun)
+        return PRELUDE_NONE;
+    if (s->tx == TX_IDLE && s->vars != c->vars)
+        p = put_vars(c, s);
+    else if (c->told != s->profile)
+        session_report(c, s);
+    if (p == PRELUDE_WAIT || p == PRELUDE_FAILED)
+        return p;
+    s->session_begun = true;
+    if (c->passthrough)
+        return p;
+    if (s->tx == TX_IDLE)
+        hide_sequences(c, s, plan->effects);
+    put_named(c, s, r, plan);
+    return p;
+}
+
+/* ---- reports -------------------------------------------------------------------------------------- */
+
+void session_note_report(struct server *s, const struct wire_var *v)
+{
+    varset_change(&s->profile, v->name, v->value);
+}
+
+void session_report(struct client *c, struct server *s)
+{
+    struct wire_var delta[DELTA_MAX];
+    int n = varset_diff(c->told, s->profile, delta, DELTA_MAX), m = 0;
+    for (int i = 0; i < MIN(n, DELTA_MAX); i++)
+        if (delta[i].value.p != NULL)
+            delta[m++] = delta[i];
+    if (m > 0) {
+        wire_of(s)->cl_vars(c->wire_state, delta, m, &c->conn.out);
+        conn_dirty(&c->conn);
+    }
+    for (int i = 0; i < m; i++)
+        c->dialect = wire_of(s)->dialect(delta[i].name, delta[i].value, c->dialect);
+    varset_put(&c->told);
+    c->told = varset_get(s->profile);
+}
+
+/* ---- after ---------------------------------------------------------------------------------------- */
+
+static uint32_t asks_of(uint32_t effects)
+{
+    uint32_t asks = 0;
+    if (effects & FX_UNKNOWN)
+        asks |= ASK_VARS_ALL | ASK_LOCKS | ASK_TEMP | ASK_CURSORS | ASK_PREPARED | ASK_LISTEN;
+    if (effects & FX_VARS_NAMED)
+        asks |= ASK_VARS;
+    if (effects & (FX_VARS_ALL | FX_ROLE))
+        asks |= ASK_VARS_ALL;
+    if (effects & FX_LOCKS)
+        asks |= ASK_LOCKS;
+    if (effects & FX_TEMP)
+        asks |= ASK_TEMP;
+    if (effects & FX_CURSOR)
+        asks |= ASK_CURSORS;
+    if (effects & (FX_LISTEN | FX_UNLISTEN))
+        asks |= ASK_LISTEN;
+    return asks;
+}
+
+/* What the database says it did and the text did not announce. */
+static uint32_t surprise(uint32_t effects, uint32_t tags)
+{
+    uint32_t asks = 0;
+    if ((tags & (WT_SET | WT_RESET)) && !(effects & (FX_VARS_NAMED | FX_VARS_ALL | FX_ROLE | FX_LOCAL)))
+        asks |= ASK_VARS_ALL;
+    if ((tags & WT_LISTEN) && !(effects & (FX_LISTEN | FX_UNLISTEN)))
+        asks |= ASK_LISTEN;
+    if ((tags & (WT_PREPARE | WT_DEALLOCATE)) && !(effects & (FX_PREPARE | FX_DEALLOCATE)))
+        asks |= ASK_PREPARED;
+    if ((tags & WT_CODE) && !(effects & FX_UNKNOWN))
+        asks |= asks_of(FX_UNKNOWN);
+    return asks;
+}
+
+static void note_names(struct server *s, const struct facts *f)
+{
+    if (f == NULL || f->nvars == 0 || f->vars_reset || s->ask_names->n + f->nvars > ASK_NAMES_MAX) {
+        s->asks |= ASK_VARS_ALL;
+        return;
+    }
+    for (int i = 0; i < f->nvars; i++)
+        varset_change(&s->ask_names, f->vars[i], STR(""));
+}
+
+void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
+{
+    uint32_t asks = asks_of(f->effects) | surprise(f->effects, tags);
+    /* Dropping may end what a pin is for. */
+    if ((s->pins & PIN_TEMP) && ((tags & (WT_DDL | WT_DISCARD_PART)) || (f->effects & FX_DDL)))
+        asks |= ASK_TEMP;
+    if ((s->pins & PIN_CURSOR) && (tags & WT_CURSOR))
+        asks |= ASK_CURSORS;
+    s->asks |= asks;
+    if (asks & ASK_VARS)
+        note_names(s, f->facts);
+    if (tags & WT_DISCARD) {
+        session_vars_reset(s);
+        if (s->client != NULL) {
+            varset_put(&s->client->vars);
+            s->client->vars = varset_get(s->client->startup);
+        }
+    }
+}
+
+void session_vars_reset(struct server *s)
+{
+    struct varset_table *t = &s->conn.worker->vars;
+    varset_put(&s->vars);
+    s->vars = varset_empty(t);
+    varset_put(&s->ask_names);
+    s->ask_names = varset_empty(t);
+    s->asks = 0;
+    s->pins = 0;
+    s->seq_client = 0;
+}
+
+static void set_pin(struct server *s, uint32_t pin, bool held)
+{
+    s->pins = held ? s->pins | pin : s->pins & ~pin;
+}
+
+void session_ask_row(struct server *s, const struct wire_server_event *ev)
+{
+    struct wire_answer a;
+    if (wire_of(s)->ask_row(ev->cols, ev->ncols, &a) != ST_OK) {
+        s->doubtful = true;
+        return;
+    }
+    switch (a.about) {
+    case ASK_VARS:
+    case ASK_VARS_ALL:
+        varset_change(&s->answered, a.var.name, a.is_default ? STR_NONE : a.var.value);
+        break;
+    case ASK_LOCKS:
+        set_pin(s, PIN_LOCK, a.held);
+        break;
+    case ASK_TEMP:
+        set_pin(s, PIN_TEMP, a.held);
+        break;
+    case ASK_CURSORS:
+        set_pin(s, PIN_CURSOR, a.held);
+        break;
+    case ASK_PREPARED:
+        if (stmt_set_find_named(&s->stmts, a.var.name) == NULL)
+            s->pins |= PIN_PREPARED;
+        break;
+    case ASK_LISTEN:
+        s->pins |= PIN_LISTEN;
+        break;
+    }
+}
+
+/* What a client came with and has not overridden comes back after a RESET. */
+static void keep_startup(struct client *c)
+{
+    for (int i = 0; i < c->startup->n; i++) {
+        const struct wire_var *v = &c->startup->vars[i];
+        if (varset_find(c->vars, v->name).p == NULL)
+            varset_change(&c->vars, v->name, v->value);
+    }
+}
+
+void session_ask_done(struct server *s, bool ok)
+{
+    if (!ok || s->answered == NULL) {
+        s->doubtful = true; /* its state is not known: it will not be used again */
+        varset_put(&s->answered);
+        return;
+    }
+    varset_put(&s->vars);
+    s->vars = s->answered;
+    s->answered = NULL;
+    struct client *c = s->client;
+    if (c == NULL)
+        return;
+    varset_put(&c->vars);
+    c->vars = varset_get(s->vars);
+    keep_startup(c);
+    remember_accepted(s->pool, s->vars);
+}
+
+void session_vars_accepted(struct server *s)
+{
+    remember_accepted(s->pool, s->vars);
+}

@@ -1,0 +1,382 @@
+"""Behaviours 56 to 91 and 130, 131, 136: an application cannot tell that it does not own its server.
+
+Each test runs directly on PostgreSQL, which proves the test, and through a transaction-mode proxy whose
+three servers are handed out in turn, with other clients stirring between any two statements.
+"""
+import pytest
+
+from support import pgwire as w
+from support.common import DB, SECRET, USER
+from support.penstock import Penstock, is_pgbouncer
+from support.pgwire import RawClient, ServerError
+
+
+class World:
+    """connect() makes a session; stir() makes sure the next statement meets another server."""
+
+    def __init__(self, connect, proxy=None):
+        self.connect, self.proxy, self.noise = connect, proxy, []
+        if proxy:
+            self.noise = [connect() for _ in range(3)]
+
+    def stir(self):
+        for c in self.noise:
+            c.send(w.query("SELECT pg_sleep(0.01)"))
+        for c in self.noise:
+            c.read_until()
+
+    def close(self):
+        for c in self.noise:
+            c.close()
+
+
+@pytest.fixture(params=["direct", "proxy"])
+def world(request, pg, penstock):
+    if request.param == "proxy" and is_pgbouncer():
+        pytest.skip("PgBouncer does not do this")
+    port = pg.port if request.param == "direct" else penstock.port
+    made = []
+
+    def connect(**kw):
+        made.append(RawClient.login(port, USER, SECRET, DB, **kw))
+        return made[-1]
+
+    out = World(connect, penstock if request.param == "proxy" else None)
+    yield out
+    for c in made:
+        c.close()
+
+
+@pytest.fixture(scope="module")
+def penstock(pg):
+    p = Penstock(cluster=pg, pool_size=3, users={USER: SECRET}, config={"server_round_robin": 1})
+    yield p
+    p.close()
+
+
+def code_of(c, *data):
+    errors = w.errors_of(c.ask(*data))
+    return errors[0]["C"] if errors else None
+
+
+def same(world, c, sql, want, times=4):
+    for _ in range(times):
+        world.stir()
+        assert c.value(sql) == want, sql
+
+
+SETTINGS = [("work_mem", "'777kB'", "777kB"), ("statement_timeout", "12345", "12345ms"),
+            ("search_path", "pg_catalog, \"odd, name\", public", 'pg_catalog, "odd, name", public'),
+            ("app.tenant", "'it''s \"quoted\"'", "it's \"quoted\""), ("app.json", "'{\"a\": [1, 2]}'",
+                                                                   '{"a": [1, 2]}'),
+            ("DateStyle", "German", "German, DMY"), ("TimeZone", "'Asia/Tokyo'", "Asia/Tokyo"),
+            ("application_name", "'my app'", "my app"), ("IntervalStyle", "iso_8601", "iso_8601"),
+            ("TimeZone", "INTERVAL '-08:00' HOUR TO MINUTE", "<-08>+08"),
+            ("default_transaction_read_only", "on", "on"), ("app.long", "'" + "v" * 2000 + "'", "v" * 2000)]
+
+
+@pytest.mark.parametrize("name, value, shown", SETTINGS)
+def test_setting_holds_for_its_client_alone(world, name, value, shown):
+    a, b = world.connect(), world.connect()
+    before = b.value(f"SELECT current_setting('{name}', true)")
+    a.query(f"SET {'TIME ZONE' if 'INTERVAL' in value else name + ' TO'} {value}")
+    for _ in range(3):
+        same(world, a, f"SHOW {name}", shown, 1)
+        assert b.value(f"SELECT current_setting('{name}', true)") in (before, "")
+    a.query(f"RESET {name}")
+    assert a.value(f"SELECT current_setting('{name}', true)") in (before, "")
+
+
+@pytest.mark.parametrize("end, holds", [("COMMIT", True), ("ROLLBACK", False)])
+def test_setting_in_a_transaction(world, end, holds):
+    c = world.connect()
+    c.query("SET work_mem = '500kB'")
+    c.query("BEGIN")
+    c.query("SET work_mem = '600kB'")
+    c.query(end)
+    same(world, c, "SHOW work_mem", "600kB" if holds else "500kB")
+
+
+def test_setting_and_savepoints(world):
+    c = world.connect()
+    for sql in ("BEGIN", "SET work_mem = '501kB'", "SAVEPOINT s", "SET work_mem = '502kB'",
+                "ROLLBACK TO s", "SET LOCAL lock_timeout = 55", "COMMIT"):
+        c.query(sql)
+    same(world, c, "SHOW work_mem", "501kB")
+    same(world, c, "SHOW lock_timeout", "0")
+
+
+def test_setting_in_a_failed_transaction_is_gone(world):
+    c = world.connect()
+    c.query("BEGIN")
+    c.query("SET work_mem = '503kB'")
+    assert code_of(c, w.query("SELECT 1/0")) == "22012"
+    assert [m.fields["tag"] for m in c.ask(w.query("COMMIT")) if m.type == "C"] == ["ROLLBACK"]
+    same(world, c, "SHOW work_mem", "4MB")
+
+
+def test_set_config_in_every_form(world):
+    c = world.connect()
+    c.query("SELECT set_config('app.one', 'simple', false)")
+    c.extended("SELECT set_config($1, $2, false)", ["app.two", "bound"])
+    c.query("SELECT set_config('app.three', 'local', true)")
+    same(world, c, "SELECT current_setting('app.one') || ' ' || current_setting('app.two')",
+         "simple bound")
+    same(world, c, "SELECT coalesce(current_setting('app.three', true), '')", "")
+
+
+def test_several_settings_in_one_query(world):
+    c = world.connect()
+    c.query("SET app.a = '1'; SELECT 1; SET app.b = '2'; RESET app.a")
+    same(world, c, "SELECT coalesce(current_setting('app.a', true), '') || current_setting('app.b')", "2")
+    assert code_of(c, w.query("SET app.c = '3'; SELECT 1/0")) == "22012"
+    same(world, c, "SELECT coalesce(current_setting('app.c', true), '')", "")
+
+
+def test_a_wrong_setting_is_an_error_at_once(world):
+    c = world.connect()
+    assert code_of(c, w.query("SET work_mem = 'nonsense'")) == "22023"
+    assert code_of(c, w.query("SET absent_setting = 1")) == "42704"
+    same(world, c, "SHOW work_mem", "4MB")
+
+
+def test_reset_all_and_discard_all(world):
+    for clean in ("RESET ALL", "DISCARD ALL"):
+        c = world.connect(TimeZone="Asia/Tokyo")
+        c.query("SET work_mem = '505kB'")
+        c.query("SET TimeZone = 'UTC'")
+        c.query(clean)
+        same(world, c, "SHOW work_mem", "4MB")
+        same(world, c, "SHOW TimeZone", "Asia/Tokyo")
+
+
+def test_reported_settings_are_reported(world):
+    c = world.connect()
+    c.query("SET TimeZone = 'Asia/Tokyo'")
+    world.stir()
+    c.query("SELECT 1")
+    assert c.params["TimeZone"] == "Asia/Tokyo"
+    c.query("BEGIN")
+    c.query("SET TimeZone = 'Europe/Paris'")
+    assert c.params["TimeZone"] == "Europe/Paris"
+    c.query("ROLLBACK")
+    assert c.params["TimeZone"] == "Asia/Tokyo"
+
+
+def test_setting_changed_inside_a_function_stays_with_its_client(world):
+    a, b = world.connect(), world.connect()
+    a.query("CREATE OR REPLACE FUNCTION sets() RETURNS int LANGUAGE plpgsql AS $$ BEGIN "
+            "PERFORM set_config('work_mem', '506kB', false); RETURN 1; END $$")
+    a.query("SELECT sets()")
+    for _ in range(4):
+        same(world, b, "SHOW work_mem", "4MB", 1)
+    same(world, a, "SHOW work_mem", "506kB")
+
+
+def test_statement_timeout_of_one_client_never_strikes_another(world):
+    a, b = world.connect(options="-c statement_timeout=100"), world.connect()
+    for _ in range(3):
+        assert code_of(a, w.query("SELECT pg_sleep(5)")) == "57014"
+        assert b.value("SELECT pg_sleep(0.2)::text || 'slept'") == "slept"
+
+
+def test_role_does_not_leak(world, pg):
+    pg.sql("DO $$ BEGIN CREATE ROLE role_a; EXCEPTION WHEN duplicate_object THEN NULL; END $$; "
+           "GRANT role_a TO app")
+    a, b = world.connect(), world.connect()
+    a.query("SET ROLE role_a")
+    for _ in range(3):
+        same(world, a, "SELECT current_user", "role_a", 1)
+        same(world, b, "SELECT current_user", USER, 1)
+    a.query("RESET ROLE")
+    same(world, a, "SELECT current_user", USER)
+
+
+# ---- things that keep a server ----------------------------------------------------------------------
+
+def test_temp_table_is_its_clients(world):
+    a, b = world.connect(), world.connect()
+    a.query("CREATE TEMP TABLE own (a int)")
+    a.query("INSERT INTO own VALUES (7)")
+    for _ in range(3):
+        same(world, a, "SELECT a FROM own", "7", 1)
+        assert code_of(b, w.query("SELECT a FROM own")) == "42P01"
+    a.query("DROP TABLE own")
+
+
+def test_temp_table_ends_with_its_client(world):
+    a = world.connect()
+    a.query("CREATE TEMP TABLE gone (a int)")
+    a.close()
+    for _ in range(4):
+        c = world.connect()
+        assert c.value("SELECT count(*) FROM pg_class WHERE relname = 'gone' AND "
+                       "relnamespace = pg_my_temp_schema()") == "0"
+
+
+def test_session_advisory_lock(world):
+    a, b = world.connect(), world.connect()
+    a.query("SELECT pg_advisory_lock(42), pg_advisory_lock(42)")
+    for _ in range(3):
+        world.stir()
+        assert b.value("SELECT pg_try_advisory_lock(42)") == "f"
+    assert a.value("SELECT pg_advisory_unlock(42)") == "t"
+    assert b.value("SELECT pg_try_advisory_lock(42)") == "f"
+    assert a.value("SELECT pg_advisory_unlock(42)") == "t"
+    assert a.value("SELECT pg_advisory_unlock(42)") == "f"
+    assert b.value("SELECT pg_try_advisory_lock(42)") == "t"
+    b.query("SELECT pg_advisory_unlock_all()")
+
+
+def test_cursor_with_hold(world):
+    c = world.connect()
+    c.query("BEGIN")
+    c.query("DECLARE held CURSOR WITH HOLD FOR SELECT generate_series(1, 5)")
+    c.query("COMMIT")
+    for i in range(1, 6):
+        same(world, c, "FETCH 1 FROM held", str(i), 1)
+    c.query("CLOSE held")
+
+
+def test_listen_and_notify(world):
+    a, b = world.connect(), world.connect()
+    a.query("LISTEN news")
+    b.query("BEGIN")
+    b.query("NOTIFY news, 'it''s new'")
+    assert a.quiet(0.2)
+    b.query("COMMIT")
+    m = a.read_until("A")[-1]
+    assert (m.fields["channel"], m.fields["payload"]) == ("news", "it's new")
+    b.query("BEGIN")
+    b.query("NOTIFY news, 'never'")
+    b.query("ROLLBACK")
+    a.query("UNLISTEN news")
+    b.query("NOTIFY news, 'unheard'")
+    assert a.quiet(0.2)
+    assert "A" not in w.types_of(a.ask(w.query("SELECT 1")))
+
+
+# ---- prepared statements ----------------------------------------------------------------------------
+
+def run_named(c, name, *params):
+    return w.rows_of(c.ask(w.bind(params, name), w.execute(), w.sync()))
+
+
+def test_prepared_statement_on_every_server(world):
+    a, b = world.connect(), world.connect()
+    a.ask(w.parse("SELECT 'a ' || $1::text", "same"), w.sync())
+    b.ask(w.parse("SELECT 'b ' || $1::text", "same"), w.sync())
+    for i in range(5):
+        world.stir()
+        assert run_named(a, "same", str(i)) == [[f"a {i}"]]
+        assert run_named(b, "same", str(i)) == [[f"b {i}"]]
+
+
+def test_unnamed_statement_survives_other_clients(world):
+    a = world.connect()
+    a.ask(w.parse("SELECT $1::int + 1"), w.sync())
+    for i in range(4):
+        world.stir()
+        assert run_named(a, "", str(i)) == [[str(i + 1)]]
+
+
+def test_statement_names_follow_postgresqls_rules(world):
+    c = world.connect()
+    c.ask(w.parse("SELECT 1", "n"), w.sync())
+    for _ in range(3):
+        world.stir()
+        assert code_of(c, w.parse("SELECT 2", "n"), w.sync()) == "42P05"
+        assert code_of(c, w.bind([], "unknown"), w.execute(), w.sync()) == "26000"
+        assert run_named(c, "n") == [["1"]]
+    c.ask(w.close("n"), w.sync())
+    assert code_of(c, w.bind([], "n"), w.execute(), w.sync()) == "26000"
+    c.ask(w.parse("SELECT 2", "n"), w.sync())
+    assert run_named(c, "n") == [["2"]]
+
+
+@pytest.mark.parametrize("clean", ["DEALLOCATE n", "DEALLOCATE ALL", "DISCARD ALL"])
+def test_sql_forgets_protocol_statements(world, clean):
+    c = world.connect()
+    c.ask(w.parse("SELECT 1", "n"), w.sync())
+    world.stir()
+    c.query(clean)
+    world.stir()
+    assert code_of(c, w.bind([], "n"), w.execute(), w.sync()) == "26000"
+    c.ask(w.parse("SELECT 2", "n"), w.sync())
+    assert run_named(c, "n") == [["2"]]
+
+
+def test_sql_prepare_and_execute(world):
+    a, b = world.connect(), world.connect()
+    a.query("PREPARE p (int) AS SELECT 'a', $1")
+    b.query("PREPARE p (int) AS SELECT 'b', $1")
+    for i in range(4):
+        world.stir()
+        assert a.query(f"EXECUTE p ({i})") == [["a", str(i)]]
+        assert b.query(f"EXECUTE p ({i})") == [["b", str(i)]]
+    a.query("DEALLOCATE p")
+    assert code_of(a, w.query("EXECUTE p (1)")) == "26000"
+    assert b.query("EXECUTE p (9)") == [["b", "9"]]
+
+
+def test_failed_parse_leaves_nothing(world):
+    c = world.connect()
+    assert code_of(c, w.parse("SELECT * FROM absent_table", "f"), w.sync()) == "42P01"
+    assert code_of(c, w.bind([], "f"), w.execute(), w.sync()) == "26000"
+    c.ask(w.parse("SELECT 1", "f"), w.sync())
+    assert run_named(c, "f") == [["1"]]
+
+
+def test_same_text_with_other_types(world):
+    c = world.connect()
+    c.ask(w.parse("SELECT pg_typeof($1)::text", "i", [23]), w.parse("SELECT pg_typeof($1)::text", "t", [25]),
+          w.sync())
+    for _ in range(3):
+        world.stir()
+        assert run_named(c, "i", "1") == [["integer"]] and run_named(c, "t", "1") == [["text"]]
+
+
+def test_statement_is_analysed_in_its_clients_search_path(world, pg):
+    pg.sql("CREATE SCHEMA IF NOT EXISTS s1; CREATE SCHEMA IF NOT EXISTS s2; "
+           "CREATE OR REPLACE VIEW s1.v AS SELECT 'one' AS a; CREATE OR REPLACE VIEW s2.v AS SELECT 'two' AS a;"
+           "GRANT USAGE ON SCHEMA s1, s2 TO app; GRANT SELECT ON s1.v, s2.v TO app", DB)
+    a, b = world.connect(), world.connect()
+    for c, schema in ((a, "s1"), (b, "s2")):
+        c.query(f"SET search_path = {schema}")
+        c.ask(w.parse("SELECT a FROM v", "v"), w.sync())
+    for _ in range(3):
+        world.stir()
+        assert run_named(a, "v") == [["one"]] and run_named(b, "v") == [["two"]]
+
+
+def test_a_thousand_statements_prepared_and_closed(world):
+    c = world.connect()
+    for i in range(0, 1000, 50):
+        msgs = c.ask(*(w.parse(f"SELECT {n}, $1::int", f"s{n}") for n in range(i, i + 50)), w.sync())
+        assert not w.errors_of(msgs)
+    world.stir()
+    for n in (0, 500, 999, 0):
+        assert run_named(c, f"s{n}", "5") == [[str(n), "5"]]
+    c.ask(*(w.close(f"s{n}") for n in range(1000)), w.sync())
+    if world.proxy:
+        assert int(c.value("SELECT count(*) FROM pg_prepared_statements")) <= 200
+
+
+def test_ddl_between_two_runs_of_a_statement(world):
+    a, b = world.connect(), world.connect()
+    b.query("DROP TABLE IF EXISTS altered")
+    b.query("CREATE TABLE altered AS SELECT 1 AS x")
+    a.ask(w.parse("SELECT * FROM altered", "d"), w.sync())
+    assert run_named(a, "d") == [["1"]]
+    b.query("ALTER TABLE altered ADD COLUMN y int DEFAULT 2")
+    if world.proxy:         # PostgreSQL itself answers "cached plan must not change result type"
+        for _ in range(4):
+            world.stir()
+            assert run_named(a, "d") == [["1", "2"]]
+    b.query("DROP TABLE altered")
+
+
+def test_errors_of_helpers_are_raised():
+    """The helpers above would pass silently if errors were swallowed."""
+    with pytest.raises(ServerError):
+        w.rows_of([w.Msg("E", {"C": "XX000", "M": "x"}, b"")])

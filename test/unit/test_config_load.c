@@ -1,0 +1,476 @@
+/* test_config_load.c - files: what is accepted, what is refused and where the blame goes; reload
+ * and SET. */
+#include "base/base.h"
+
+#include "test/unit/test_config_support.h"
+
+#include "proxy/config/hba.h"
+
+struct refusal {
+    const char *text, *reason;
+};
+
+static const struct refusal refusals[] = {
+    {"[pgbouncer]\nno_such = 1\n", "@:2: no_such: unknown key"},
+    {"[pgbouncer]\n\n; c\nlisten_port = x\n", "@:4: listen_port: not a number"},
+    {"[pgbouncer]\nlisten_port = 70000\n", "@:2: listen_port: must be from 1 to 65535"},
+    {"[pgbouncer]\nquery_timeout = 5 ; five\n",
+     "@:2: query_timeout: not a time in seconds (a comment needs a line of its own)"},
+    {"[other]\n", "@:1: unknown section [other]"},
+    {"[cluster main]\n", "@:1: section [cluster main] is not implemented in this release"},
+    {"[cache]\n", "@:1: section [cache] is not implemented in this release"},
+    {"[cache balance]\n", "@:1: section [cache balance] is not implemented in this release"},
+    {"[service x]\n", "@:1: section [service x] is not implemented in this release"},
+    {"[services]\n", "@:1: unknown section [services]"},
+    {"[pgbouncer\n", "@:1: [section] has no closing ]"},
+    {"listen_port = 1\n", "@:1: listen_port: stands before the first [section]"},
+    {"[pgbouncer]\nlisten_port\n", "@:2: not a key = value, [section], comment or %include"},
+    {"[pgbouncer]\n= 5\n", "@:2: name before = is empty"},
+    {"[databases]\na b = host=x\n", "@:2: a name with blanks or quotes must be \"quoted\""},
+    {"[databases]\n\"a = host=x\n", "@:2: not \"name\" = value"},
+    {"[databases]\n\"a\" host=x\n", "@:2: not \"name\" = value"},
+    {"[databases]\n\"\" = host=x\n", "@:2: name before = is empty"},
+    {"[databases]\npgbouncer = host=x\n", "@:2: pgbouncer: this name belongs to the console"},
+    {"[databases]\n\"penstock\" = host=x\n", "@:2: penstock: this name belongs to the console"},
+    {"[databases]\na = hots=x\n", "@:2: a: unknown key \"hots\""},
+    {"[databases]\na = host\n", "@:2: a: connection string is not a list of key=value"},
+    {"[databases]\na = =x\n", "@:2: a: connection string is not a list of key=value"},
+    {"[databases]\na = host='x\n", "@:2: a: host: the value has no closing quote"},
+    {"[databases]\na = host='x'y\n", "@:2: a: host: a blank must follow the closing quote"},
+    {"[databases]\na = host=x,,y\n", "@:2: a: host: empty item in the list"},
+    {"[databases]\na = host=x,y port=1,2,3\n", "@:2: a: port: 3 ports for 2 hosts"},
+    {"[databases]\na = port=0\n", "@:2: a: port must be from 1 to 65535"},
+    {"[databases]\na = port=''\n", "@:2: a: port: is empty"},
+    {"[databases]\na = pool_size=-1\n", "@:2: a: pool_size: must be a number from 0 to 2147483647"},
+    {"[databases]\na = pool_mode=x\n",
+     "@:2: a: pool_mode: must be one of: session, transaction, statement"},
+    {"[databases]\na = query_timeout=x\n", "@:2: a: query_timeout: not a time in seconds"},
+    {"[databases]\na = load_balance_hosts=x\n",
+     "@:2: a: load_balance_hosts: must be one of: round-robin, disable"},
+    {"[databases]\na = max_user_connections=1\n", "@:2: a: unknown key \"max_user_connections\""},
+    {"[databases]\na = password=env:PENSTOCK_NO_SUCH_NAME\n",
+     "@:2: a: password: environment variable PENSTOCK_NO_SUCH_NAME is not set"},
+    {"[databases]\na = password=file:/nonexistent/x\n",
+     "@:2: a: password: cannot open /nonexistent/x: no such file"},
+    {"[users]\nu = max_db_connections=1\n", "@:2: u: unknown key \"max_db_connections\""},
+    {"[users]\nu = pool_size=x\n", "@:2: u: pool_size: must be a number from 0 to 2147483647"},
+    {"[peers]\nx = host=a\n", "@:2: x: a peer is named by a number from 1 to 65535"},
+    {"[peers]\n0 = host=a\n", "@:2: 0: a peer is named by a number from 1 to 65535"},
+    {"[peers]\n1 = port=5\n", "@:2: 1: host is missing"},
+    {"[peers]\n1 = host=a port=x\n", "@:2: 1: port: port must be from 1 to 65535"},
+    {"[peers]\n1 = host=a name=x\n", "@:2: 1: unknown key \"name\""},
+    {"[pgbouncer]\n%include\n", "@:2: %include: must be followed by a file name"},
+    {"[pgbouncer]\n%include /nonexistent/x\n",
+     "@:2: %include: cannot open /nonexistent/x: no such file"},
+    {"[pgbouncer]\n%include /dev/null\n", "@:2: %include: /dev/null is not a regular file"},
+    {"[pgbouncer]\nauth_type = hba\n", "@:2: auth_type: hba needs an auth_hba_file"},
+    {"[pgbouncer]\nauth_type = hba\nauth_hba_file = /nonexistent/x\n",
+     "@:3: auth_hba_file: cannot open /nonexistent/x: no such file"},
+    {"[databases]\na =\n[pgbouncer]\nunix_socket_dir =\n",
+     "@: [databases]: a: has no host, and unix_socket_dir is empty"},
+};
+
+static void bad_file_is_refused_with_file_line_key_and_reason(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+        support_refused(refusals[i].text, refusals[i].reason);
+}
+
+static void missing_file_is_refused(void **state)
+{
+    (void)state;
+    struct config *cfg = NULL;
+    struct error err;
+    assert_int_equal(config_load(&toy_wire, "/nonexistent/a.ini", &cfg, &err), ST_MISSING);
+    assert_string_equal(err.text, "cannot open /nonexistent/a.ini: no such file");
+    assert_null(cfg);
+}
+
+static void pgbouncers_lexing_rules_hold(void **state)
+{
+    (void)state;
+    struct config *cfg = support_load("\xef\xbb\xbf; comment\r\n"
+                                      "  # comment\n"
+                                      "[databases] ; and more\n"
+                                      "foo = host=h connect_query='select 1 ; select ''2''' "
+                                      "password='a b;c#d'\r\n"
+                                      "\"a b\" = host=x ; comment\n"
+                                      "  \"q\"\"=;[\"=port = 77 host = y\n"
+                                      "we:ird = dbname=w\n"
+                                      "emp =\n"
+                                      "no-blanks=host=z\n"
+                                      "[ users ]\n"
+                                      "joe@example.com = pool_size=3\n"
+                                      "[pgbouncer] listen_addr = ::1,*\n"
+                                      "admin_users = a;b # c\n"
+                                      "listen_port=6000");
+    const struct config_database *d = config_find_database(cfg, STR("foo"));
+    assert_string_equal(d->connect_query, "select 1 ; select '2'");
+    assert_string_equal(d->password, "a b;c#d");
+    assert_string_equal(d->hosts[0].host, "h");
+    assert_int_equal(d->hosts[0].port, 5432);
+    assert_null(d->dbname);
+    d = config_find_database(cfg, STR("a b"));
+    assert_string_equal(d->hosts[0].host, "x");
+    d = config_find_database(cfg, STR("q\"=;["));
+    assert_int_equal(d->hosts[0].port, 77);
+    assert_string_equal(d->hosts[0].host, "y");
+    d = config_find_database(cfg, STR("we:ird"));
+    assert_string_equal(d->dbname, "w");
+    assert_string_equal(d->hosts[0].host, "/tmp");
+    assert_non_null(config_find_database(cfg, STR("emp")));
+    assert_non_null(config_find_database(cfg, STR("no-blanks")));
+    assert_null(config_find_database(cfg, STR("other")));
+    assert_int_equal(config_find_user(cfg, STR("joe@example.com"))->limits.pool_size, 3);
+    assert_string_equal(cfg->opt.listen_addr, "::1,*");
+    assert_string_equal(cfg->opt.admin_users, "a;b # c");
+    assert_int_equal(cfg->opt.listen_port, 6000);
+    config_put(&cfg);
+}
+
+static void long_values_and_names_arrive_whole(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {49, 50, 194, 195, 196, 200, 2000, 60000};
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        size_t n = lengths[i];
+        char *value = mem_new(n + 1);
+        struct buf ini;
+        for (size_t k = 0; k < n; k++)
+            value[k] = (char)('a' + k % 26);
+        buf_init(&ini, 1 << 20);
+        buf_printf(&ini, "[databases]\nlong = host=x connect_query='%s' password=%s\n", value,
+                   value);
+        buf_printf(&ini, "[pgbouncer]\nadmin_users = %s\n", value);
+        buf_put_u8(&ini, 0);
+        struct config *cfg = support_load((const char *)buf_data(&ini));
+        const struct config_database *d = config_find_database(cfg, STR("long"));
+        assert_string_equal(d->connect_query, value);
+        assert_string_equal(d->password, value);
+        assert_string_equal(cfg->opt.admin_users, value);
+        config_put(&cfg);
+        buf_fini(&ini);
+        mem_free(value);
+    }
+}
+
+static void names_have_pgbouncers_limits(void **state)
+{
+    (void)state;
+    char name[130], text[400], want[400];
+    memset(name, 'n', sizeof(name));
+    snprintf(text, sizeof(text), "[databases]\n%.63s = host=x\n[users]\n%.127s = pool_size=1\n",
+             name, name);
+    struct config *cfg = support_load(text);
+    assert_non_null(config_find_database(cfg, (struct str){name, 63}));
+    assert_non_null(config_find_user(cfg, (struct str){name, 127}));
+    config_put(&cfg);
+    snprintf(text, sizeof(text), "[databases]\n%.64s = host=x\n", name);
+    snprintf(want, sizeof(want), "@:2: %.64s: the name must have 1 to 63 bytes", name);
+    support_refused(text, want);
+    snprintf(text, sizeof(text), "[users]\n%.128s = pool_size=1\n", name);
+    snprintf(want, sizeof(want), "@:2: %.80s: the name must have 1 to 127 bytes", name);
+    support_refused(text, want);
+    snprintf(text, sizeof(text), "[cluster %.100s]\n", name);
+    snprintf(want, sizeof(want), "@:1: section [cluster %.100s] is not implemented in this release",
+             name);
+    support_refused(text, want);
+}
+
+static void included_file_is_read_in_its_place_and_blamed_by_its_own_name(void **state)
+{
+    (void)state;
+    char want[400];
+    struct config *cfg = NULL;
+    struct error err;
+    support_write("users.inc", "[users]\njoe = pool_size=3\n");
+    support_write("more.inc", "; first\n%include users.inc\nann = pool_size=4\n");
+    cfg = support_load("[pgbouncer]\n%include  more.inc \nbob = pool_size=5\n");
+    assert_int_equal(config_find_user(cfg, STR("joe"))->limits.pool_size, 3);
+    assert_int_equal(config_find_user(cfg, STR("ann"))->limits.pool_size, 4);
+    assert_int_equal(config_find_user(cfg, STR("bob"))->limits.pool_size, 5);
+    config_put(&cfg);
+    support_write("bad.inc", "\n\nlisten_port = x\n");
+    const char *path = support_write("main.ini", "[pgbouncer]\n%include bad.inc\n");
+    assert_int_equal(config_load(&toy_wire, path, &cfg, &err), ST_INVALID);
+    snprintf(want, sizeof(want), "%s:3: listen_port: not a number", support_path("bad.inc"));
+    assert_string_equal(err.text, want);
+}
+
+static void includes_nest_ten_deep_and_not_deeper(void **state)
+{
+    (void)state;
+    char name[32], text[64];
+    struct config *cfg = NULL;
+    struct error err;
+    for (int i = 1; i <= 11; i++) {
+        snprintf(name, sizeof(name), "n%d.inc", i);
+        snprintf(text, sizeof(text), "%s n%d.inc\n", i < 10 ? "%include" : ";", i + 1);
+        support_write(name, text);
+    }
+    cfg = support_load("%include n1.inc\n[pgbouncer]\nverbose = 2\n");
+    assert_int_equal(cfg->opt.verbose, 2);
+    config_put(&cfg);
+    support_write("n10.inc", "%include n11.inc\n");
+    support_write("n11.inc", "[pgbouncer]\n");
+    const char *path = support_write("main.ini", "%include n1.inc\n");
+    assert_int_equal(config_load(&toy_wire, path, &cfg, &err), ST_LIMIT);
+    support_write("loop.inc", "%include loop.inc\n");
+    path = support_write("main.ini", "%include loop.inc\n");
+    assert_int_equal(config_load(&toy_wire, path, &cfg, &err), ST_LIMIT);
+    assert_non_null(strstr(err.text, "loop.inc:1: %include: nested too deeply"));
+}
+
+static void secrets_come_from_files_and_the_environment(void **state)
+{
+    (void)state;
+    char text[300];
+    setenv("PENSTOCK_TEST_SECRET", "s3cret x", 1);
+    const char *path = support_write("pw", "from file\n");
+    snprintf(
+        text, sizeof(text),
+        "[databases]\na = host=x password=file:%s\nb = host=x password=env:PENSTOCK_TEST_SECRET\n"
+        "c = host=x password=''\n",
+        path);
+    struct config *cfg = support_load(text);
+    assert_string_equal(config_find_database(cfg, STR("a"))->password, "from file");
+    assert_string_equal(config_find_database(cfg, STR("b"))->password, "s3cret x");
+    assert_string_equal(config_find_database(cfg, STR("c"))->password, "");
+    config_put(&cfg);
+    support_write("pw", "two\nlines\n");
+    struct error err;
+    assert_int_equal(config_load(&toy_wire, support_path("main.ini"), &cfg, &err), ST_INVALID);
+    assert_non_null(strstr(err.text, ":2: a: password: "));
+    assert_null(strstr(err.text, "two"));
+    unsetenv("PENSTOCK_TEST_SECRET");
+}
+
+static void auth_file_is_read_and_a_missing_one_is_only_a_warning(void **state)
+{
+    (void)state;
+    support_write("users.txt", "\"joe\" \"pw\"\n");
+    struct config *cfg = support_load("[pgbouncer]\nauth_file = users.txt\n");
+    assert_non_null(config_secret(cfg, STR("joe")));
+    assert_null(config_secret(cfg, STR("ann")));
+    config_put(&cfg);
+    cfg = support_load("[pgbouncer]\nauth_file = nothing.txt\n");
+    assert_null(config_secret(cfg, STR("joe")));
+    config_put(&cfg);
+    support_write("users.txt", "\"joe\" \"pw\"\n\"ann\n");
+    struct error err;
+    const char *path = support_write("main.ini", "[pgbouncer]\n\nauth_file = users.txt\n");
+    assert_int_equal(config_load(&toy_wire, path, &cfg, &err), ST_INVALID);
+    assert_non_null(strstr(err.text, "main.ini:3: auth_file: "));
+    assert_non_null(strstr(err.text, "users.txt:2: "));
+}
+
+static void user_comes_before_database_and_database_before_global(void **state)
+{
+    (void)state;
+    struct config *cfg = support_load(
+        "[databases]\nd = host=x pool_size=2 reserve_pool=9 pool_mode=statement "
+        "query_wait_timeout=2 "
+        "server_lifetime=7 max_db_connections=4 max_db_client_connections=5 min_pool_size=1 "
+        "auth_user=au query_timeout=0\nplain = host=x\n"
+        "[users]\nu = pool_size=3 pool_mode=transaction query_wait_timeout=3.5 "
+        "max_user_connections=6 max_user_client_connections=8 reserve_pool_size=0\n"
+        "[pgbouncer]\ndefault_pool_size=1\nquery_wait_timeout=1\nauth_user=g\nauth_dbname=gd\n"
+        "query_timeout=11\nmax_user_connections=12\nmin_pool_size=3\nreserve_pool_size=4\n");
+    const struct config_database *d = config_find_database(cfg, STR("d"));
+    const struct config_database *p = config_find_database(cfg, STR("plain"));
+    const struct config_user *u = config_find_user(cfg, STR("u"));
+    assert_int_equal(config_pool_size(cfg, d, u), 3);
+    assert_int_equal(config_pool_size(cfg, d, NULL), 2);
+    assert_int_equal(config_pool_size(cfg, p, NULL), 1);
+    assert_int_equal(config_pool_size(cfg, NULL, NULL), 1);
+    assert_int_equal(config_pool_mode(cfg, d, u), CONFIG_POOL_TRANSACTION);
+    assert_int_equal(config_pool_mode(cfg, d, NULL), CONFIG_POOL_STATEMENT);
+    assert_int_equal(config_pool_mode(cfg, p, NULL), CONFIG_POOL_SESSION);
+    assert_int_equal(config_timeout(cfg, CONFIG_QUERY_WAIT, d, u), 3500000);
+    assert_int_equal(config_timeout(cfg, CONFIG_QUERY_WAIT, d, NULL), 2000000);
+    assert_int_equal(config_timeout(cfg, CONFIG_QUERY_WAIT, p, NULL), 1000000);
+    assert_int_equal(config_timeout(cfg, CONFIG_SERVER_LIFETIME, d, u), 7000000);
+    assert_int_equal(config_timeout(cfg, CONFIG_QUERY, d, u), 0);
+    assert_int_equal(config_timeout(cfg, CONFIG_QUERY, p, u), 11000000);
+    assert_int_equal(config_reserve_pool_size(cfg, d, NULL), 9);
+    assert_int_equal(config_reserve_pool_size(cfg, d, u), 0);
+    assert_int_equal(config_reserve_pool_size(cfg, p, NULL), 4);
+    assert_int_equal(config_min_pool_size(cfg, d), 1);
+    assert_int_equal(config_min_pool_size(cfg, p), 3);
+    assert_int_equal(config_max_db_connections(cfg, d), 4);
+    assert_int_equal(config_max_db_connections(cfg, p), 0);
+    assert_int_equal(config_max_db_client_connections(cfg, d), 5);
+    assert_int_equal(config_max_user_connections(cfg, u), 6);
+    assert_int_equal(config_max_user_connections(cfg, NULL), 12);
+    assert_int_equal(config_max_user_client_connections(cfg, u), 8);
+    assert_string_equal(config_auth_user(cfg, d), "au");
+    assert_string_equal(config_auth_user(cfg, p), "g");
+    assert_string_equal(config_auth_dbname(cfg, d), "gd");
+    assert_string_equal(config_auth_query(cfg, d), "WHO IS $1");
+    config_put(&cfg);
+}
+
+static void star_entry_serves_the_names_that_are_not_listed(void **state)
+{
+    (void)state;
+    struct config *cfg = support_load("[databases]\na = host=x\n* = host=star,[::1] port=1,2\n");
+    const struct config_database *d = config_find_database(cfg, STR("other"));
+    assert_true(d->is_auto);
+    assert_string_equal(d->hosts[0].host, "star");
+    assert_int_equal(d->hosts[0].port, 1);
+    assert_string_equal(d->hosts[1].host, "::1");
+    assert_int_equal(d->hosts[1].port, 2);
+    assert_ptr_equal(config_find_database(cfg, STR("*")), d);
+    assert_false(config_find_database(cfg, STR("a"))->is_auto);
+    config_put(&cfg);
+}
+
+static void peers_are_found_by_number(void **state)
+{
+    (void)state;
+    struct config *cfg = support_load(
+        "[peers]\n2 = host=b\n1 = host=a port=7 pool_size=3\n2 = host=c\n");
+    assert_int_equal(cfg->entries->npeers, 2);
+    assert_int_equal(cfg->entries->peers[0]->id, 1);
+    assert_int_equal(config_find_peer(cfg, 1)->port, 7);
+    assert_string_equal(config_find_peer(cfg, 2)->host, "c");
+    assert_int_equal(config_find_peer(cfg, 2)->port, 6432);
+    assert_int_equal(config_find_peer(cfg, 2)->pool_size, -1);
+    assert_null(config_find_peer(cfg, 3));
+    config_put(&cfg);
+}
+
+static void list_membership_is_exact(void **state)
+{
+    (void)state;
+    assert_true(config_list_has("a, bc ,d", STR("bc")));
+    assert_true(config_list_has("a", STR("a")));
+    assert_false(config_list_has("abc", STR("ab")));
+    assert_false(config_list_has("a,,b", STR("")));
+    assert_false(config_list_has("", STR("a")));
+}
+
+static void reload_keeps_what_needs_a_restart(void **state)
+{
+    (void)state;
+    struct config *old = support_load("[pgbouncer]\nlisten_port = 6000\nunix_socket_dir = /one\n"
+                                      "unix_socket_mode = 0700\ndefault_pool_size = 5\n"
+                                      "[databases]\na =\n");
+    struct config *fresh = NULL;
+    struct error err;
+    support_write("main.ini", "[pgbouncer]\nlisten_port = 6001\nunix_socket_dir = /two\n"
+                              "default_pool_size = 6\nworkers = 3\n[databases]\na =\nb =\n");
+    assert_int_equal(config_load_reload(old, NULL, &fresh, &err), ST_OK);
+    assert_int_equal(fresh->opt.listen_port, 6000);
+    assert_int_equal(fresh->opt.workers, 0);
+    assert_int_equal(fresh->opt.unix_socket_mode, 0700);
+    assert_string_equal(fresh->opt.unix_socket_dir, "/one");
+    assert_string_equal(config_find_database(fresh, STR("b"))->hosts[0].host, "/one");
+    assert_int_equal(fresh->opt.default_pool_size, 6);
+    config_put(&fresh);
+    support_write("main.ini", "[pgbouncer]\nlisten_port = x\n");
+    assert_int_equal(config_load_reload(old, NULL, &fresh, &err), ST_INVALID);
+    assert_null(fresh);
+    assert_int_equal(old->opt.default_pool_size, 5);
+    config_put(&old);
+}
+
+static void set_changes_a_copy_and_nothing_else(void **state)
+{
+    (void)state;
+    struct config *old = support_load("[pgbouncer]\nadmin_users = x\n[databases]\na = host=h\n");
+    struct config *changed = NULL;
+    struct error err;
+    assert_int_equal(config_set(old, STR("query_timeout"), STR("2.5"), &changed, &err), ST_OK);
+    assert_int_equal(changed->opt.query_timeout, 2500000);
+    assert_int_equal(old->opt.query_timeout, 0);
+    struct config *held = config_get(changed);
+    config_put(&old); /* what is shared must outlive the first owner */
+    assert_string_equal(changed->opt.admin_users, "x");
+    assert_string_equal(config_find_database(changed, STR("a"))->hosts[0].host, "h");
+    struct config *none = NULL;
+    assert_int_equal(config_set(changed, STR("nonsense"), STR("1"), &none, &err), ST_MISSING);
+    assert_string_equal(err.text, "unknown key: nonsense");
+    assert_int_equal(config_set(changed, STR("listen_port"), STR("1"), &none, &err),
+                     ST_UNSUPPORTED);
+    assert_int_equal(config_set(changed, STR("verbose"), STR("9"), &none, &err), ST_INVALID);
+    assert_string_equal(err.text, "verbose: must be from 0 to 3");
+    assert_int_equal(config_set(changed, STR("auth_type"), STR("hba"), &none, &err), ST_INVALID);
+    assert_null(none);
+    config_put(&changed);
+    config_put(&held);
+}
+
+static void set_of_an_auth_file_reads_it_at_once(void **state)
+{
+    (void)state;
+    struct config *old = support_load("[pgbouncer]\n");
+    struct config *one = NULL, *two = NULL;
+    struct error err;
+    const char *hba = support_write("hba.conf", "local all all trust\n");
+    assert_int_equal(config_set(old, STR("auth_hba_file"), str_of(hba), &one, &err), ST_OK);
+    assert_null(one->hba);
+    assert_int_equal(config_set(one, STR("auth_type"), STR("hba"), &two, &err), ST_OK);
+    assert_int_equal(hba_count(two->hba), 1);
+    config_put(&old);
+    config_put(&one);
+    config_put(&two);
+}
+
+struct changes {
+    char text[300];
+};
+
+static void note(void *arg, const char *name, enum config_change change)
+{
+    static const char marks[] = "+-!~";
+    struct changes *c = arg;
+    size_t n = strlen(c->text);
+    snprintf(c->text + n, sizeof(c->text) - n, "%c%s ", marks[change], name);
+}
+
+static void diff_tells_new_targets_from_new_limits(void **state)
+{
+    (void)state;
+    struct changes c = {.text = ""};
+    struct config *a = support_load(
+        "[databases]\nadd0 = host=x\ncred = host=x password=a\ngone = host=x\nhost = host=x\n"
+        "lim = host=x pool_size=1\nport = host=x port=1\nsame = host=x pool_mode=session\n"
+        "tmo = host=x query_timeout=1\n");
+    struct config *b = support_load(
+        "[pgbouncer]\nserver_tls_sslmode = require\n[databases]\nadd0 = host=x\nadd1 = host=x\n"
+        "cred = host=x password=b\nhost = host=x,y\nlim = host=x pool_size=2\nport = host=x "
+        "port=2\n"
+        "same = host=x pool_mode=session\ntmo = host=x\n");
+    config_diff(a, b, note, &c);
+    assert_string_equal(c.text, "+add1 !cred -gone !host ~lim !port ~tmo ");
+    assert_true(config_diff_tls(a, b, true));
+    assert_false(config_diff_tls(a, b, false));
+    config_put(&a);
+    config_put(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_file_is_refused_with_file_line_key_and_reason),
+        cmocka_unit_test(missing_file_is_refused),
+        cmocka_unit_test(pgbouncers_lexing_rules_hold),
+        cmocka_unit_test(long_values_and_names_arrive_whole),
+        cmocka_unit_test(names_have_pgbouncers_limits),
+        cmocka_unit_test(included_file_is_read_in_its_place_and_blamed_by_its_own_name),
+        cmocka_unit_test(includes_nest_ten_deep_and_not_deeper),
+        cmocka_unit_test(secrets_come_from_files_and_the_environment),
+        cmocka_unit_test(auth_file_is_read_and_a_missing_one_is_only_a_warning),
+        cmocka_unit_test(user_comes_before_database_and_database_before_global),
+        cmocka_unit_test(star_entry_serves_the_names_that_are_not_listed),
+        cmocka_unit_test(peers_are_found_by_number),
+        cmocka_unit_test(list_membership_is_exact),
+        cmocka_unit_test(reload_keeps_what_needs_a_restart),
+        cmocka_unit_test(set_changes_a_copy_and_nothing_else),
+        cmocka_unit_test(set_of_an_auth_file_reads_it_at_once),
+        cmocka_unit_test(diff_tells_new_targets_from_new_limits),
+    };
+    return cmocka_run_group_tests(tests, support_setup, support_teardown);
+}

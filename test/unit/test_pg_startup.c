@@ -1,0 +1,264 @@
+/* test_pg_startup.c - unit tests of protocol/pg/pg_startup.c and of the answers to a start-up
+ * packet. */
+#include "base/base.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "protocol/pg/pg_startup.h"
+#include "test/unit/support/pg_stream.h"
+
+#define TLS_REQUEST "\0\0\0\10\4\322\26\57"
+#define GSS_REQUEST "\0\0\0\10\4\322\26\60"
+
+static void packet(struct buf *b, uint32_t version, struct str body)
+{
+    buf_init(b, 1u << 16);
+    buf_put_be32(b, (uint32_t)body.n + 8);
+    buf_put_be32(b, version);
+    buf_put_str(b, body);
+}
+
+/* Every way of feeding a 3.0 start-up packet with these parameters gives this log. */
+static void login(struct str body, const char *expected)
+{
+    struct buf b;
+    packet(&b, 3u << 16, body);
+    pg_stream_all_ways(true, pg_stream_client, buf_str(&b), expected);
+    buf_fini(&b);
+}
+
+static void parameters_are_taken_apart(void **state)
+{
+    (void)state;
+    login(BYTES("user\0alice\0\0"), "LOGIN alice@alice 3.0 ");
+    login(BYTES("user\0alice\0database\0db\0TimeZone\0UTC\0x\0\0\0"),
+          "LOGIN alice@db 3.0 TimeZone='UTC' x='' ");
+    login(BYTES("database\0\0user\0alice\0\0"), "LOGIN alice@alice 3.0 ");
+}
+
+static void packet_must_end_with_its_terminator(void **state)
+{
+    (void)state;
+    const char *reason = "BAD invalid startup packet layout: expected terminator as last byte ";
+    login(BYTES("user\0alice\0"), reason);
+    login(BYTES("user\0alice\0\0x"), reason);
+    login(BYTES("user\0alice\0\0\0"), reason);
+    login(BYTES("user\0alice"), reason);
+    login(BYTES("user"), reason);
+    login(BYTES(""), reason);
+    login(BYTES("\0"), "BAD no PostgreSQL user name specified in startup packet ");
+    login(BYTES("user\0\0\0"), "BAD no PostgreSQL user name specified in startup packet ");
+}
+
+static void options_are_taken_apart(void **state)
+{
+    (void)state;
+    login(BYTES("user\0a\0options\0-c search_path=a,b  -cwork_mem=1MB\t--time-zone=UTC\0z\0"
+                "1\0\0"),
+          "LOGIN a@a 3.0 search_path='a,b' work_mem='1MB' time_zone='UTC' z='1' ");
+    login(BYTES("user\0a\0options\0-c x=a\\ b\\\\c\\-c\\ y\0\0"), "LOGIN a@a 3.0 x='a b\\c-c y' ");
+    login(BYTES("user\0a\0options\0-c x=a=b\0\0"), "LOGIN a@a 3.0 x='a=b' ");
+    login(BYTES("user\0a\0options\0-c+x=1\0\0"), "LOGIN a@a 3.0 +x='1' ");
+    login(BYTES("user\0a\0options\0\0\0"), "LOGIN a@a 3.0 ");
+    login(BYTES("user\0a\0options\0-c\\\0\0"), "BAD startup option -c requires a value ");
+    login(BYTES("user\0a\0options\0-c\0\0"), "BAD startup option -c requires a value ");
+    login(BYTES("user\0a\0options\0-c x\0\0"), "BAD startup option requires a value ");
+    login(BYTES("user\0a\0options\0--=x\0\0"), "BAD startup option requires a value ");
+    const char *only = "BAD unsupported options startup parameter: only '-c config=val' and "
+                       "'--config=val' are allowed ";
+    login(BYTES("user\0a\0options\0-d 5\0\0"), only);
+    login(BYTES("user\0a\0options\0--\0\0"), only);
+    login(BYTES("user\0a\0options\0x=1\0\0"), only);
+}
+
+static void replication_is_told(void **state)
+{
+    (void)state;
+    login(BYTES("user\0a\0replication\0database\0\0"), "LOGIN a@a 3.0 replication ");
+    login(BYTES("user\0a\0replication\0true\0\0"), "LOGIN a@a 3.0 replication ");
+    login(BYTES("user\0a\0replication\0off\0\0"), "LOGIN a@a 3.0 ");
+    login(BYTES("user\0a\0replication\0maybe\0\0"),
+          "BAD invalid value for parameter \"replication\" ");
+}
+
+static void lengths_are_refused_before_anything_is_waited_for(void **state)
+{
+    (void)state;
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\7"),
+                       "BAD invalid length of startup packet ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\47\21"),
+                       "BAD invalid length of startup packet ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\xff\xff\xff\xff"),
+                       "BAD invalid length of startup packet ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\47\20"), "");
+}
+
+static void unspoken_versions_are_refused(void **state)
+{
+    (void)state;
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\11\0\2\0\0\0"),
+                       "BAD old V2 protocol not supported ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\11\0\4\0\0\0"),
+                       "BAD unsupported frontend protocol ");
+}
+
+static void too_many_parameters_are_refused(void **state)
+{
+    (void)state;
+    struct buf body, b;
+    struct pg_stream s;
+    buf_init(&body, 1u << 16);
+    buf_put_str(&body, BYTES("user\0a\0"));
+    for (int i = 0; i <= PG_STARTUP_VARS_MAX; i++)
+        buf_put_str(&body, BYTES("x\0y\0"));
+    buf_put_u8(&body, 0);
+    packet(&b, 3u << 16, buf_str(&body));
+    pg_stream_client(&s);
+    pg_stream_feed_client(&s, buf_str(&b));
+    assert_string_equal(pg_stream_log(&s), "BAD too many startup parameters ");
+    pg_stream_fini_client(&s);
+    buf_fini(&b);
+    buf_fini(&body);
+}
+
+static void after_start(uint32_t version, struct str body, struct str expect)
+{
+    struct pg_stream s;
+    struct buf b, sent;
+    struct wire_auth a = {.method = AUTH_TRUST};
+    packet(&b, version, body);
+    buf_init(&sent, 4096);
+    pg_stream_client(&s);
+    pg_stream_feed_client(&s, buf_str(&b));
+    assert_int_equal(pg_wire.cl_auth_start(s.st, &a, &s.out), AUTH_OK);
+    struct str x = pg_stream_sent(&s, &sent);
+    assert_int_equal(x.n, expect.n);
+    if (x.n > 0)
+        assert_memory_equal(x.p, expect.p, x.n);
+    pg_wire.cl_notice(s.st, STR("x"), STR(""), &s.out); /* negotiation is not sent again */
+    assert_int_equal(pg_stream_sent(&s, &sent).p[0], 'N');
+    buf_fini(&b);
+    buf_fini(&sent);
+    pg_stream_fini_client(&s);
+}
+
+static void newer_versions_and_options_are_negotiated(void **state)
+{
+    (void)state;
+    after_start(3u << 16 | 0, BYTES("user\0a\0\0"), BYTES(""));
+    after_start(3u << 16 | 2, BYTES("user\0a\0\0"), BYTES(""));
+    after_start(3u << 16 | 3, BYTES("user\0a\0\0"), BYTES("v\0\0\0\14\0\3\0\2\0\0\0\0"));
+    after_start(3u << 16 | 9999, BYTES("user\0a\0\0"), BYTES("v\0\0\0\14\0\3\0\2\0\0\0\0"));
+    after_start(3u << 16,
+                BYTES("user\0a\0_pq_.b\0"
+                      "1\0_pq_.c\0\0\0"),
+                BYTES("v\0\0\0\32\0\3\0\0\0\0\0\2_pq_.b\0_pq_.c\0"));
+}
+
+static void encryption_requests_are_told_once_each(void **state)
+{
+    (void)state;
+    pg_stream_all_ways(true, pg_stream_client, BYTES(TLS_REQUEST GSS_REQUEST), "TLS TLS-no ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES(GSS_REQUEST TLS_REQUEST), "TLS-no TLS ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES(TLS_REQUEST TLS_REQUEST),
+                       "TLS BAD encryption was asked for twice ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\11\4\322\26\57x"),
+                       "BAD invalid startup packet layout ");
+    struct pg_stream s;
+    struct buf b;
+    buf_init(&b, 64);
+    pg_stream_client(&s);
+    pg_stream_feed_client(&s, BYTES(GSS_REQUEST));
+    pg_wire.cl_tls_reply(s.st, true, &s.out); /* whatever the core says, GSS is not spoken */
+    pg_stream_feed_client(&s, BYTES(TLS_REQUEST));
+    pg_wire.cl_tls_reply(s.st, true, &s.out);
+    struct str sent = pg_stream_sent(&s, &b);
+    assert_true(str_eq(sent, STR("NS")));
+    buf_fini(&b);
+    pg_stream_fini_client(&s);
+}
+
+static void tls_hello_is_recognised_and_not_consumed(void **state)
+{
+    (void)state;
+    struct pg_stream s;
+    pg_stream_client(&s);
+    pg_stream_feed_client(&s, BYTES("\26\3\1"));
+    assert_string_equal(pg_stream_log(&s), "TLS-direct ");
+    assert_int_equal(buf_len(&s.in), 3);
+    pg_stream_fini_client(&s);
+    pg_stream_all_ways(true, pg_stream_client, BYTES(TLS_REQUEST "\26\3\1"),
+                       "TLS BAD encryption was asked for twice ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES(GSS_REQUEST "\26\3\1"),
+                       "TLS-no BAD bad packet header ");
+}
+
+#define CANCEL "\4\322\26\56"
+
+static void cancel_requests_have_keys_of_any_allowed_length(void **state)
+{
+    (void)state;
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\20" CANCEL "abcdefgh"), "CANCEL 8 ");
+    pg_stream_all_ways(true, pg_stream_client,
+                       BYTES("\0\0\0\54" CANCEL "abcdefghijklmnopqrstuvwxyz0123456789"),
+                       "CANCEL 36 ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\17" CANCEL "abcdefg"),
+                       "BAD invalid length of cancel request ");
+    struct buf b;
+    buf_init(&b, 1024);
+    buf_put_be32(&b, 8 + WIRE_KEY_MAX + 1);
+    buf_put_str(&b, BYTES(CANCEL));
+    for (int i = 0; i <= WIRE_KEY_MAX; i++)
+        buf_put_u8(&b, 1);
+    pg_stream_all_ways(true, pg_stream_client, buf_str(&b),
+                       "BAD invalid length of cancel request ");
+    buf_fini(&b);
+}
+
+static void own_keys_can_be_read_again(void **state)
+{
+    (void)state;
+    uint8_t secret[32], got[32];
+    uint32_t id = 0;
+    size_t n = 0;
+    struct wire_key key;
+    for (int i = 0; i < 32; i++)
+        secret[i] = (uint8_t)(i + 1);
+    for (int minor = 0; minor <= 2; minor += 2) {
+        pg_wire.key_make(123456, secret, minor, &key);
+        assert_int_equal(key.n, minor ? 36 : 8);
+        assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_OK);
+        assert_int_equal(id, 123456);
+        assert_int_equal(n, minor ? 32 : 4);
+        assert_memory_equal(got, secret, n);
+    }
+    key.n = 7;
+    assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_INVALID);
+    key.n = 37;
+    assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_INVALID);
+    memset(&key, 0, sizeof key);
+    key.n = 8; /* a process id of a real server */
+    assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parameters_are_taken_apart),
+        cmocka_unit_test(packet_must_end_with_its_terminator),
+        cmocka_unit_test(options_are_taken_apart),
+        cmocka_unit_test(replication_is_told),
+        cmocka_unit_test(lengths_are_refused_before_anything_is_waited_for),
+        cmocka_unit_test(unspoken_versions_are_refused),
+        cmocka_unit_test(too_many_parameters_are_refused),
+        cmocka_unit_test(newer_versions_and_options_are_negotiated),
+        cmocka_unit_test(encryption_requests_are_told_once_each),
+        cmocka_unit_test(tls_hello_is_recognised_and_not_consumed),
+        cmocka_unit_test(cancel_requests_have_keys_of_any_allowed_length),
+        cmocka_unit_test(own_keys_can_be_read_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
