@@ -30,7 +30,7 @@ enum fact_effect {
     FX_END = 1u << 4,        /* COMMIT, ROLLBACK, PREPARE TRANSACTION, also AND CHAIN */
     FX_VARS_NAMED = 1u << 5, /* may change the settings listed in vars[] beyond the transaction */
     FX_VARS_ALL = 1u << 6,   /* may change any setting (RESET ALL, set_config with unknown name) */
-    FX_ROLE = 1u << 7,       /* SET ROLE, SET SESSION AUTHORIZATION or their RESET; also in vars[] */
+    FX_ROLE = 1u << 7,       /* SET ROLE, SET SESSION AUTHORIZATION, their RESET; also in vars[] */
     FX_LOCKS = 1u << 8,      /* session advisory lock taken or given back */
     FX_TEMP = 1u << 9,       /* temporary object made, or one may have been dropped */
     FX_CURSOR = 1u << 10,    /* DECLARE ... WITH HOLD, or CLOSE */
@@ -70,7 +70,8 @@ struct facts {
     uint64_t memo_generation;
     const struct catalog *memo_catalog; /* private to sql_effects; compared, never followed */
     bool complete;         /* the grammar understood all of it */
-    /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE */
+    /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE, and no effect but
+     * FX_READ or FX_SHOW */
     bool repeatable_text;
     bool read_only_begin;  /* BEGIN READ ONLY */
     uint64_t digest;
@@ -85,9 +86,9 @@ struct facts {
     bool custom_types;     /* casts to or constants of a type that is not in the built-in catalog */
     bool operators;        /* any operator or cast: code of a custom one may be behind it */
     bool custom_operators; /* operators not in the built-in catalog, OPERATOR() included */
-    struct str prepared;   /* name of PREPARE, EXECUTE, DEALLOCATE, unquoted and case-folded; owned */
+    struct str prepared;   /* name of PREPARE, EXECUTE, DEALLOCATE, as the server has it; owned */
     struct str channel;    /* of LISTEN, UNLISTEN; owned */
-    struct str hint;       /* text of a leading or trailing comment that starts with "penstock:"; owned */
+    struct str hint;       /* a leading or trailing comment that starts with "penstock:"; owned */
 };
 
 struct facts *facts_get(struct facts *f); /* one more reference; returns f */
@@ -95,8 +96,12 @@ void facts_put(struct facts **f);         /* drops one and clears the pointer; N
 
 /* The effects once the catalog of the client's database has had its say: FX_UNKNOWN is added when a
  * user-defined function, an unproved relation (trigger, policy, default, view over such) or a
- * custom type or operator is involved, or when cat is NULL and there is anything to ask. Memoised
- * per catalog generation. */
+ * custom type or operator is involved, when the database has code of its own behind operators and
+ * there is one, or when cat is NULL and there is anything to ask.  Also for FX_DDL (event triggers,
+ * index expressions) and for FX_EXECUTE: who knows the prepared text combines f->effects with the
+ * effects of its body (sql_classify_prepared_body).  FETCH is FX_READ alone: what its query does
+ * was said at DECLARE, in the same transaction, so the server is to be asked at the transaction's
+ * end, not before. Memoised per catalog object and generation. */
 uint32_t sql_effects(struct facts *f, const struct catalog *cat);
 
 #endif

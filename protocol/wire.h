@@ -310,6 +310,7 @@ struct wire_answer { /* one row of the answer, decoded */
 enum wire_clean { /* depth of sv_clean and its effect */
     CLEAN_TX,   /* end an open or failed transaction */
     CLEAN_FULL, /* as if freshly logged in: settings, statements, locks, temporary objects */
+    CLEAN_SETTINGS, /* settings that can be set freely, not the identity (var_rank) */
     CLEAN_SEQUENCES, /* forget which values of sequences this session has drawn */
 };
 

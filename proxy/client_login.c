@@ -224,7 +224,7 @@ void login_passed(struct client *c)
 static bool answer_tls(struct client *c, const struct wire_client_event *ev, size_t behind)
 {
     struct tls_ctx *ctx = c->conn.worker->runtime->client_tls;
-    bool yes = ctx != NULL && c->conn.tls == NULL && !c->is_unix;
+    bool yes = ctx != NULL && c->conn.tls == NULL && !c->is_unix && !ev->tls_refuse;
     if (!ev->direct_tls) {
         wire_of(c)->cl_tls_reply(c->wire_state, yes, &c->conn.out);
         conn_flush(&c->conn);
@@ -341,8 +341,8 @@ static bool on_event(struct client *c, const struct wire_client_event *ev, size_
                 client_close(c, "TLS is not offered");
             return false;
         }
-        if (c->conn.worker->runtime->client_tls != NULL && c->conn.tls == NULL && !c->is_unix)
-            c->login->start_tls = true;
+        c->login->start_tls = c->conn.worker->runtime->client_tls != NULL && c->conn.tls == NULL &&
+                              !c->is_unix && !ev->tls_refuse;
         return true;
     case CE_LOGIN:
         on_login(c, &ev->login);

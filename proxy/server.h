@@ -119,6 +119,7 @@ struct server {
     bool session_begun;     /* session mode: the holder has its settings */
     bool wire_fakes;        /* acknowledgements were made up that nothing else may carry out */
     uint64_t seq_client;    /* whose nextval may be the last on it; 0: nobody's */
+    uint64_t tainted_by;    /* whose unknown code may have left unlisted settings; 0: nobody's */
     int leaked;             /* statements it still has that its set has forgotten */
     int cancels;            /* cancel requests on their way */
     struct flight *flights; /* owned ring */

@@ -39,8 +39,11 @@ void server_ask(struct server *s)
     for (; n < s->ask_names->n && n < 64; n++)
         names[n] = s->ask_names->vars[n].name;
     if (asks & ASK_VARS_ALL) {
-        asks &= ~(uint32_t)ASK_VARS;
-        n = 0;
+        /* Custom settings are not in the database's list: those known are asked for by name. */
+        for (int i = 0; i < s->vars->n && n < 64; i++)
+            if (str_find(s->vars->vars[i].name, '.') >= 0)
+                names[n++] = s->vars->vars[i].name;
+        asks = n > 0 ? asks | ASK_VARS : asks & ~(uint32_t)ASK_VARS;
     }
     varset_put(&s->answered);
     s->answered = asks & ASK_VARS_ALL ? varset_empty(t) : varset_get(s->vars);
@@ -106,6 +109,11 @@ void server_cleaned(struct server *s, bool ok)
 static void job_granted(struct waiter *wt, struct server *s)
 {
     struct job *j = container_of(wt, struct job, waiter);
+    if (s->tainted_by != 0) {
+        wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
+        server_push(s, FLIGHT_CLEAN, NULL);
+        s->tainted_by = 0;
+    }
     if (s->vars->n > 0) { /* nothing that a client has set may bend a question of ours */
         struct wire_var delta[64];
         int n = varset_diff(s->vars, s->conn.worker->vars.empty, delta, 64);

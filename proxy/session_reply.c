@@ -66,6 +66,17 @@ static void on_upload(struct server *s, const struct wire_server_event *ev)
     session_go_on(f->client);
 }
 
+/* An upload whose request has not been ended by the client yet: what is left of it is dropped. */
+static void upload_failed(struct server *s)
+{
+    struct flight *f = server_front(s);
+    s->upload = false;
+    if (f == NULL || f->client == NULL || !f->client->upload)
+        return;
+    f->client->upload = false;
+    wire_of(s)->cl_upload_over(f->client->wire_state);
+}
+
 /* ---- ends ----------------------------------------------------------------------------------------- */
 
 static void count_request(struct server *s, const struct flight *f, enum tx_state tx)
@@ -305,9 +316,11 @@ size_t session_output(struct server *s, struct str data, bool full)
         if (s->state == SV_CLOSED)
             return data.n;
         on_event(s, &ev);
+        if (ev.kind == SV_SPAN && ev.error != SE_NONE)
+            upload_failed(s);
         if (s->state == SV_CLOSED)
             return data.n;
-        if (ev.kind == SV_MORE || (used == data.n && data.n > 0))
+        if (ev.kind == SV_MORE || (used == data.n && s->fl_count == 0))
             return used;
     }
 }

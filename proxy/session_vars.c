@@ -70,6 +70,8 @@ static enum prelude put_vars(struct client *c, struct server *s)
         return PRELUDE_FAILED;
     }
     bool wait = false;
+    if (n == 0)
+        return PRELUDE_NONE;
     for (int i = 0; i < n; i++)
         wait = wait || !sure(s->pool, &delta[i]);
     wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
@@ -80,6 +82,24 @@ static enum prelude put_vars(struct client *c, struct server *s)
     s->vars = varset_get(c->vars);
     conn_dirty(&s->conn);
     return wait ? PRELUDE_WAIT : PRELUDE_GLUED;
+}
+
+/* Code that nobody could look into ran for another client and may have left settings that the database
+ * does not list: they are reset without being known. The identity is always known, and stays. */
+static void forget_strangers(struct client *c, struct server *s)
+{
+    if (s->tainted_by == 0 || s->tainted_by == c->id)
+        return;
+    wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
+    server_push(s, FLIGHT_CLEAN, NULL);
+    s->tainted_by = 0;
+    struct varset *kept = varset_empty(&s->conn.worker->vars);
+    for (int i = 0; i < s->vars->n; i++)
+        if (wire_of(s)->var_rank(s->vars->vars[i].name) != 0)
+            varset_change(&kept, s->vars->vars[i].name, s->vars->vars[i].value);
+    varset_put(&s->vars);
+    s->vars = kept;
+    conn_dirty(&s->conn);
 }
 
 static void put_check(struct client *c, struct server *s)
@@ -104,6 +124,7 @@ static void hide_sequences(struct client *c, struct server *s, uint32_t effects)
     wire_of(s)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL)->ended = true;
     s->seq_client = 0;
+    s->tainted_by = 0;
 }
 
 static void put_named(struct client *c, struct server *s, const struct wire_req *r, const struct plan *plan)
@@ -132,6 +153,8 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
     }
     if (c->passthrough && s->session_begun)
         return PRELUDE_NONE;
+    if (s->tx == TX_IDLE)
+        forget_strangers(c, s);
     if (s->tx == TX_IDLE && s->vars != c->vars)
         p = put_vars(c, s);
     else if (c->told != s->profile)
@@ -221,6 +244,8 @@ static void note_names(struct server *s, const struct facts *f)
 void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
 {
     uint32_t asks = asks_of(f->effects) | surprise(f->effects, tags);
+    if (((f->effects & FX_UNKNOWN) || (tags & WT_CODE)) && f->client != NULL)
+        s->tainted_by = f->client->id;
     /* Dropping may end what a pin is for. */
     if ((s->pins & PIN_TEMP) && ((tags & (WT_DDL | WT_DISCARD_PART)) || (f->effects & FX_DDL)))
         asks |= ASK_TEMP;

@@ -11,14 +11,15 @@
  * Query or FunctionCall in the middle of one ends it, as on the server.
  *
  * Uploads (COPY FROM STDIN), after cl_upload:
- *   PG_UP_SIMPLE  the text of a Query asked for it: CopyDone or CopyFail ends the request
- *   (REQ_END). PG_UP_VOID    an Execute asked for it, and the Sync behind was sent before the
- *   server asked: servers
- *                 ignore Sync and Flush in copy mode, so the client sends another one.  That Sync
- *                 is the last CE_UPLOAD (REQ_END); nobody expects an answer of its own for it.
+ *   PG_UP_SIMPLE  the text of a Query asked for it: CopyDone or CopyFail is REQ_END.
+ *   PG_UP_VOID    an Execute asked for it, and the Sync behind was sent before the server asked.
+ *                 Servers ignore Sync and Flush in copy mode, so the client sends another Sync.
+ *                 That one is the last CE_UPLOAD (REQ_END); nobody expects an answer of its own for
+ *                 it.
  *   PG_UP_OPEN    an Execute asked for it and no Sync was sent: after CopyDone the request goes on
- *   with
- *                 usual pieces.
+ *                 with usual pieces.
+ * Any other message in an upload makes the server fail: it is forwarded, and the server's answer
+ * (an error, from recent servers the end of the session) goes its way.
  * If the server fails such an upload it skips up to a Sync (extended) or is ready at once (simple).
  * Simple: SV_DONE comes, the core calls cl_upload_over, left-over copy messages are CE_IGNORED.
  * Void: the core goes on forwarding CE_UPLOAD; the server drops it and answers the Sync at its end;

@@ -358,7 +358,7 @@ static enum step on_upload(struct walk *w, size_t total, unsigned entry)
     if (u == PG_UPLOAD_LOST)
         return bad(w, "upload in the middle of pipelined requests");
     if (u == PG_UPLOAD_DOOMED)
-        return take(w, total, true); /* what follows is an error, without the client's doing */
+        return take(w, total, true); /* an error follows: the next message refutes the upload */
     s->uploading = true;
     s->upload_open = u == PG_UPLOAD_OPEN && !simple;
     w->ev->upload_ends_sync = u == PG_UPLOAD_VOID;

@@ -37,6 +37,9 @@ void pg_server_clean(void *st, enum wire_clean depth, struct outq *out)
     case CLEAN_FULL:
         pg_server_text(st, OWN_QUIET, str_of(pg_text_reset_query), out);
         break;
+    case CLEAN_SETTINGS:
+        pg_server_text(st, OWN_QUIET, STR("RESET ALL"), out);
+        break;
     case CLEAN_SEQUENCES:
         pg_server_text(st, OWN_QUIET, STR("DISCARD SEQUENCES"), out);
         break;

@@ -62,15 +62,14 @@ static bool is_digit(char c)
 
 void sql_lex_init(struct sql_lex *lx, struct str text, uint32_t dialect)
 {
-    *lx = (struct sql_lex){.p = text.p, .end = text.p + text.n, .dialect = dialect};
-    if (text.p == NULL) {
-        lx->p = lx->end = "";
-    }
+    const char *from = text.n > 0 ? text.p : "";
+
+    *lx = (struct sql_lex){.p = from, .end = from + text.n, .dialect = dialect};
     /* a zero byte would cut the text short for the grammar, which reads C strings */
-    lx->bad = memchr(lx->p, '\0', text.n) != NULL;
+    lx->bad = memchr(from, '\0', text.n) != NULL;
     if ((dialect & SQL_DIALECT_MULTIBYTE) != 0) {
         for (size_t i = 0; i < text.n; i++) {
-            lx->bad |= (uint8_t)text.p[i] >= 0x80;
+            lx->bad |= (uint8_t)from[i] >= 0x80;
         }
     }
 }
@@ -341,7 +340,7 @@ static void scan_op(struct sql_lex *lx)
         if (lx->end - p > 1 && ((*p == '/' && p[1] == '*') || (*p == '-' && p[1] == '-'))) {
             break;
         }
-        special |= memchr("~!@#%^&|`?", *p, 10) != NULL;
+        special |= strchr("~!@#%^&|`?", *p) != NULL;
         p++;
     }
     while (p - start > 1 && !special && (p[-1] == '+' || p[-1] == '-')) {

@@ -35,10 +35,10 @@ struct pass {
     uint32_t keep_depth, keep_arg;
 };
 
-/* n more bytes and the blank, the semicolon and a placeholder around them. */
+/* n more bytes, the blank and the semicolon before them, and what copy_folded steps over. */
 static bool has_room(const struct pass *ps, size_t n)
 {
-    return (size_t)(ps->end - ps->out) > n + 8;
+    return (size_t)(ps->end - ps->out) > n + 12;
 }
 
 static void put(struct pass *ps, struct str s)
@@ -112,7 +112,7 @@ static void look_at_word(struct pass *ps, struct str w, bool first)
         ps->keep_statement |= first && str_eq(w, STR("notify"));
         break;
     case 'p':
-        if (w.n >= 9) {
+        if (w.n >= 9 && w.p[2] == '_') { /* pg_ */
             ps->armed = keep_for(w);
         }
         break;
@@ -127,16 +127,39 @@ static void look_at_word(struct pass *ps, struct str w, bool first)
     }
 }
 
+/* Eight bytes with their ASCII capitals folded: the top bit of each byte of `upper` says that it is
+ * one; the case bit is two places below. */
+static uint64_t fold8(uint64_t x)
+{
+    const uint64_t each = 0x0101010101010101u;
+    uint64_t low = x & (0x7f * each);
+    uint64_t from_a = low + (0x80 - 'A') * each;
+    uint64_t past_z = low + (0x7f - 'Z') * each;
+    uint64_t upper = ~x & (from_a ^ past_z) & (0x80 * each);
+
+    return x | upper >> 2;
+}
+
+/* Copies n bytes folded; works in steps of eight, so dst has room for seven more. */
+static void copy_folded(char *dst, const char *src, size_t n)
+{
+    uint64_t x;
+
+    memcpy(dst, src, n);
+    for (size_t i = 0; i < n; i += sizeof(x)) {
+        memcpy(&x, dst + i, sizeof(x));
+        x = fold8(x);
+        memcpy(dst + i, &x, sizeof(x));
+    }
+}
+
 static void put_word(struct pass *ps, const struct sql_token *tok)
 {
     bool first = ps->at_start;
 
     begin_token(ps, false);
     char *dst = ps->out;
-    for (size_t i = 0; i < tok->text.n; i++) {
-        uint8_t c = (uint8_t)tok->text.p[i];
-        dst[i] = (char)(c | (uint8_t)(((uint8_t)(c - 'A') < 26) << 5));
-    }
+    copy_folded(dst, tok->text.p, tok->text.n);
     ps->out += tok->text.n;
     ps->chain++;
     ps->armed = KEEP_NONE;

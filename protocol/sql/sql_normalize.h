@@ -24,7 +24,7 @@
 #define SQL_CHAIN_MAX 16000u /* words and operators in one text */
 
 /* Scratch that fits what any text under the caps becomes. */
-#define SQL_SCRATCH_BYTES (3 * SQL_TEXT_MAX + 16)
+#define SQL_SCRATCH_BYTES (3 * SQL_TEXT_MAX + 32)
 
 enum sql_normal_state {
     SQL_NORMAL_OK,
