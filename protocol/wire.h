@@ -430,6 +430,9 @@ struct wire {
     void (*key_make)(uint32_t id, const uint8_t secret[32], int minor, struct wire_key *key);
     enum status (*key_read)(const struct wire_key *key, uint32_t *id, uint8_t secret[32], size_t *nsecret);
 
+    /* The number by which people know the peer that gave out this key; 0: it has none. */
+    uint32_t (*key_pid)(const struct wire_key *key);
+
     /* ---- language ---- */
     uint32_t (*dialect)(struct str var, struct str value, uint32_t dialect); /* new flags after a setting */
     /* 0: ordinary. Settings with a rank are applied in that order and wait for their answer. */

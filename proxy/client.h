@@ -70,6 +70,7 @@ struct client {
     struct pool *pool;       /* borrowed; NULL before login */
     struct server *server;   /* borrowed while BUSY or HELD */
     struct waiter waiter;
+    struct facts *wait_facts; /* reference: of the text it waits with; NULL: not looked at yet */
     struct varset *vars;     /* wished settings */
     struct varset *startup;  /* those it came with: what RESET returns to */
     struct varset *told;     /* reported values it knows */

@@ -97,8 +97,16 @@ static void begin(struct client *c)
     if (c->conn.tls != NULL)
         a->channel_binding = (struct str){
             (const char *)l->binding, tls_end_point(c->conn.tls, l->binding, sizeof(l->binding))};
-    if (a->method == AUTH_SCRAM && a->secret != NULL && a->secret->kind == SECRET_PLAIN)
-        a->secret = verifier_for(c, a->secret);
+    /* The exchange keeps a copy: a reload throws the worker's verifiers away. What auth_query found is
+     * this login's alone, so there is none for it. */
+    if (a->method == AUTH_SCRAM && a->secret != NULL && a->secret->kind == SECRET_PLAIN &&
+        a->secret != &l->own) {
+        const struct secret *v = verifier_for(c, a->secret);
+        struct str salt = {(const char *)v->bytes, v->len};
+        if (v->kind == SECRET_SCRAM &&
+            secret_set_scram(&l->own, salt, v->iterations, v->stored_key, v->server_key) == ST_OK)
+            a->secret = &l->own;
+    }
     l->busy = false;
     l->started = true;
     on_result(c, wire_of(c)->cl_auth_start(c->wire_state, a, &c->conn.out));

@@ -22,6 +22,7 @@ static const char usage[] =
     "\n"
     "  --check         read the configuration, say whether it is good, and exit\n"
     "  --sample        print a commented sample configuration and exit\n"
+    "  --manual        print the table of all options and exit\n"
     "  -d, --daemon    run in the background (needs logfile and pidfile)\n"
     "  -u, --user=NAME change to this system user\n"
     "  -v, --verbose   more in the log; may be given several times\n"
@@ -33,12 +34,13 @@ static const char usage[] =
     "Signals: HUP reload, TERM wait for clients, INT wait for servers, QUIT now,\n"
     "         USR1 pause, USR2 resume.\n";
 
-enum { OPT_CHECK = 256, OPT_SAMPLE };
+enum { OPT_CHECK = 256, OPT_SAMPLE, OPT_MANUAL };
 
 int options_parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {{"check", no_argument, NULL, OPT_CHECK},
                                           {"sample", no_argument, NULL, OPT_SAMPLE},
+                                          {"manual", no_argument, NULL, OPT_MANUAL},
                                           {"daemon", no_argument, NULL, 'd'},
                                           {"user", required_argument, NULL, 'u'},
                                           {"verbose", no_argument, NULL, 'v'},
@@ -67,6 +69,9 @@ int options_parse(int argc, char **argv, struct options *o)
             break;
         case OPT_SAMPLE:
             config_print_sample(stdout);
+            return 0;
+        case OPT_MANUAL:
+            config_print_manual(stdout);
             return 0;
         case 'V':
             printf("penstock %s\n", PENSTOCK_VERSION);

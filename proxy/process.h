@@ -50,6 +50,7 @@ struct process {
         _Atomic int login_clients;
         _Atomic int phase;           /* enum process_phase */
         _Atomic bool suspended;
+        _Atomic bool paused;         /* PAUSE without a database */
         _Atomic size_t buffer_bytes; /* of all connections */
         _Atomic uint64_t next_id;    /* of clients and servers, for the console */
     } shared;

@@ -86,6 +86,7 @@ void session_go_on_later(struct client *c)
 static void refuse_as_told(struct client *c, const struct wire_req *r)
 {
     const struct refusal *x = &c->refusal;
+    facts_put(&c->wait_facts);
     bool open = (r->flags & REQ_END) == 0;
     const struct wire *wire = c->conn.worker->wire;
     if (x->code.n > 0)
@@ -218,6 +219,10 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
         }
     } else if (c->state != CL_WAIT) {
         t = TAKEN; /* refused: the queue was full */
+    }
+    if (t == LEFT) { /* the same bytes come again */
+        c->wait_facts = plan.facts;
+        plan.facts = NULL;
     }
     session_plan_done(c, r, &plan);
     return t;

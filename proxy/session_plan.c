@@ -57,7 +57,10 @@ static void plan_query(struct client *c, const struct wire_part *p, struct plan 
     }
     plan->is_query = true;
     plan->text = p->text;
-    plan->facts = sql_cache_get(c->conn.worker->sql, p->text, c->dialect);
+    plan->facts = c->wait_facts;
+    c->wait_facts = NULL;
+    if (plan->facts == NULL)
+        plan->facts = sql_cache_get(c->conn.worker->sql, p->text, c->dialect);
     plan->effects |= text_effects(c, plan->facts);
 }
 

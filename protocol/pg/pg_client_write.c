@@ -98,7 +98,8 @@ void pg_client_error(void *st, enum cause cause, struct str text, bool fatal, bo
 {
     struct pg_client *c = st;
     pg_client_negotiate(c, out);
-    pg_error_write(out, fatal, pg_error_code(cause), text.n > 0 ? text : pg_error_text(cause));
+    struct str code = cause == C_PROTOCOL ? pg_startup_code(text) : pg_error_code(cause);
+    pg_error_write(out, fatal, code, text.n > 0 ? text : pg_error_text(cause));
     if (!fatal && give_up(c, req_open))
         put_ready(out, tx);
 }

@@ -7,6 +7,22 @@
 #define TLS_HANDSHAKE 0x16 /* first byte of a TLS hello; no packet can start with it */
 #define CANCEL_MIN 16      /* length, code, pid, four bytes of secret */
 
+/* Reasons for which PostgreSQL has a code of its own. */
+static const char no_user[] = "no PostgreSQL user name specified in startup packet";
+static const char option_without_value[] = "startup option requires a value";
+static const char unknown_option[] =
+    "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed";
+static const char bad_replication[] = "invalid value for parameter \"replication\"";
+
+struct str pg_startup_code(struct str reason)
+{
+    if (str_eq(reason, str_of(no_user)))
+        return STR("28000");
+    if (str_eq(reason, str_of(option_without_value)) || str_eq(reason, str_of(unknown_option)))
+        return STR("42601");
+    return str_eq(reason, str_of(bad_replication)) ? STR("22023") : STR("08P01");
+}
+
 static struct pg_startup bad(const char *reason)
 {
     return (struct pg_startup){.kind = PG_STARTUP_BAD, .reason = reason};
@@ -29,7 +45,7 @@ static struct pg_startup classify(struct str packet)
     }
     if (code == PG_STARTUP_CANCEL) {
         if (packet.n < CANCEL_MIN || s.body.n > WIRE_KEY_MAX)
-            return bad("invalid length of cancel request");
+            s.body = STR(""); /* names nobody; a cancel request is never answered */
         s.kind = PG_STARTUP_WANTS_CANCEL;
         return s;
     }
@@ -113,7 +129,7 @@ static bool add_setting(struct maker *m, char *p, size_t n)
 {
     char *eq = n > 0 ? memchr(p, '=', n) : NULL;
     if (!eq || eq == p)
-        return refuse(m, "startup option requires a value");
+        return refuse(m, option_without_value);
     size_t len = (size_t)(eq - p);
     for (size_t i = 0; i < len; i++)
         if (p[i] == '-')
@@ -131,11 +147,10 @@ static bool add_options(struct maker *m, char *p, size_t n)
         char *word = base + (w.p - base);
         bool dash_c = w.n >= 2 && w.p[0] == '-' && w.p[1] == 'c';
         if (!dash_c && !(w.n > 2 && w.p[0] == '-' && w.p[1] == '-'))
-            return refuse(m, "unsupported options startup parameter: only '-c config=val' and "
-                             "'--config=val' are allowed");
+            return refuse(m, unknown_option);
         if (dash_c && w.n == 2) {
             if (!next_word(&p, end, &w))
-                return refuse(m, "startup option -c requires a value");
+                return refuse(m, option_without_value);
             if (!add_setting(m, base + (w.p - base), w.n))
                 return false;
         } else if (!add_setting(m, word + 2, w.n - 2)) {
@@ -160,7 +175,7 @@ static bool set_replication(struct maker *m, struct str v)
     for (size_t i = 0; i < ARRAY_LEN(no); i++)
         if (str_ieq(v, str_of(no[i])))
             return true;
-    return refuse(m, "invalid value for parameter \"replication\"");
+    return refuse(m, bad_replication);
 }
 
 static bool add_pair(struct maker *m, struct str name, char *value, size_t n)
@@ -241,7 +256,7 @@ struct pg_startup_login *pg_startup_login_new(const struct pg_startup *s, const 
         memcpy(copy, s->body.p, s->body.n);
     ok = ok && add_pairs(&m, copy, s->body.n);
     if (ok && l->login.user.n == 0)
-        ok = refuse(&m, "no PostgreSQL user name specified in startup packet");
+        ok = refuse(&m, no_user);
     if (!ok) {
         *reason = m.reason;
         pg_startup_login_free(&l);

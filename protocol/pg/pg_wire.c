@@ -47,6 +47,11 @@ static enum status key_read(const struct wire_key *key, uint32_t *id, uint8_t se
     return ST_OK;
 }
 
+static uint32_t key_pid(const struct wire_key *key)
+{
+    return key->n >= 4 ? pg_frame_u32((const char *)key->b) : 0;
+}
+
 const struct wire pg_wire = {
     .name = "postgresql",
     .traits = WIRE_SKIPS_AFTER_ERROR | WIRE_ASYNC_PUSH | WIRE_LOGIN_NEEDS_PROFILE,
@@ -110,6 +115,7 @@ const struct wire pg_wire = {
     .cancel_bytes = cancel_bytes,
     .key_make = key_make,
     .key_read = key_read,
+    .key_pid = key_pid,
 
     .dialect = pg_text_dialect,
     .var_rank = pg_text_var_rank,

@@ -6,6 +6,10 @@
  * like it once constants are out.  Texts over the caps share one set of facts that knows nothing.
  *
  * A hit allocates nothing: the text is normalised into the cache's scratch and compared there.
+ *
+ * In front of all that stands a direct-mapped table keyed by skeletons (sql_quick.h).  It holds only
+ * facts that no constant can change: reads, writes and transaction commands that the grammar has
+ * understood.
  */
 #include "base/base.h"
 #include "base/check.h"
@@ -17,10 +21,13 @@
 #include "protocol/sql/sql_draft.h"
 #include "protocol/sql/sql_normalize.h"
 #include "protocol/sql/sql_pgparse.h"
+#include "protocol/sql/sql_quick.h"
 
 #define RAW_KEY 0x80000000u /* in the dialect of an entry: keyed by raw bytes */
 #define SLOTS_MIN 1024u
 #define ENTRY_BYTES_MIN 512u /* what an entry is taken to need when slots are counted */
+#define QUICK_SLOTS 1024u
+#define QUICK_EFFECTS (FX_READ | FX_WRITE | FX_SEQ_WRITE | FX_BEGIN | FX_END | FX_TXCTL)
 #define RAW_MAX 8192u        /* longer refused texts are not kept */
 
 struct key {
@@ -29,8 +36,16 @@ struct key {
     uint32_t dialect;
 };
 
+struct quick {
+    struct entry *entry; /* borrowed; NULL: empty */
+    uint64_t hash;
+    size_t n;
+    char *skeleton; /* owned */
+};
+
 struct entry {
     struct list recent;  /* most recently used first */
+    struct quick *quick; /* the one place in the quick table that refers to it, or NULL */
     struct entry *chain; /* next in the same slot */
     struct facts *facts; /* reference */
     struct key key;      /* borrowed from facts, or from raw */
@@ -39,12 +54,15 @@ struct entry {
 };
 
 struct sql_cache {
+    struct entry *last; /* that the last find or insert was about; NULL: none */
     struct entry **slots; /* owned */
     size_t nslots;        /* a power of two */
     struct list recent;
     size_t max_bytes;
     struct facts *unknown; /* reference; for texts over the caps */
     struct sql_cache_stats stats;
+    struct quick quick[QUICK_SLOTS];
+    char skeleton[SQL_QUICK_MAX];
     char scratch[SQL_SCRATCH_BYTES];
     char grammar[SQL_SCRATCH_BYTES];
 };
@@ -75,8 +93,20 @@ struct sql_cache *sql_cache_new(size_t max_bytes)
     return c;
 }
 
+static void clear_quick(struct quick *q)
+{
+    if (q == NULL || q->entry == NULL) {
+        return;
+    }
+    q->entry->quick = NULL;
+    q->entry = NULL;
+    mem_free(q->skeleton);
+    q->skeleton = NULL;
+}
+
 static void drop(struct sql_cache *c, struct entry *e)
 {
+    clear_quick(e->quick);
     struct entry **at = &c->slots[e->key.hash & (c->nslots - 1)];
 
     while (*at != e) {
@@ -120,14 +150,22 @@ static bool same(const struct key *a, const struct key *b)
            str_eq(a->hint, b->hint);
 }
 
+static struct facts *use(struct sql_cache *c, struct entry *e)
+{
+    if (c->recent.next != &e->recent) {
+        list_remove(&e->recent);
+        list_push_front(&c->recent, &e->recent);
+    }
+    c->stats.hits++;
+    c->last = e;
+    return facts_get(e->facts);
+}
+
 static struct facts *find(struct sql_cache *c, const struct key *k)
 {
     for (struct entry *e = c->slots[k->hash & (c->nslots - 1)]; e != NULL; e = e->chain) {
         if (LIKELY(same(&e->key, k))) {
-            list_remove(&e->recent);
-            list_push_front(&c->recent, &e->recent);
-            c->stats.hits++;
-            return facts_get(e->facts);
+            return use(c, e);
         }
     }
     return NULL;
@@ -163,6 +201,7 @@ static void insert(struct sql_cache *c, const struct key *k, struct facts *f, si
     e->chain = c->slots[k->hash & (c->nslots - 1)];
     c->slots[k->hash & (c->nslots - 1)] = e;
     list_push_front(&c->recent, &e->recent);
+    c->last = e;
     c->stats.entries++;
     c->stats.bytes += bytes;
 }
@@ -226,11 +265,10 @@ static struct facts *get_slow(struct sql_cache *c, struct str text, const struct
     return f;
 }
 
-struct facts *sql_cache_get(struct sql_cache *c, struct str text, uint32_t dialect)
+static struct facts *get_normal(struct sql_cache *c, struct str text, uint32_t dialect)
 {
     struct sql_normal n;
 
-    dialect &= ~RAW_KEY;
     sql_normalize(text, dialect, c->scratch, sizeof(c->scratch), &n);
     if (UNLIKELY(n.state == SQL_NORMAL_TOO_DEEP)) {
         c->stats.misses++;
@@ -245,6 +283,44 @@ struct facts *sql_cache_get(struct sql_cache *c, struct str text, uint32_t diale
         }
     }
     return get_slow(c, text, &k, &n);
+}
+
+/* Lets the skeleton in c->skeleton lead to the entry that was found or made last. */
+static void keep_quick(struct sql_cache *c, struct quick *q, size_t n, uint64_t hash)
+{
+    struct entry *e = c->last;
+
+    if (e == NULL || !e->facts->complete || e->facts->hint.n > 0 ||
+        (e->facts->effects & ~(uint32_t)QUICK_EFFECTS) != 0) {
+        return;
+    }
+    clear_quick(q);
+    clear_quick(e->quick);
+    q->skeleton = mem_copy(c->skeleton, n);
+    q->n = n;
+    q->hash = hash;
+    q->entry = e;
+    e->quick = q;
+}
+
+struct facts *sql_cache_get(struct sql_cache *c, struct str text, uint32_t dialect)
+{
+    size_t n;
+
+    dialect &= ~RAW_KEY;
+    if (dialect != 0 || !sql_quick(text, c->skeleton, &n)) {
+        return get_normal(c, text, dialect);
+    }
+    uint64_t hash = hash_bytes(c->skeleton, n, 2);
+    struct quick *q = &c->quick[hash & (QUICK_SLOTS - 1)];
+    if (LIKELY(q->entry != NULL && q->hash == hash && q->n == n &&
+               memcmp(q->skeleton, c->skeleton, n) == 0)) {
+        return use(c, q->entry);
+    }
+    c->last = NULL;
+    struct facts *f = get_normal(c, text, dialect);
+    keep_quick(c, q, n, hash);
+    return f;
 }
 
 void sql_cache_stats(const struct sql_cache *c, struct sql_cache_stats *out)

@@ -209,6 +209,17 @@ static void on_operator(struct sql_tree_scan *sc, const struct sql_json *j, uint
     sc->d->custom_operators |= !known;
 }
 
+/* (expression).name: a field, or a call of a function of that name. Which it is, is for the catalog. */
+static void on_indirection(struct sql_tree_scan *sc, const struct sql_json *j, uint32_t list)
+{
+    for (uint32_t i = j->v[list].child; i != SQL_JSON_NONE; i = j->v[i].next) {
+        uint32_t s = sql_json_get(j, i, STR("String"));
+        if (s != SQL_JSON_NONE) {
+            sql_draft_function(sc->d, STR(""), sql_json_text(j, s, STR("sval")));
+        }
+    }
+}
+
 static void on_change(struct sql_tree_scan *sc, bool may_insert)
 {
     sc->modifies = true;
@@ -229,6 +240,9 @@ static void on_list(struct sql_tree_scan *sc, const struct sql_json *j, uint32_t
     } else if (str_eq(key, STR("useOp")) || str_eq(key, STR("operName")) ||
                (str_eq(key, STR("name")) && str_eq(j->v[j->v[at].parent].key, STR("A_Expr")))) {
         on_operator(sc, j, at);
+    } else if (str_eq(key, STR("indirection")) &&
+               str_eq(j->v[j->v[at].parent].key, STR("A_Indirection"))) {
+        on_indirection(sc, j, at);
     } else if (str_eq(key, STR("lockingClause"))) {
         sc->locks = true;
         sc->effects |= FX_WRITE;

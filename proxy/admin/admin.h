@@ -24,7 +24,7 @@ struct admin_ops { /* what main.c does for the console */
     enum status (*set)(struct process *p, struct str key, struct str value, struct error *err);
     void (*shutdown)(struct process *p, enum process_phase phase, bool now);
     const struct config *(*config)(struct process *p); /* borrowed until the next reload or set */
-    void (*accepting)(struct process *p, bool on);     /* SUSPEND leaves clients in the kernel's queue;
+    void (*accepting)(struct process *p, bool on); /* SUSPEND leaves clients in the kernel's queue;
                                                           may be NULL */
 };
 

@@ -34,7 +34,7 @@ enum admin_command_kind {
     CMDS, /* how many */
 };
 
-#define ADMIN_WORD_MAX 15  /* bytes of a command's word */
+#define ADMIN_WORD_MAX 15 /* bytes of a command's word */
 #define ADMIN_ARG_MAX 63
 #define ADMIN_VALUE_MAX 255
 
@@ -52,7 +52,8 @@ enum status admin_command_parse(struct str text, struct admin_command *out,
                                 struct error *err) ATTR_NODISCARD;
 
 /* true: a user of that role may not, and err says so. */
-bool admin_command_refused(const struct admin_command *cmd, enum admin_role role, struct error *err);
+bool admin_command_refused(const struct admin_command *cmd, enum admin_role role,
+                           struct error *err);
 
 /* The completion tag. */
 void admin_command_tag(const struct admin_command *cmd, char *dst, size_t cap);

@@ -26,7 +26,7 @@ enum admin_outcome {
 
 struct admin_reply {
     struct message m;
-    uint32_t slot;       /* whose it is */
+    uint32_t slot; /* whose it is */
     uint64_t client;
     enum admin_role role;
     struct admin_command cmd;

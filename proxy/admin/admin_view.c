@@ -1,10 +1,22 @@
 /* admin_view.c - the table of views; see admin_view.h.  Data only. */
 #include "proxy/admin/admin_view.h"
 
-#define T(name) {name, COL_TEXT}
-#define I(name) {name, COL_INT4}
-#define Q(name) {name, COL_INT8}
-#define N(name) {name, COL_NUMERIC}
+#define T(name)                                                                                    \
+    {                                                                                              \
+        name, COL_TEXT                                                                             \
+    }
+#define I(name)                                                                                    \
+    {                                                                                              \
+        name, COL_INT4                                                                             \
+    }
+#define Q(name)                                                                                    \
+    {                                                                                              \
+        name, COL_INT8                                                                             \
+    }
+#define N(name)                                                                                    \
+    {                                                                                              \
+        name, COL_NUMERIC                                                                          \
+    }
 
 #define SOCKET                                                                                     \
     T("type"), T("user"), T("database"), T("replication"), T("state"), T("addr"), I("port"),       \
@@ -14,17 +26,27 @@
 #define SOCKET_OURS I("worker"), T("pins")
 
 static const struct wire_column connections[] = {SOCKET, SOCKET_OURS};
-static const struct wire_column sockets[] = {SOCKET,           I("recv_pos"),    I("pkt_pos"),
-                                             I("pkt_remain"),  I("send_pos"),    I("send_remain"),
-                                             I("pkt_avail"),   I("send_avail"),  SOCKET_OURS};
+static const struct wire_column sockets[] = {SOCKET,          I("recv_pos"),   I("pkt_pos"),
+                                             I("pkt_remain"), I("send_pos"),   I("send_remain"),
+                                             I("pkt_avail"),  I("send_avail"), SOCKET_OURS};
 static const struct wire_column config[] = {T("key"), T("value"), T("default"), T("changeable")};
-static const struct wire_column databases[] = {
-    T("name"),           T("host"),          I("port"),
-    T("database"),       T("force_user"),    I("pool_size"),
-    I("min_pool_size"),  I("reserve_pool_size"), I("server_lifetime"),
-    T("pool_mode"),      T("load_balance_hosts"), I("max_connections"),
-    I("current_connections"), I("max_client_connections"), I("current_client_connections"),
-    I("paused"),         I("disabled")};
+static const struct wire_column databases[] = {T("name"),
+                                               T("host"),
+                                               I("port"),
+                                               T("database"),
+                                               T("force_user"),
+                                               I("pool_size"),
+                                               I("min_pool_size"),
+                                               I("reserve_pool_size"),
+                                               I("server_lifetime"),
+                                               T("pool_mode"),
+                                               T("load_balance_hosts"),
+                                               I("max_connections"),
+                                               I("current_connections"),
+                                               I("max_client_connections"),
+                                               I("current_client_connections"),
+                                               I("paused"),
+                                               I("disabled")};
 static const struct wire_column dns_hosts[] = {T("hostname"), Q("ttl"), T("addrs")};
 static const struct wire_column dns_zones[] = {T("zonename"), Q("serial"), I("count")};
 static const struct wire_column lists[] = {T("list"), I("items")};
@@ -33,16 +55,24 @@ static const struct wire_column peers[] = {I("peer_id"), T("host"), I("port"), I
 static const struct wire_column peer_pools[] = {I("peer_id"), I("cl_active_cancel_req"),
                                                 I("cl_waiting_cancel_req"), I("sv_active_cancel"),
                                                 I("sv_login")};
-static const struct wire_column pools[] = {
-    T("database"),      T("user"),
-    I("cl_active"),     I("cl_waiting"),
-    I("cl_active_cancel_req"), I("cl_waiting_cancel_req"),
-    I("sv_active"),     I("sv_active_cancel"),
-    I("sv_being_canceled"), I("sv_idle"),
-    I("sv_used"),       I("sv_tested"),
-    I("sv_login"),      I("maxwait"),
-    I("maxwait_us"),    T("pool_mode"),
-    T("load_balance_hosts"), I("sv_pinned")};
+static const struct wire_column pools[] = {T("database"),
+                                           T("user"),
+                                           I("cl_active"),
+                                           I("cl_waiting"),
+                                           I("cl_active_cancel_req"),
+                                           I("cl_waiting_cancel_req"),
+                                           I("sv_active"),
+                                           I("sv_active_cancel"),
+                                           I("sv_being_canceled"),
+                                           I("sv_idle"),
+                                           I("sv_used"),
+                                           I("sv_tested"),
+                                           I("sv_login"),
+                                           I("maxwait"),
+                                           I("maxwait_us"),
+                                           T("pool_mode"),
+                                           T("load_balance_hosts"),
+                                           I("sv_pinned")};
 static const struct wire_column state[] = {T("key"), T("value")};
 /* The counts of logins came after the version whose column order this keeps: they stand last. */
 static const struct wire_column stats[] = {T("database"),
@@ -90,8 +120,8 @@ static const struct wire_column users[] = {T("name"),
                                            I("current_client_connections")};
 static const struct wire_column version[] = {T("version")};
 static const struct wire_column workers[] = {
-    I("worker"),     I("clients"),      I("waiting"),    I("servers"),
-    I("servers_idle"), I("pools"),      I("statements"), I("sql_cache_entries"),
+    I("worker"),          I("clients"),    I("waiting"),    I("servers"),
+    I("servers_idle"),    I("pools"),      I("statements"), I("sql_cache_entries"),
     Q("sql_cache_bytes"), Q("sql_parsed"), Q("loop_turns")};
 
 #define WITH(columns) (int)ARRAY_LEN(columns), columns

@@ -30,9 +30,9 @@ struct step {
 
 struct console {
     struct list steps;
-    bool piece_ended;    /* the piece in steps ends its request */
-    bool flying;         /* a command is on the main thread */
-    bool simple;         /* the step under way is a text of the simple protocol */
+    bool piece_ended;               /* the piece in steps ends its request */
+    bool flying;                    /* a command is on the main thread */
+    bool simple;                    /* the step under way is a text of the simple protocol */
     struct map statements, portals; /* name -> struct admin_command *, owned */
 };
 
@@ -105,8 +105,8 @@ static void fail(struct client *c, struct str code, const char *text)
         wire_of(c)->cl_error_code(c->wire_state, code, str_of(text), false, !con->piece_ended,
                                   &c->conn.out);
     else
-        wire_of(c)->cl_error(c->wire_state, C_ADMIN, str_of(text), false, !con->piece_ended, TX_IDLE,
-                             &c->conn.out);
+        wire_of(c)->cl_error(c->wire_state, C_ADMIN, str_of(text), false, !con->piece_ended,
+                             TX_IDLE, &c->conn.out);
 }
 
 /* ---- answers -------------------------------------------------------------------------------------- */
@@ -235,8 +235,8 @@ static void do_describe(struct client *c, const struct step *s)
 {
     struct console *con = c->console;
     bool portal = s->kind == PART_DESCRIBE_PORTAL;
-    const struct admin_command *cmd =
-        portal ? map_get(&con->portals, s->portal) : map_get(&con->statements, s->name);
+    const struct admin_command *cmd = portal ? map_get(&con->portals, s->portal)
+                                             : map_get(&con->statements, s->name);
     if (cmd == NULL) {
         fail(c, portal ? STR("34000") : STR("26000"),
              portal ? "portal does not exist" : "prepared statement does not exist");

@@ -36,8 +36,10 @@ enum config_pool_mode pool_mode(const struct pool *p)
 
 bool pool_paused(const struct pool *p)
 {
+    const struct process *proc = p->worker->process;
     return (atomic_load_explicit(&p->shared->db->shared.hold, memory_order_relaxed) & DB_PAUSED) != 0 ||
-           atomic_load_explicit(&p->worker->process->shared.suspended, memory_order_relaxed);
+           atomic_load_explicit(&proc->shared.suspended, memory_order_relaxed) ||
+           atomic_load_explicit(&proc->shared.paused, memory_order_relaxed);
 }
 
 static bool take_place(_Atomic int *count, int limit)

@@ -242,6 +242,14 @@ class FakeServer:
         finally:
             sock.close()
 
+    def refuse(self):
+        """No new connections; close() alone leaves the socket open for the thread that waits in it."""
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+
     def database(self, **more):
         """Keys of a [databases] entry that leads here."""
         return {"host": self.host, "port": self.port, **more}
@@ -255,7 +263,7 @@ class FakeServer:
 
     def close(self):
         self.closing = True
-        self.listener.close()
+        self.refuse()
         for c in self.conns:
             try:
                 c.sock.shutdown(socket.SHUT_RDWR)

@@ -292,7 +292,7 @@ def test_announced_gigabytes_of_a_row_cost_no_memory():
 @pytest.mark.penstock_only
 def test_cold_pool_with_a_dead_server_fails_fast():
     with Bad() as bad:
-        bad.server.listener.close()
+        bad.server.refuse()
         with pytest.raises((ServerError, WireError)) as e:
             with bad.connect(timeout=4) as c:
                 c.query("SELECT 1")

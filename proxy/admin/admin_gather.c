@@ -1,0 +1,160 @@
+/* admin_gather.c - one question to all workers, and their parts put together.
+ *
+ * Every worker fills its own part, without locks; the last one posts the whole to the main thread, which
+ * merges and answers.  A gather is on admin->gathers while it is under way, so that nothing is lost when
+ * the process ends.  Thread: main, but for collect().
+ */
+#include "base/check.h"
+#include "base/mem.h"
+#include "proxy/admin/admin_work.h"
+#include "proxy/pool/pool.h"
+#include "proxy/worker.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct admin_gather *admin_gather_new(struct admin *a, struct admin_reply *reply)
+{
+    unsigned n = a->process->nworkers;
+    struct admin_gather *g = mem_new(sizeof(*g) + n * sizeof(g->parts[0]));
+    g->admin = a;
+    g->reply = reply;
+    g->nparts = n;
+    atomic_init(&g->left, n);
+    for (unsigned i = 0; i < n; i++)
+        buf_init(&g->parts[i].rows, ADMIN_ROWS_MAX);
+    list_init(&g->link);
+    list_push_back(&a->gathers, &g->link);
+    return g;
+}
+
+static void gather_free(struct admin_gather *g)
+{
+    list_remove(&g->link);
+    for (unsigned i = 0; i < g->nparts; i++) {
+        buf_fini(&g->parts[i].rows);
+        mem_free(g->parts[i].pools);
+    }
+    admin_reply_free(&g->reply);
+    mem_free(g);
+}
+
+void admin_gather_free_all(struct admin *a)
+{
+    struct list *l;
+    while ((l = list_first(&a->gathers)) != NULL)
+        gather_free(container_of(l, struct admin_gather, link));
+}
+
+static void on_gathered(struct message *m, void *ctx)
+{
+    (void)ctx;
+    struct admin_gather *g = container_of(m, struct admin_gather, m);
+    g->finish(g);
+    gather_free(g);
+}
+
+static void on_worker(struct worker *w, void *arg)
+{
+    struct admin_gather *g = arg;
+    g->collect(w, g, &g->parts[w->index]);
+    if (atomic_fetch_sub_explicit(&g->left, 1, memory_order_acq_rel) > 1)
+        return;
+    g->m.deliver = on_gathered;
+    (void)mailbox_post(g->admin->process->main_box, &g->m); /* refused: admin_free has it */
+}
+
+void admin_gather_start(struct admin_gather *g)
+{
+    struct process *p = g->admin->process;
+    for (unsigned i = 0; i < g->nparts; i++)
+        CHECK(p->workers[i] != NULL); /* admin_run refuses commands when they are gone */
+    for (unsigned i = 0; i < g->nparts; i++)
+        worker_post_call(p->workers[i], on_worker, g);
+}
+
+bool admin_gather_in_scope(const struct admin_gather *g, const struct pool *p)
+{
+    return g->scope.db == NULL || g->scope.db == p->shared->db;
+}
+
+/* ---- merging -------------------------------------------------------------------------------------- */
+
+void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out)
+{
+    memset(out, 0, sizeof(*out));
+    int64_t *sum = (int64_t *)out;
+    for (unsigned i = 0; i < g->nparts; i++) {
+        const int64_t *n = (const int64_t *)&g->parts[i].counts;
+        for (size_t k = 0; k < sizeof(*out) / sizeof(*sum); k++)
+            sum[k] += n[k];
+    }
+}
+
+struct admin_pool_row *admin_gather_add_pool(struct admin_part *part)
+{
+    if (part->npools == part->cap_pools) {
+        part->cap_pools = MAX(part->cap_pools * 2, (size_t)16);
+        part->pools = mem_resize(part->pools, part->cap_pools * sizeof(*part->pools));
+    }
+    struct admin_pool_row *row = &part->pools[part->npools++];
+    memset(row, 0, sizeof(*row));
+    return row;
+}
+
+static int by_name(const void *x, const void *y)
+{
+    const struct admin_pool_row *a = x, *b = y;
+    int d = strcmp(a->shared->db->name, b->shared->db->name);
+    return d != 0 ? d : strcmp(a->shared->user->name, b->shared->user->name);
+}
+
+static void merge(struct admin_pool_row *into, const struct admin_pool_row *r)
+{
+    into->cl_active += r->cl_active;
+    into->cl_waiting += r->cl_waiting;
+    into->cancels += r->cancels;
+    into->sv_active += r->sv_active;
+    into->sv_canceled += r->sv_canceled;
+    into->sv_idle += r->sv_idle;
+    into->sv_tested += r->sv_tested;
+    into->sv_login += r->sv_login;
+    into->sv_pinned += r->sv_pinned;
+    into->maxwait = MAX(into->maxwait, r->maxwait);
+    stats_add(&into->stats, &r->stats);
+}
+
+static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, bool with_user)
+{
+    size_t all = 0, kept = 0;
+    for (unsigned i = 0; i < g->nparts; i++)
+        all += g->parts[i].npools;
+    struct admin_pool_row *rows = mem_new((all + 1) * sizeof(*rows));
+    for (unsigned i = 0, at = 0; i < g->nparts; i++) {
+        const struct admin_part *part = &g->parts[i];
+        if (part->npools > 0)
+            memcpy(&rows[at], part->pools, part->npools * sizeof(*rows));
+        at += (unsigned)part->npools;
+    }
+    qsort(rows, all, sizeof(*rows), by_name);
+    for (size_t i = 0; i < all; i++) {
+        struct admin_pool_row *last = kept > 0 ? &rows[kept - 1] : NULL;
+        if (last != NULL && last->shared->db == rows[i].shared->db &&
+            (!with_user || last->shared->user == rows[i].shared->user))
+            merge(last, &rows[i]);
+        else
+            rows[kept++] = rows[i];
+    }
+    *n = kept;
+    return rows;
+}
+
+struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *n)
+{
+    return merged(g, n, true);
+}
+
+struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n)
+{
+    return merged(g, n, false);
+}

@@ -1,0 +1,165 @@
+/* admin_work.h - what the main thread's half of the console shares between its files.
+ *
+ * admin.c runs commands, admin_gather.c asks all workers at once, admin_hold.c keeps commands that wait
+ * (PAUSE, WAIT_CLOSE, SUSPEND) and changes holds, admin_show.c fills views from what the main thread can
+ * see, admin_live.c those of workers' objects, admin_stats.c counters and averages.
+ * Thread: main, except the collect functions, which run on each worker and touch only their own part.
+ */
+#ifndef PENSTOCK_PROXY_ADMIN_WORK_H
+#define PENSTOCK_PROXY_ADMIN_WORK_H
+
+#include "base/base.h"
+#include "base/list.h"
+#include "proxy/admin/admin.h"
+#include "proxy/admin/admin_reply.h"
+#include "proxy/pool/registry.h"
+#include "proxy/stats.h"
+
+#include <ev.h>
+
+struct worker;
+struct pool;
+struct admin_gather;
+
+#define ADMIN_DATABASE "pgbouncer" /* as which the console shows itself */
+
+/* ---- counts of a worker: rows of SHOW WORKERS, LISTS, MEM ---------------------------------------- */
+
+struct admin_counts {
+    int64_t clients, login_clients, consoles, waiting;
+    int64_t servers, servers_idle, pools;
+    int64_t statements, statement_texts, varsets;
+    int64_t blocks_used, blocks_free;
+    int64_t sql_entries, sql_bytes, sql_parsed, turns;
+    int64_t found; /* of what was looked for: killed clients, closing servers, unwritten buffers */
+};
+
+/* ---- pools as one worker has them ---------------------------------------------------------------- */
+
+struct admin_pool_row {
+    const struct pool_shared *shared; /* lives as long as the process */
+    int64_t cl_active, cl_waiting, cancels;
+    int64_t sv_active, sv_canceled, sv_idle, sv_tested, sv_login, sv_pinned;
+    usec_t maxwait;
+    int mode;    /* enum config_pool_mode */
+    int balance; /* enum config_balance */
+    struct stats stats;
+};
+
+struct admin_part { /* of a gather: one worker's */
+    struct buf rows;
+    struct admin_counts counts;
+    struct admin_pool_row *pools; /* owned array */
+    size_t npools, cap_pools;
+};
+
+/* ---- asking all workers -------------------------------------------------------------------------- */
+
+struct admin_scope {
+    struct db_shared *db; /* NULL: all */
+};
+
+struct admin_wait;
+
+struct admin_gather {
+    struct message m;
+    struct list link; /* in admin->gathers */
+    struct admin *admin;
+    struct admin_reply *reply; /* owned; NULL: nobody waits for an answer */
+    struct admin_wait *wait;   /* borrowed; NULL: none */
+    struct admin_scope scope;
+    uint64_t client; /* KILL_CLIENT */
+    enum admin_view_id view;
+    bool last_call; /* SUSPEND: the time is over */
+    usec_t started_wall;
+    void (*collect)(struct worker *w, struct admin_gather *g, struct admin_part *part);
+    void (*finish)(struct admin_gather *g); /* main thread; g is freed afterwards */
+    _Atomic unsigned left;
+    unsigned nparts;
+    struct admin_part parts[];
+};
+
+/* For a gather that the caller fills in and starts. reply and wait may be NULL. */
+struct admin_gather *admin_gather_new(struct admin *a, struct admin_reply *reply);
+void admin_gather_start(struct admin_gather *g);
+void admin_gather_free_all(struct admin *a);
+/* Sum over workers. */
+void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out);
+/* Pools of all workers merged per database and user, in that order; *n rows, the caller frees them. */
+struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *n);
+/* The same per database: stats only. */
+struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n);
+struct admin_pool_row *admin_gather_add_pool(struct admin_part *part);
+bool admin_gather_in_scope(const struct admin_gather *g, const struct pool *p);
+
+/* ---- the console's state -------------------------------------------------------------------------- */
+
+struct admin_snapshot {          /* counters per database at one time, in the order of names */
+    struct admin_pool_row *rows; /* owned */
+    size_t n;
+    struct stats console;
+    usec_t at;
+};
+
+struct admin {
+    struct process *process;
+    const struct admin_ops *ops;
+    struct list gathers;
+    struct list waits;
+    ev_timer poll; /* runs while there are waits */
+    bool global_pause;
+    uint64_t suspended_by;              /* client id; 0: nobody */
+    struct admin_snapshot older, newer; /* two ends of the last complete period */
+    bool ticking;                       /* a snapshot is being gathered */
+    struct stats console;               /* the console's own queries */
+};
+
+/* admin.c */
+const struct config *admin_config(const struct admin *a);
+void admin_answer(struct admin *a, struct admin_reply *r); /* posts it back */
+void admin_answer_error(struct admin *a, struct admin_reply *r, const char *fmt, ...)
+    ATTR_PRINTF(3, 4);
+
+/* admin_hold.c: each takes the reply. */
+void admin_hold_init(struct admin *a);
+void admin_hold_fini(struct admin *a);
+void admin_hold_pause(struct admin *a, struct admin_reply *r);
+void admin_hold_resume(struct admin *a, struct admin_reply *r);
+void admin_hold_suspend(struct admin *a, struct admin_reply *r);
+void admin_hold_disable(struct admin *a, struct admin_reply *r, bool on);
+void admin_hold_reconnect(struct admin *a, struct admin_reply *r);
+void admin_hold_wait_close(struct admin *a, struct admin_reply *r);
+void admin_hold_kill(struct admin *a, struct admin_reply *r);
+void admin_hold_kill_client(struct admin *a, struct admin_reply *r);
+void admin_hold_cancel(struct admin *a, uint64_t client);
+void admin_hold_client_gone(struct admin *a, uint64_t client);
+
+/* admin_hold_work.c: on workers. */
+void admin_hold_work_close_idle(struct worker *w, struct admin_gather *g, struct admin_part *part);
+void admin_hold_work_wake(struct worker *w, struct admin_gather *g, struct admin_part *part);
+void admin_hold_work_suspend(struct worker *w, struct admin_gather *g, struct admin_part *part);
+void admin_hold_work_unsuspend(struct worker *w, struct admin_gather *g, struct admin_part *part);
+void admin_hold_work_reconnect(struct worker *w, struct admin_gather *g, struct admin_part *part);
+void admin_hold_work_count_closing(struct worker *w, struct admin_gather *g,
+                                   struct admin_part *part);
+void admin_hold_work_kill(struct worker *w, struct admin_gather *g, struct admin_part *part);
+void admin_hold_work_kill_client(struct worker *w, struct admin_gather *g, struct admin_part *part);
+
+/* admin_show.c */
+void admin_show(struct admin *a, struct admin_reply *r);
+
+/* admin_entries.c: all rows. */
+void admin_entries_databases(struct admin *a, struct buf *b);
+void admin_entries_users(struct admin *a, struct buf *b);
+
+/* admin_live.c: on workers. */
+void admin_live_connections(struct worker *w, struct admin_gather *g, struct admin_part *part);
+void admin_live_pools(struct worker *w, struct admin_gather *g,
+                      struct admin_part *part); /* and counts */
+
+/* admin_stats.c */
+void admin_stats_show(struct admin_gather *g); /* finish of VIEW_STATS* and VIEW_TOTALS */
+void admin_stats_tick(struct admin *a);
+void admin_stats_fini(struct admin *a);
+
+#endif
