@@ -105,6 +105,7 @@ enum wire_tag {
     WT_CODE = 1u << 12,      /* DO, CALL, LOAD */
     WT_DISCARD_PART = 1u << 13, /* DISCARD TEMP, PLANS, SEQUENCES */
     WT_TX = 1u << 14,        /* BEGIN, COMMIT, ... */
+    WT_ROLLBACK = 1u << 15,  /* ROLLBACK, also to a savepoint, and the COMMIT of a failed transaction */
 };
 
 struct wire_var {
@@ -119,7 +120,7 @@ struct wire_key { /* cancel key as the peer has it: opaque */
 };
 
 struct wire_handle { /* name of a statement on a server: opaque, zero-padded */
-    uint8_t b[24];
+    uint8_t b[64];
 };
 
 /* ---- client side ---------------------------------------------------------------------------------- */
@@ -162,6 +163,7 @@ struct wire_part {
     struct str portal; /* empty = unnamed */
     struct str text;
     struct str types;  /* opaque; compared bytewise */
+    struct str values; /* BIND: opaque, for bind_texts */
 };
 
 #define WIRE_PARTS_MAX 64 /* of one piece; a longer request comes in several */
@@ -303,7 +305,8 @@ enum wire_ask {
 struct wire_answer { /* one row of the answer, decoded */
     enum wire_ask about;
     bool held;             /* LOCKS, TEMP, CURSORS: there are some */
-    struct wire_var var;   /* VARS: name, value; value.p NULL when unset. PREPARED, LISTEN: var.name */
+    struct wire_var var;   /* VARS: name, value; value.p NULL when unset. PREPARED: name and whole
+                              command. LISTEN: var.name */
     bool is_default;       /* VARS: the value is the session's reset value */
 };
 
@@ -331,6 +334,9 @@ struct wire {
      * with need set. */
     void (*cl_feed)(void *st, struct str in, bool full, struct wire_part *parts,
                     struct wire_client_event *ev);
+    /* A cheap look: in begins with a complete message of a request that needs a server, and nothing is
+     * half-read. May be NULL; false is always a safe answer (cl_feed will tell). */
+    bool (*cl_wants_server)(const void *st, struct str in);
     /* The CE_REQ in ev was not acted on: the same bytes will be fed again later. Directly after cl_feed. */
     void (*cl_unread)(void *st, const struct wire_client_event *ev);
     void (*cl_limits)(void *st, size_t max_message); /* before the first cl_feed; 0 = protocol's own */
@@ -418,7 +424,9 @@ struct wire {
     /* Asks for session state; rows come as SV_ROW and are decoded by ask_row. */
     void (*sv_ask)(void *st, uint32_t asks, const struct str *names, int n, struct outq *out);
     enum status (*ask_row)(const struct str *cols, int ncols, struct wire_answer *out);
-    void (*sv_listen)(void *st, struct str channel, bool on, struct outq *out);
+    void (*sv_listen)(void *st, struct str channel, bool on, struct outq *out); /* off, empty: all */
+    /* NULL: notifications cannot be sent, and listening clients keep their servers. */
+    void (*sv_notify)(void *st, struct str channel, struct str payload, struct outq *out);
     void (*sv_quit)(void *st, struct outq *out);
     /* Requests whose answer is still to come, by the codec's own count. */
     int (*sv_pending)(const void *st);
@@ -433,11 +441,16 @@ struct wire {
     /* The number by which people know the peer that gave out this key; 0: it has none. */
     uint32_t (*key_pid)(const struct wire_key *key);
 
+    /* The values of a BIND that are there and may be texts, borrowed; at most max. Returns their count. */
+    int (*bind_texts)(const struct wire_part *part, struct str *out, int max);
+
     /* ---- language ---- */
     uint32_t (*dialect)(struct str var, struct str value, uint32_t dialect); /* new flags after a setting */
     /* 0: ordinary. Settings with a rank are applied in that order and wait for their answer. */
     int (*var_rank)(struct str name);
+    const char *encoding_var;    /* reported setting: the encoding of texts; NULL: there is one only */
     bool (*var_analysis)(struct str name); /* decides how a statement is analysed (search_path, role, ...) */
+    bool (*var_free)(struct str name); /* takes any text: no server need be asked whether it is valid */
     /* Appends value as a literal of the language, safe under any setting (auth_query's $1). */
     void (*quote_literal)(struct str value, struct buf *out);
     const char *reset_query;     /* default texts for configuration */

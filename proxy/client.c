@@ -176,7 +176,6 @@ static void client_free(struct mortal *m)
 {
     struct client *c = container_of(m, struct client, mortal);
     c->conn.worker->wire->cl_fini(c->wire_state);
-    facts_put(&c->wait_facts);
     varset_put(&c->vars);
     varset_put(&c->startup);
     varset_put(&c->told);

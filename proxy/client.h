@@ -70,10 +70,10 @@ struct client {
     struct pool *pool;       /* borrowed; NULL before login */
     struct server *server;   /* borrowed while BUSY or HELD */
     struct waiter waiter;
-    struct facts *wait_facts; /* reference: of the text it waits with; NULL: not looked at yet */
     struct varset *vars;     /* wished settings */
     struct varset *startup;  /* those it came with: what RESET returns to */
     struct varset *told;     /* reported values it knows */
+    struct listen_client *listen; /* owned by listen.c; NULL until it listens */
     struct stmt_names *names; /* owned; NULL until it prepares something */
     struct login *login;     /* owned until logged in (client_login.c) */
     void *console;           /* owned by proxy/admin; NULL for ordinary clients */

@@ -103,6 +103,16 @@ static const struct config *current(struct process *p)
     return container_of(p, struct program, process)->runtime->config;
 }
 
+/* SUSPEND leaves new clients in the kernel's queue. */
+static void set_accepting(struct process *p, bool on)
+{
+    struct program *g = container_of(p, struct program, process);
+    if (on)
+        listener_resume(g->listener);
+    else
+        listener_pause(g->listener);
+}
+
 /* ---- stopping ------------------------------------------------------------------------------------- */
 
 static void shut_down(struct process *p, enum process_phase phase, bool now)
@@ -254,7 +264,8 @@ static enum status start(struct program *g, struct error *err)
 {
     struct process *p = &g->process;
     const struct config_options *o = &g->runtime->config->opt;
-    static const struct admin_ops ops = {reload, set_option, shut_down, current};
+    static const struct admin_ops ops = {reload, set_option, shut_down, current,
+                                         set_accepting};
     p->started_wall = clock_wall_us();
     p->salt = random_u64();
     p->resolver = resolver_new(RESOLVER_THREADS);

@@ -30,7 +30,7 @@ static const char usage[] =
     "  -V, --version   print the version and exit\n"
     "  -h, --help      print this and exit\n"
     "\n"
-    "Console: psql -p 6432 -U penstock penstock    (SHOW HELP lists its commands)\n"
+    "Console: psql -h /tmp -p 6432 -U penstock penstock    (SHOW HELP lists its commands)\n"
     "Signals: HUP reload, TERM wait for clients, INT wait for servers, QUIT now,\n"
     "         USR1 pause, USR2 resume.\n";
 

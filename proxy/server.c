@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/listen.h"
 #include "proxy/session.h"
 
 #include <stdatomic.h>
@@ -187,6 +188,8 @@ void server_close(struct server *s, const char *why)
         LOG_LIMITED(LL_LOG, "S-%p: %s/%s closing because: %s (age=%llds)", (void *)s, p->shared->db->name,
                     p->shared->user->name, why, (long long)((w->now - s->connected_at) / USEC_PER_SEC));
     server_set_state(s, SV_CLOSED);
+    if (s->shared_listener)
+        listen_server_lost(s);
     drop_flights(s);
     timeout_stop(&s->timeout);
     server_login_abandon(s);
@@ -253,6 +256,7 @@ void server_release(struct server *s)
         server_close(s, "unclean server");
         return;
     }
+    timeout_stop(&s->timeout);
     const char *why = unwanted(s);
     if (why != NULL)
         server_quit(s, why);

@@ -55,12 +55,14 @@ enum flight_kind {
     FLIGHT_CLEAN,   /* rollback, reset query */
     FLIGHT_JOB,     /* a statement of the proxy itself */
     FLIGHT_CONNECT, /* connect_query */
+    FLIGHT_LISTEN,  /* of the shared listener, or of leaving a server for it (listen.c) */
 };
 
-enum journal_kind { JOURNAL_NAME, JOURNAL_PREPARE, JOURNAL_UNPREPARE };
+enum journal_kind { JOURNAL_NAME, JOURNAL_PREPARE, JOURNAL_UNPREPARE, JOURNAL_FORGET };
 
 struct journal { /* what to undo when a tracked part was not confirmed */
     enum journal_kind kind;
+    bool named;               /* UNPREPARE: of a statement under a client's own name */
     uint32_t ack;             /* which confirmation of the flight makes it final */
     struct stmt *stmt;        /* NAME: what the name meant before (reference or NULL);
                                  UNPREPARE, PREPARE: NULL */
@@ -107,17 +109,26 @@ struct server {
     struct stmt_set stmts;
     struct stmt *unnamed;   /* what its unnamed statement is; NULL: unknown or none */
     bool unnamed_known;     /* unnamed NULL means: certainly none */
+    bool unnamed_large;     /* the holder's own, too large to be kept by the proxy */
+    bool reset_seen;        /* a RESET or DISCARD ran since the settings were asked for */
+    bool seq_mixed;         /* drew sequence values for several clients since they were discarded */
+    int nlarge;             /* named statements too large to be kept; PIN_LARGE while there are any */
+    bool asked_prepared;    /* the question under way includes ASK_PREPARED, and */
+    int nmatched;           /* statements in the answer to ASK_PREPARED that are as recorded */
     bool upload;            /* in COPY FROM STDIN */
     bool half_request;      /* a part of a request was sent and its end was not */
     bool doubtful;          /* must not be reused: closed at release */
     struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
     bool direct;            /* replication: relays only */
+    bool shared_listener;   /* listens for all clients of its pool (listen.h); held by nobody */
     bool must_clean;        /* was used in session mode: reset before anybody else gets it */
     bool was_idle;          /* came out of the idle list, not straight from another user */
     bool reset_unknown;     /* a configured reset query ran: what it left is being asked for */
     enum cleaning cleaning;
     bool session_begun;     /* session mode: the holder has its settings */
     bool wire_fakes;        /* acknowledgements were made up that nothing else may carry out */
+    bool defining;          /* definitions were changed in the transaction that is open */
+    uint32_t unnamed_definitions; /* as stmt_entry.definitions, of the unnamed statement */
     uint64_t seq_client;    /* whose nextval may be the last on it; 0: nobody's */
     uint64_t tainted_by;    /* whose unknown code may have left unlisted settings; 0: nobody's */
     int leaked;             /* statements it still has that its set has forgotten */
@@ -174,13 +185,20 @@ void server_init_done(struct server *s, bool ok);
 void server_login_failed(struct server *s, enum server_error se, struct str code, struct str text);
 
 /* server_own.c: own statements. */
+/* Something of ours was sent: its answer must come in time. */
+void server_arm(struct server *s);
 void server_ask(struct server *s);
 void server_clean(struct server *s);
+/* Its client has gone and something still runs: that is cancelled, and waited for within bounds. */
+void server_drain(struct server *s);
 void server_cleaned(struct server *s, bool ok);
 struct job {
     struct waiter waiter;
     struct server *server; /* borrowed: that runs it */
     struct str text;       /* owned by the job's maker until done */
+    struct varset *vars;   /* instead of text: settings to be tried; borrowed from the maker */
+    struct varset *profile; /* with done, when vars were taken: what the server reports; borrowed */
+    struct str code;       /* with done: the database's own code of the failure, or empty */
     struct timeout timeout;
     void (*row)(struct job *j, const struct str *cols, int ncols);
     void (*done)(struct job *j, bool ok, struct str message); /* takes the job back */

@@ -8,8 +8,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/server.h"
+#include "proxy/listen.h"
 #include "proxy/session.h"
 
+#define DRAIN_TIMEOUT_US (3 * USEC_PER_SEC) /* a cancelled statement that takes longer, likewise */
+#define ASK_NAMES_MAX 128
 #define CLEAN_TIMEOUT_US (5 * USEC_PER_SEC) /* a rollback that takes longer costs the connection */
 
 static const struct wire *wire_of(const struct server *s)
@@ -22,7 +25,7 @@ static void on_timeout(struct timeout *t)
     server_close(container_of(t, struct server, timeout), "cleaning took too long");
 }
 
-static void arm(struct server *s)
+void server_arm(struct server *s)
 {
     timeout_stop(&s->timeout);
     s->timeout.expired = on_timeout;
@@ -30,34 +33,54 @@ static void arm(struct server *s)
     conn_dirty(&s->conn);
 }
 
+void server_drain(struct server *s)
+{
+    server_arm(s);
+    worker_timeout(s->conn.worker, &s->timeout, DRAIN_TIMEOUT_US);
+    cancel_server(s);
+}
+
+static int add_names(struct str *names, int n, const struct varset *from, bool custom_only)
+{
+    for (int i = 0; i < from->n && n < ASK_NAMES_MAX; i++)
+        if (!custom_only || str_find(from->vars[i].name, '.') >= 0)
+            names[n++] = from->vars[i].name;
+    return n;
+}
+
 void server_ask(struct server *s)
 {
-    struct str names[64];
+    struct str names[ASK_NAMES_MAX];
     uint32_t asks = s->asks;
     struct varset_table *t = &s->conn.worker->vars;
     int n = 0;
-    for (; n < s->ask_names->n && n < 64; n++)
-        names[n] = s->ask_names->vars[n].name;
+    n = add_names(names, n, s->ask_names, false);
     if (asks & ASK_VARS_ALL) {
         /* Custom settings are not in the database's list: those known are asked for by name. */
-        for (int i = 0; i < s->vars->n && n < 64; i++)
-            if (str_find(s->vars->vars[i].name, '.') >= 0)
-                names[n++] = s->vars->vars[i].name;
+        n = add_names(names, n, s->vars, true);
+        /* So are the client's start-up settings, or one that was set to the database's default could
+         * not be told from one that was reset. */
+        if (s->client != NULL && !s->reset_seen)
+            n = add_names(names, n, s->client->startup, false);
         asks = n > 0 ? asks | ASK_VARS : asks & ~(uint32_t)ASK_VARS;
     }
     varset_put(&s->answered);
     s->answered = asks & ASK_VARS_ALL ? varset_empty(t) : varset_get(s->vars);
-    if (asks & ASK_LISTEN)
+    if (asks & ASK_LISTEN) {
         s->pins &= ~(uint32_t)PIN_LISTEN;
+        listen_ask_begins(s);
+    }
     if (asks & ASK_PREPARED)
         s->pins &= ~(uint32_t)PIN_PREPARED;
+    s->asked_prepared = (asks & ASK_PREPARED) != 0;
+    s->nmatched = 0;
     wire_of(s)->sv_ask(s->wire_state, asks, names, n, &s->conn.out);
     s->asks = 0;
     s->reset_unknown = false;
     varset_put(&s->ask_names);
     s->ask_names = varset_empty(t);
     server_push(s, FLIGHT_ASK, NULL);
-    arm(s);
+    server_arm(s);
 }
 
 void server_clean(struct server *s)
@@ -80,7 +103,7 @@ void server_clean(struct server *s)
         wire->sv_clean(s->wire_state, CLEAN_FULL, &s->conn.out);
     }
     server_push(s, FLIGHT_CLEAN, NULL);
-    arm(s);
+    server_arm(s);
 }
 
 void server_cleaned(struct server *s, bool ok)

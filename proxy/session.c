@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "proxy/listen.h"
 
 /* What a client does next must see the outcome of these: settings and names are asked for or learned
  * when the request is done, so nothing more is sent before. */
@@ -55,6 +56,9 @@ void session_detach(struct client *c)
     struct server *s = c->server;
     if (s->conn.paused != 0)
         conn_resume(&s->conn, PAUSE_PEER);
+    if (c->passthrough && s->session_begun)
+        s->must_clean = true;
+    s->unnamed_large = false;
     s->client = NULL;
     c->server = NULL;
     c->upload = false;
@@ -86,7 +90,6 @@ void session_go_on_later(struct client *c)
 static void refuse_as_told(struct client *c, const struct wire_req *r)
 {
     const struct refusal *x = &c->refusal;
-    facts_put(&c->wait_facts);
     bool open = (r->flags & REQ_END) == 0;
     const struct wire *wire = c->conn.worker->wire;
     if (x->code.n > 0)
@@ -142,6 +145,27 @@ static bool answer_locally(struct client *c, const struct wire_req *r)
     return true;
 }
 
+/* Queues a client whose request would have to wait, without looking at the request: most requests of a
+ * busy pool wait, and what waits is looked at when its turn comes. */
+static bool queued_unseen(struct client *c, struct str in)
+{
+    const struct wire *wire = c->conn.worker->wire;
+    bool refused = false;
+    if (c->server != NULL || c->state != CL_IDLE || c->refusal.set || !pool_would_wait(c->pool) ||
+        wire->cl_wants_server == NULL || !wire->cl_wants_server(c->wire_state, in))
+        return false;
+    struct server *s = pool_take(c->pool, &c->waiter, c->vars, &refused);
+    if (s != NULL) {
+        session_attach(c, s);
+        return false;
+    }
+    if (refused)
+        return false; /* the request itself will be told */
+    c->wait_at = c->conn.worker->now;
+    client_set_state(c, CL_WAIT);
+    return true;
+}
+
 static enum taken get_server(struct client *c, const struct wire_req *r)
 {
     bool refused = false;
@@ -182,6 +206,8 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
     s->request_at = w->now;
     if (plan->effects & FX_PREPARE)
         f->text = (struct str){str_dup(plan->text), plan->text.n};
+    if (plan->effects & FX_UNLISTEN)
+        listen_note_unlisten(c, r, plan);
     f->facts = plan->facts;
     plan->facts = NULL;
     if (c->state != CL_BUSY)
@@ -191,7 +217,34 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
     sent_piece(c, s, f, r);
 }
 
-/* A request that has not begun yet: server, prelude, first piece. */
+/* A planned request and its server: prelude, first piece. */
+static enum taken start_on(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan)
+{
+    if (refused_by_policy(c, r, plan)) {
+        if (c->server == s && s->fl_count == 0)
+            session_settle(s); /* it was taken for nothing */
+        return TAKEN;
+    }
+    if (s->fl_count > 0 && ((plan->effects & BARRIER_EFFECTS) || session_unconfirmed(s))) {
+        c->barrier = true; /* lifted when what is in flight is done */
+        return LEFT;
+    }
+    switch (s->fl_count > 0 ? PRELUDE_NONE : session_prelude(c, s, r, plan)) {
+    case PRELUDE_NONE:
+    case PRELUDE_GLUED:
+        begin(c, s, r, plan);
+        return TAKEN;
+    case PRELUDE_WAIT:
+        c->barrier = true;
+        return LEFT;
+    case PRELUDE_FAILED:
+        return LEFT;
+    }
+    return LEFT;
+}
+
+/* A request that has not begun yet. It is looked at only once it has a server: what waits is fed again
+ * later, and looking costs more than everything else the core does for it. */
 static enum taken start_request(struct client *c, const struct wire_req *r)
 {
     struct plan plan = {0};
@@ -201,29 +254,10 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     }
     if (answer_locally(c, r))
         return TAKEN;
+    if (c->server == NULL && get_server(c, r) == LEFT)
+        return c->state == CL_WAIT ? LEFT : TAKEN; /* TAKEN: refused, the queue was full */
     session_plan(c, r, &plan);
-    enum taken t = LEFT;
-    struct server *s = c->server;
-    if (refused_by_policy(c, r, &plan)) {
-        t = TAKEN;
-    } else if (s != NULL && s->fl_count > 0 && (plan.effects & BARRIER_EFFECTS)) {
-        c->barrier = true; /* lifted when what is in flight is done */
-    } else if (s != NULL || get_server(c, r) == TAKEN) {
-        s = c->server;
-        enum prelude p = s->fl_count > 0 ? PRELUDE_NONE : session_prelude(c, s, r, &plan);
-        if (p == PRELUDE_NONE || p == PRELUDE_GLUED) {
-            begin(c, s, r, &plan);
-            t = TAKEN;
-        } else if (p == PRELUDE_WAIT) {
-            c->barrier = true;
-        }
-    } else if (c->state != CL_WAIT) {
-        t = TAKEN; /* refused: the queue was full */
-    }
-    if (t == LEFT) { /* the same bytes come again */
-        c->wait_facts = plan.facts;
-        plan.facts = NULL;
-    }
+    enum taken t = start_on(c, c->server, r, &plan);
     session_plan_done(c, r, &plan);
     return t;
 }
@@ -233,6 +267,8 @@ static enum taken next_piece(struct client *c, struct flight *f, const struct wi
     struct plan plan = {0};
     session_plan(c, r, &plan);
     f->effects |= plan.effects;
+    if (plan.effects & FX_UNLISTEN)
+        listen_note_unlisten(c, r, &plan);
     session_send(c, c->server, f, r);
     sent_piece(c, c->server, f, r);
     session_plan_done(c, r, &plan);
@@ -320,6 +356,8 @@ size_t session_input(struct client *c, struct str data, bool full)
     while (used < data.n && may_go_on(c)) {
         struct wire_client_event ev;
         struct str rest = {data.p + used, data.n - used};
+        if (queued_unseen(c, rest))
+            break;
         w->wire->cl_feed(c->wire_state, rest, full && used == 0, w->parts, &ev);
         if (on_event(c, &ev) == LEFT) {
             if (ev.kind == CE_REQ)

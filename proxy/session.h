@@ -45,6 +45,10 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
 /* What must be asked for after a request with these effects and completion tags; names are added to the
  * server's list. */
 void session_note_asks(struct server *s, const struct flight *f, uint32_t tags);
+/* A statement is bound that may change settings: those whose names can be known are asked for too. */
+void session_note_bound(struct server *s, const struct facts *f, const struct wire_part *bind);
+/* Whether the database is known to take this setting. */
+bool session_var_known(const struct pool *p, const struct wire_var *v);
 /* A row of the answer, and its end. */
 void session_ask_row(struct server *s, const struct wire_server_event *ev);
 void session_ask_done(struct server *s, bool ok);
@@ -64,6 +68,12 @@ void session_prepare_named(struct client *c, struct server *s, struct str name);
 /* A flight is over: its journal becomes final or is undone, and what its text prepared is learned. */
 void session_apply(struct server *s, struct flight *f, const struct wire_server_event *ev);
 void session_undo(struct server *s, struct flight *f);
+/* The answer to ASK_PREPARED: a row, and its end. What is not as recorded pins the client. */
+void session_prepared_row(struct server *s, struct str name, struct str text);
+void session_prepared_end(struct server *s);
+/* Something in flight prepares or names statements: whether it succeeds is not known yet, so nothing
+ * that might rely on it may follow. */
+bool session_unconfirmed(struct server *s);
 
 /* session_reply.c */
 size_t session_output(struct server *s, struct str data, bool full);

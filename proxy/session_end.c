@@ -9,6 +9,7 @@
 #include "proxy/session.h"
 
 #include "base/check.h"
+#include "proxy/listen.h"
 
 static void disown_flights(struct server *s, const struct client *c)
 {
@@ -34,13 +35,14 @@ void session_client_gone(struct client *c)
     struct server *s = c->server;
     if (c->pool != NULL)
         pool_leave_queue(c->pool, &c->waiter);
+    listen_client_gone(c);
     if (s == NULL)
         return;
     bool running = runs_for(s, c);
     disown_flights(s, c);
     session_detach(c);
     if (running)
-        cancel_server(s);
+        server_drain(s);
     if (s->half_request || s->upload || c->replication) {
         server_close(s, "client left in the middle of a request");
         return;
@@ -102,7 +104,7 @@ void session_server_lost(struct server *s, enum server_error se, struct str code
     (void)se;
     bool waits = c->barrier && !runs_for(s, c) && s->fl_count > 0; /* prelude: its request is unread */
     bool idle = s->fl_count == 0;
-    bool may_go_on = !idle && !c->upload && !c->passthrough && answer_all(s, c, &l);
+    bool may_go_on = !idle && !c->upload && !listen_is_moving(c) && !c->passthrough && answer_all(s, c, &l);
     disown_flights(s, c);
     session_detach(c);
     if (!may_go_on) {

@@ -57,18 +57,19 @@ static void plan_query(struct client *c, const struct wire_part *p, struct plan 
     }
     plan->is_query = true;
     plan->text = p->text;
-    plan->facts = c->wait_facts;
-    c->wait_facts = NULL;
-    if (plan->facts == NULL)
-        plan->facts = sql_cache_get(c->conn.worker->sql, p->text, c->dialect);
+    plan->facts = sql_cache_get(c->conn.worker->sql, p->text, c->dialect);
     plan->effects |= text_effects(c, plan->facts);
 }
 
 static void plan_bind(struct client *c, const struct stmt *s, struct plan *plan)
 {
     c->pool->stats.binds++;
-    if (s == NULL)
-        return; /* the database will say that there is no such statement */
+    if (s == NULL) {
+        /* The database will say that there is no such statement, unless one is there unseen. */
+        if (c->server != NULL && ((c->server->pins & (PIN_LARGE | PIN_PREPARED)) || c->server->unnamed_large))
+            plan->effects |= FX_UNKNOWN;
+        return;
+    }
     if (s->facts == NULL)
         plan->effects |= FX_UNKNOWN;
     else

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "proxy/listen.h"
 
 static const struct wire *wire_of(const struct server *s)
 {
@@ -45,6 +46,8 @@ static void on_var(struct server *s, const struct wire_var *v)
 
 static void on_notify(struct server *s, const struct wire_server_event *ev)
 {
+    if (listen_notified(s, ev))
+        return;
     if (s->client != NULL && (s->pins & PIN_LISTEN || s->client->passthrough || s->fl_count > 0)) {
         wire_of(s)->cl_notify(s->client->wire_state, ev->pid, ev->channel, ev->payload,
                               &s->client->conn.out);
@@ -93,21 +96,32 @@ static void count_request(struct server *s, const struct flight *f, enum tx_stat
     }
 }
 
+/* What is prepared may be planned for what no longer is. Inside a transaction others see nothing of it
+ * yet, so its end counts as well; an answer that tells of it counts when the change bypassed us. */
+static void note_definitions(struct server *s, const struct wire_server_event *ev)
+{
+    bool changes = (ev->tags & WT_DDL) != 0;
+    if (changes || ev->error == SE_PLAN_CHANGED || (s->defining && ev->tx == TX_IDLE))
+        catalog_stale(s->pool);
+    s->defining = (s->defining || changes) && ev->tx != TX_IDLE;
+}
+
 static void request_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
 {
     struct client *c = f->client;
     session_apply(s, f, ev);
     session_note_asks(s, f, ev->tags);
     count_request(s, f, ev->tx);
-    if (ev->tags & WT_DDL)
-        catalog_stale(s->pool);
+    note_definitions(s, ev);
     if (s->upload && c != NULL && c->upload) {
         c->upload = false;
         wire_of(s)->cl_upload_over(c->wire_state);
     }
     s->upload = false;
-    if (c != NULL)
-        c->timed_out = 0;
+    if (c == NULL)
+        return;
+    c->timed_out = 0;
+    listen_request_done(c, ev);
 }
 
 static void vars_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
@@ -156,6 +170,9 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
     case FLIGHT_CONNECT:
         server_init_done(s, ev->error == SE_NONE);
         break;
+    case FLIGHT_LISTEN:
+        listen_done(s, f, ev->error == SE_NONE);
+        break;
     case FLIGHT_CLIENT:
         UNREACHABLE();
     }
@@ -193,6 +210,7 @@ static void hold(struct client *c)
 {
     if (c->state == CL_BUSY)
         client_set_state(c, CL_HELD);
+    listen_flush(c);
     session_go_on(c);
 }
 
@@ -205,6 +223,8 @@ void session_settle(struct server *s)
         server_close(s, "state in doubt");
         return;
     }
+    if (s->shared_listener)
+        return;
     if (s->tx != TX_IDLE) {
         if (c != NULL)
             hold(c);
@@ -226,6 +246,8 @@ void session_settle(struct server *s)
             server_clean(s);
         return;
     }
+    if (c != NULL && s->pins != 0 && listen_settle(c, s))
+        return;
     if (c == NULL) {
         server_release(s);
     } else if (s->pins != 0 && !worker_options(s->conn.worker)->server_reset_query_always) {
@@ -233,6 +255,7 @@ void session_settle(struct server *s)
     } else {
         session_detach(c);
         client_set_state(c, CL_IDLE);
+        listen_flush(c);
         server_release(s);
         session_go_on(c);
     }

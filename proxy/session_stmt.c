@@ -13,6 +13,8 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include <stdatomic.h>
+
 static const struct wire_handle unnamed_handle; /* all zero: the statement without a name */
 
 /* ---- journal -------------------------------------------------------------------------------------- */
@@ -70,9 +72,12 @@ static void undo_one(struct server *s, struct client *c, struct journal *j)
             stmt_set_remove(&s->stmts, j->entry);
         break;
     case JOURNAL_UNPREPARE:
-        /* Still there under a handle that the set has forgotten: harmless, but it would never be
-         * closed, so the server is not kept for long. */
+        /* Still there though the set has forgotten it. Under a handle that is harmless, but it would
+         * never be closed; under a client's own name the next client could meet it. */
         s->leaked++;
+        s->must_clean = s->must_clean || j->named;
+        break;
+    case JOURNAL_FORGET:
         break;
     }
 }
@@ -89,13 +94,6 @@ void session_undo(struct server *s, struct flight *f)
     stmt_put(&s->unnamed);
 }
 
-static void journal_accept(struct flight *f)
-{
-    for (int i = 0; i < f->njournal; i++)
-        journal_drop(&f->journal[i]);
-    f->njournal = 0;
-}
-
 /* An entry leaves the set while an earlier line of a journal may still name it. */
 static void forget_entry(struct server *s, struct stmt_entry *e)
 {
@@ -106,6 +104,68 @@ static void forget_entry(struct server *s, struct stmt_entry *e)
                 f->journal[i].entry = NULL;
     }
     stmt_set_remove(&s->stmts, e);
+}
+
+/* Names that f gave behind line `mark` of its journal stay. */
+static void forget_names(struct stmt_names *n, const struct flight *f, int mark)
+{
+    struct stmt_names kept;
+    stmt_names_init(&kept);
+    for (int i = mark; i < f->njournal; i++) {
+        const struct journal *j = &f->journal[i];
+        struct stmt *now = j->kind == JOURNAL_NAME ? stmt_names_find(n, j->name) : NULL;
+        if (now == NULL)
+            continue;
+        struct stmt *old = stmt_names_set(&kept, j->name, stmt_get(now));
+        stmt_put(&old);
+    }
+    stmt_names_fini(n);
+    *n = kept;
+}
+
+static void set_unnamed(struct server *s, struct stmt *stmt)
+{
+    if (stmt != NULL)
+        stmt_get(stmt);
+    stmt_put(&s->unnamed);
+    s->unnamed = stmt;
+    s->unnamed_known = true;
+    s->unnamed_large = false;
+}
+
+/* All statements of the server are gone but those that f prepared behind its last JOURNAL_FORGET line;
+ * likewise the client's names. */
+static void forget_all(struct server *s, struct flight *f)
+{
+    struct list *it, *tmp;
+    int mark = f->njournal;
+    while (mark > 0 && f->journal[mark - 1].kind != JOURNAL_FORGET)
+        mark--;
+    LIST_EACH(it, tmp, &s->stmts.lru) {
+        struct stmt_entry *e = container_of(it, struct stmt_entry, lru);
+        bool kept = false;
+        for (int i = mark; i < f->njournal && !kept; i++)
+            kept = f->journal[i].kind == JOURNAL_PREPARE && f->journal[i].entry == e;
+        if (!kept)
+            forget_entry(s, e);
+    }
+    struct str name;
+    void *v;
+    for (size_t i = 0; map_next(&s->stmts.by_name, &i, &name, &v);)
+        forget_entry(s, v);
+    set_unnamed(s, NULL);
+    s->unnamed_known = false;
+    s->pins &= ~(uint32_t)(PIN_PREPARED | PIN_LARGE);
+    s->nlarge = 0;
+    if (f->client != NULL && f->client->names != NULL)
+        forget_names(f->client->names, f, mark);
+}
+
+static void journal_accept(struct flight *f)
+{
+    for (int i = 0; i < f->njournal; i++)
+        journal_drop(&f->journal[i]);
+    f->njournal = 0;
 }
 
 /* ---- statements on the server --------------------------------------------------------------------- */
@@ -138,25 +198,37 @@ static void prepare(struct server *s, struct flight *f, const struct wire_handle
     s->pool->stats.server_parses++;
 }
 
-static struct stmt_entry *ensure(struct server *s, struct flight *f, struct stmt *stmt)
+/* Statements prepared under other definitions are prepared anew: the database would refuse to run one
+ * whose result has changed its type. */
+static uint32_t definitions_of(const struct server *s)
 {
-    struct stmt_entry *e = stmt_set_find(&s->stmts, stmt);
-    if (e != NULL)
-        return e;
-    make_room(s, f);
-    e = stmt_set_add(&s->stmts, stmt, wire_of(s));
-    prepare(s, f, &e->handle, stmt->text);
-    note(f, JOURNAL_PREPARE)->entry = e;
+    return atomic_load_explicit(&s->pool->shared->db->shared.definitions, memory_order_relaxed);
+}
+
+static struct stmt_entry *add_entry(struct server *s, struct stmt *stmt)
+{
+    struct stmt_entry *e = stmt_set_add(&s->stmts, stmt, wire_of(s));
+    e->definitions = definitions_of(s);
     return e;
 }
 
-static void set_unnamed(struct server *s, struct stmt *stmt)
+static bool fresh(const struct server *s, const struct stmt_entry *e)
 {
-    if (stmt != NULL)
-        stmt_get(stmt);
-    stmt_put(&s->unnamed);
-    s->unnamed = stmt;
-    s->unnamed_known = true;
+    return e->definitions == definitions_of(s);
+}
+
+static struct stmt_entry *ensure(struct server *s, struct flight *f, struct stmt *stmt)
+{
+    struct stmt_entry *e = stmt_set_find(&s->stmts, stmt);
+    if (e != NULL && (fresh(s, e) || s->tx == TX_FAILED))
+        return e;
+    if (e != NULL)
+        unprepare(s, f, e);
+    make_room(s, f);
+    e = add_entry(s, stmt);
+    prepare(s, f, &e->handle, stmt->text);
+    note(f, JOURNAL_PREPARE)->entry = e;
+    return e;
 }
 
 /* A statement that exists on the server under a name the client chose. */
@@ -200,6 +272,8 @@ static void send_duplicate(struct sending *x, const struct wire_part *p)
         stmt_set_find_named(&x->s->stmts, p->name) == NULL) {
         prepare(x->s, x->f, &own, placeholder->text);
         add_named(x->s, x->f, placeholder, p->name);
+    } else if (!x->wire->handle_named(p->name, &own)) {
+        x->s->must_clean = true; /* longer than any name the database keeps apart */
     }
     stmt_put(&placeholder);
     send_tracked(x, p);
@@ -214,7 +288,7 @@ static void send_named_parse(struct sending *x, const struct wire_part *p, struc
     }
     struct stmt_entry *e = stmt_set_find(&s->stmts, stmt);
     bool alone = s->tx == TX_IDLE || (s->tx == TX_OPEN && s->fl_count == 1);
-    if (e != NULL && alone) {
+    if (e != NULL && alone && fresh(s, e)) {
         send_fake(x, p);
         rename_to(x->c, x->f, p->name, stmt);
         return;
@@ -222,7 +296,7 @@ static void send_named_parse(struct sending *x, const struct wire_part *p, struc
     if (e != NULL) /* whether it would succeed is for the database to say: prepare it once more */
         unprepare(s, x->f, e);
     make_room(s, x->f);
-    e = stmt_set_add(&s->stmts, stmt, x->wire);
+    e = add_entry(s, stmt);
     x->wire->sv_part_named(s->wire_state, p, &e->handle, &s->conn.out);
     x->f->tracked++;
     note(x->f, JOURNAL_PREPARE)->entry = e;
@@ -237,22 +311,27 @@ static void send_parse(struct sending *x, const struct wire_part *p, struct stmt
         send_named_parse(x, p, stmt);
         return;
     }
-    /* Unnamed; or too large to be kept: then it lives under the client's own name, and pins. */
+    /* Unnamed; or too large to be kept: then it lives under the client's own name. With a name it pins
+     * until it is closed; without, it is there for the transaction it was parsed in. */
     send_tracked(x, p);
     rename_to(x->c, x->f, p->name, stmt);
-    set_unnamed(x->s, p->name.n == 0 ? stmt : NULL);
     x->s->pool->stats.server_parses++;
-    if (stmt == NULL)
+    if (p->name.n == 0) {
+        set_unnamed(x->s, stmt);
+        x->s->unnamed_large = stmt == NULL;
+    } else {
         x->s->pins |= PIN_LARGE;
+        x->s->nlarge++;
+    }
 }
 
 static void use_unnamed(struct sending *x, struct stmt *stmt)
 {
     struct server *s = x->s;
-    if (stmt != NULL && stmt != s->unnamed) {
+    if (stmt != NULL && (stmt != s->unnamed || s->unnamed_definitions != definitions_of(s))) {
         prepare(s, x->f, &unnamed_handle, stmt->text);
         set_unnamed(s, stmt);
-    } else if (stmt == NULL && !(s->unnamed_known && s->unnamed == NULL) && !(s->pins & PIN_LARGE)) {
+    } else if (stmt == NULL && !s->unnamed_large && !(s->unnamed_known && s->unnamed == NULL)) {
         x->wire->sv_unprepare(s->wire_state, &unnamed_handle, &s->conn.out);
         x->f->tracked++;
         set_unnamed(s, NULL);
@@ -273,20 +352,27 @@ static bool send_use(struct sending *x, const struct wire_part *p, struct stmt *
     return false;
 }
 
+/* The client gives a name up. What only the proxy knows under that name is confirmed by the proxy. */
 static void send_close(struct sending *x, const struct wire_part *p, const struct stmt *stmt)
 {
-    bool on_server = p->name.n == 0 || stmt_set_find_named(&x->s->stmts, p->name) != NULL ||
-                     (x->s->pins & PIN_LARGE);
-    rename_to(x->c, x->f, p->name, NULL);
-    if (!on_server || (stmt != NULL && !stmt->text->by_text && p->name.n > 0)) {
+    struct server *s = x->s;
+    struct stmt_entry *own = p->name.n == 0 ? NULL : stmt_set_find_named(&s->stmts, p->name);
+    bool large = stmt == NULL && own == NULL && s->nlarge > 0 && p->name.n > 0;
+    if (p->name.n > 0 && own == NULL && !large) {
         send_fake(x, p);
+        rename_to(x->c, x->f, p->name, NULL);
         return;
     }
     send_tracked(x, p);
+    rename_to(x->c, x->f, p->name, NULL);
     if (p->name.n == 0)
-        set_unnamed(x->s, NULL);
-    else if (stmt_set_find_named(&x->s->stmts, p->name) != NULL)
-        forget_entry(x->s, stmt_set_find_named(&x->s->stmts, p->name));
+        set_unnamed(s, NULL);
+    if (own != NULL) {
+        note(x->f, JOURNAL_UNPREPARE)->named = true;
+        forget_entry(s, own);
+    }
+    if (large && --s->nlarge == 0)
+        s->pins &= ~(uint32_t)PIN_LARGE;
 }
 
 /* False: the part can go out unchanged with its neighbours. */
@@ -318,8 +404,11 @@ static bool plain_use(const struct sending *x, const struct wire_part *p, const 
 {
     if (!needs_care(p))
         return true;
+    if (stmt != NULL && stmt->facts != NULL &&
+        (stmt->facts->effects & (FX_DISCARD_ALL | FX_DEALLOCATE_ALL)))
+        return false;
     return (p->kind == PART_BIND || p->kind == PART_DESCRIBE) && p->name.n == 0 && stmt != NULL &&
-           stmt == x->s->unnamed;
+           stmt == x->s->unnamed && x->s->unnamed_definitions == definitions_of(x->s);
 }
 
 void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r)
@@ -340,6 +429,11 @@ void session_send(struct client *c, struct server *s, struct flight *f, const st
             continue;
         flush_run(&x, run, p);
         run = p + 1;
+        if (p->kind == PART_BIND && stmts[i] != NULL && stmts[i]->facts != NULL &&
+            (stmts[i]->facts->effects & (FX_DISCARD_ALL | FX_DEALLOCATE_ALL)))
+            note(f, JOURNAL_FORGET);
+        if (p->kind == PART_BIND && stmts[i] != NULL && stmts[i]->facts != NULL)
+            session_note_bound(s, stmts[i]->facts, p);
         if (p->kind == PART_PARSE)
             send_parse(&x, p, stmts[i]);
         else if (p->kind == PART_CLOSE)
@@ -348,8 +442,10 @@ void session_send(struct client *c, struct server *s, struct flight *f, const st
             run = p;
     }
     flush_run(&x, run, r->parts + r->nparts);
-    if (f->effects & (FX_SEQ_WRITE | FX_UNKNOWN | FX_WRITE))
+    if (f->effects & (FX_SEQ_WRITE | FX_UNKNOWN)) {
+        s->seq_mixed = s->seq_mixed || (s->seq_client != 0 && s->seq_client != c->id);
         s->seq_client = c->id;
+    }
 }
 
 /* ---- statements prepared by text ------------------------------------------------------------------ */
@@ -364,13 +460,15 @@ void session_prepare_named(struct client *c, struct server *s, struct str name)
     struct stmt_entry *have = stmt_set_find_named(&s->stmts, name);
     if (name.n == 0 || !wire->handle_named(name, &h) || s->tx == TX_FAILED)
         return;
+    if (s->pins & PIN_PREPARED)
+        return; /* its names are not known for sure, but they are all this client's */
     if (have == NULL ? mine == NULL : have->stmt == mine)
         return;
     struct flight *f = server_push(s, FLIGHT_PREP, NULL);
     if (have != NULL) {
         wire->sv_unprepare(s->wire_state, &h, &s->conn.out);
         f->tracked++;
-        note(f, JOURNAL_UNPREPARE);
+        note(f, JOURNAL_UNPREPARE)->named = true;
         forget_entry(s, have);
     }
     if (mine != NULL && !mine->text->by_text)
@@ -414,19 +512,13 @@ static void learn_deallocated(struct client *c, struct server *s, struct str nam
 /* What text did to prepared statements. Texts of several statements cannot be followed name by name. */
 static void learn_text(struct client *c, struct server *s, struct flight *f, uint32_t tags)
 {
-    if (tags & (WT_DEALLOCATE_ALL | WT_DISCARD)) {
-        stmt_set_clear(&s->stmts);
-        set_unnamed(s, NULL);
-        s->pins &= ~(uint32_t)(PIN_PREPARED | PIN_LARGE);
-        if (c != NULL && c->names != NULL)
-            stmt_names_clear(c->names);
-    }
     if (c == NULL || f->facts == NULL)
         return;
     bool single = f->facts->complete && (f->effects & FX_MULTI) == 0;
     if ((f->effects & (FX_PREPARE | FX_DEALLOCATE)) == 0)
         return;
-    if (!single)
+    struct wire_handle h;
+    if (!single || !wire_of(s)->handle_named(f->facts->prepared, &h))
         s->asks |= ASK_PREPARED;
     else if (tags & WT_PREPARE)
         learn_prepared(c, s, f);
@@ -436,10 +528,49 @@ static void learn_text(struct client *c, struct server *s, struct flight *f, uin
 
 void session_apply(struct server *s, struct flight *f, const struct wire_server_event *ev)
 {
+    bool forgot = f->kind == FLIGHT_CLIENT && (ev->tags & (WT_DEALLOCATE_ALL | WT_DISCARD)) != 0;
     if (ev->error != SE_NONE)
         session_undo(s, f);
-    else
-        journal_accept(f);
+    if (forgot)
+        forget_all(s, f);
+    journal_accept(f);
     if (f->kind == FLIGHT_CLIENT)
         learn_text(f->client, s, f, ev->tags);
+}
+
+/* ---- what the database says it has ---------------------------------------------------------------- */
+
+void session_prepared_row(struct server *s, struct str name, struct str text)
+{
+    const struct stmt_entry *e = stmt_set_find_named(&s->stmts, name);
+    if (e != NULL && e->stmt->text->by_text && str_eq(e->stmt->text->text, text))
+        s->nmatched++;
+    else
+        s->pins |= PIN_PREPARED;
+}
+
+/* All rows have been seen. A statement on record that the database does not have: somebody took it away
+ * in a way that could not be followed. */
+void session_prepared_end(struct server *s)
+{
+    struct str name;
+    void *v;
+    int recorded = 0;
+    for (size_t i = 0; map_next(&s->stmts.by_name, &i, &name, &v);)
+        recorded += ((struct stmt_entry *)v)->stmt->text->by_text;
+    if (recorded != s->nmatched)
+        s->pins |= PIN_PREPARED;
+}
+
+bool session_unconfirmed(struct server *s)
+{
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        const struct flight *f = server_flight(s, i);
+        for (int k = 0; k < f->njournal; k++) {
+            const struct journal *j = &f->journal[k];
+            if (j->kind != JOURNAL_NAME || j->name.n > 0)
+                return true;
+        }
+    }
+    return false;
 }

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proxy/listen.h"
 
 #define DELTA_MAX 256       /* settings changed in one prelude */
 #define ACCEPTED_MAX 10000  /* remembered pairs of a pool; then it starts anew */
@@ -36,7 +37,7 @@ static struct str pair_key(const struct wire_var *v, char *dst, size_t cap)
 }
 
 /* Cannot fail: a reset, or a pair that this database has taken before and that depends on nothing else. */
-static bool sure(struct pool *p, const struct wire_var *v)
+static bool sure(const struct pool *p, const struct wire_var *v)
 {
     char key[1024];
     if (p->worker->wire->var_rank(v->name) != 0)
@@ -45,6 +46,12 @@ static bool sure(struct pool *p, const struct wire_var *v)
         return true;
     struct str k = pair_key(v, key, sizeof(key));
     return k.p != NULL && map_get(&p->accepted, k) != NULL;
+}
+
+bool session_var_known(const struct pool *p, const struct wire_var *v)
+{
+    const struct wire *wire = p->worker->wire;
+    return (wire->var_free != NULL && wire->var_free(v->name)) || sure(p, v);
 }
 
 static void remember_accepted(struct pool *p, const struct varset *vars)
@@ -119,12 +126,13 @@ static void put_check(struct client *c, struct server *s)
 /* Sequence values drawn by another client must not be seen as this client's last ones. */
 static void hide_sequences(struct client *c, struct server *s, uint32_t effects)
 {
-    if ((effects & (FX_SEQ_READ | FX_UNKNOWN)) == 0 || s->seq_client == 0 || s->seq_client == c->id)
+    if ((effects & (FX_SEQ_READ | FX_UNKNOWN)) == 0 ||
+        (!s->seq_mixed && (s->seq_client == 0 || s->seq_client == c->id)))
         return;
     wire_of(s)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL)->ended = true;
     s->seq_client = 0;
-    s->tainted_by = 0;
+    s->seq_mixed = false;
 }
 
 static void put_named(struct client *c, struct server *s, const struct wire_req *r, const struct plan *plan)
@@ -241,26 +249,57 @@ static void note_names(struct server *s, const struct facts *f)
         varset_change(&s->ask_names, f->vars[i], STR(""));
 }
 
+/* The name of a custom setting, as far as its form goes. */
+static bool like_custom(struct str v)
+{
+    if (v.n > 128 || str_find(v, '.') <= 0)
+        return false;
+    for (size_t i = 0; i < v.n; i++)
+        if (v.p[i] <= ' ' || v.p[i] == '\'' || v.p[i] == '"' || v.p[i] == ',')
+            return false;
+    return true;
+}
+
+/* Custom settings are not in the database's list: only one that is named can be asked for. */
+void session_note_bound(struct server *s, const struct facts *f, const struct wire_part *bind)
+{
+    struct str values[16];
+    if ((f->effects & (FX_VARS_NAMED | FX_VARS_ALL)) == 0)
+        return;
+    for (int i = 0; i < f->nvars && s->ask_names->n < ASK_NAMES_MAX; i++)
+        varset_change(&s->ask_names, f->vars[i], STR(""));
+    int n = wire_of(s)->bind_texts == NULL ? 0 : wire_of(s)->bind_texts(bind, values, 16);
+    for (int i = 0; (f->effects & FX_VARS_ALL) && i < n && s->ask_names->n < ASK_NAMES_MAX; i++)
+        if (like_custom(values[i]))
+            varset_change(&s->ask_names, values[i], STR(""));
+}
+
 void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
 {
     uint32_t asks = asks_of(f->effects) | surprise(f->effects, tags);
-    if (((f->effects & FX_UNKNOWN) || (tags & WT_CODE)) && f->client != NULL)
+    if (((f->effects & (FX_UNKNOWN | FX_VARS_ALL)) || (tags & WT_CODE)) && f->client != NULL)
         s->tainted_by = f->client->id;
     /* Dropping may end what a pin is for. */
     if ((s->pins & PIN_TEMP) && ((tags & (WT_DDL | WT_DISCARD_PART)) || (f->effects & FX_DDL)))
         asks |= ASK_TEMP;
     if ((s->pins & PIN_CURSOR) && (tags & WT_CURSOR))
         asks |= ASK_CURSORS;
-    s->asks |= asks;
-    if (asks & ASK_VARS)
-        note_names(s, f->facts);
+    s->reset_seen = s->reset_seen || (tags & (WT_RESET | WT_DISCARD)) != 0;
     if (tags & WT_DISCARD) {
         session_vars_reset(s);
         if (s->client != NULL) {
             varset_put(&s->client->vars);
             s->client->vars = varset_get(s->client->startup);
         }
+        /* Unless it was that and nothing else, something may have followed it. */
+        if (tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI))
+            asks = asks_of(FX_UNKNOWN);
+        else
+            asks = 0;
     }
+    s->asks |= asks;
+    if (asks & ASK_VARS)
+        note_names(s, f->facts);
 }
 
 void session_vars_reset(struct server *s)
@@ -273,6 +312,8 @@ void session_vars_reset(struct server *s)
     s->asks = 0;
     s->pins = 0;
     s->seq_client = 0;
+    s->seq_mixed = false;
+    s->tainted_by = 0;
 }
 
 static void set_pin(struct server *s, uint32_t pin, bool held)
@@ -302,11 +343,11 @@ void session_ask_row(struct server *s, const struct wire_server_event *ev)
         set_pin(s, PIN_CURSOR, a.held);
         break;
     case ASK_PREPARED:
-        if (stmt_set_find_named(&s->stmts, a.var.name) == NULL)
-            s->pins |= PIN_PREPARED;
+        session_prepared_row(s, a.var.name, a.var.value);
         break;
     case ASK_LISTEN:
         s->pins |= PIN_LISTEN;
+        listen_ask_row(s, a.var.name);
         break;
     }
 }
@@ -323,6 +364,10 @@ static void keep_startup(struct client *c)
 
 void session_ask_done(struct server *s, bool ok)
 {
+    s->reset_seen = false;
+    if (s->asked_prepared)
+        session_prepared_end(s);
+    s->asked_prepared = false;
     if (!ok || s->answered == NULL) {
         s->doubtful = true; /* its state is not known: it will not be used again */
         varset_put(&s->answered);
@@ -331,6 +376,7 @@ void session_ask_done(struct server *s, bool ok)
     varset_put(&s->vars);
     s->vars = s->answered;
     s->answered = NULL;
+    listen_ask_done(s);
     struct client *c = s->client;
     if (c == NULL)
         return;

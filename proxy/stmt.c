@@ -328,6 +328,7 @@ struct stmt_parcel {
     struct stmt_item {
         struct stmt_text *text;
         struct wire_handle handle;
+        uint32_t definitions;
     } item[];
 };
 
@@ -338,6 +339,7 @@ struct stmt_parcel *stmt_set_export(struct stmt_set *s)
     LIST_EACH(it, tmp, &s->lru) {
         struct stmt_entry *e = container_of(it, struct stmt_entry, lru);
         p->item[p->n].text = text_get(e->stmt->text);
+        p->item[p->n].definitions = e->definitions;
         p->item[p->n++].handle = e->handle;
     }
     stmt_set_clear(s);
@@ -352,7 +354,7 @@ void stmt_set_import(struct stmt_set *s, struct stmt_registry *r, struct stmt_pa
         struct stmt *stmt = look_up(r, &k, t->hash);
         if (stmt == NULL)
             stmt = insert(r, text_get(t));
-        add(s, stmt, &p->item[i].handle);
+        add(s, stmt, &p->item[i].handle)->definitions = p->item[i].definitions;
         stmt_put(&stmt);
     }
     stmt_parcel_free(p);

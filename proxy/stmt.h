@@ -81,6 +81,7 @@ struct stmt_entry {
     struct wire_handle handle;
     bool named;           /* the handle is a client's own spelling */
     struct str name;      /* of a named entry; owned */
+    uint32_t definitions; /* of the database when it was prepared (db_shared) */
 };
 
 struct stmt_set {

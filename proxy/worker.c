@@ -29,10 +29,11 @@ static void flush_list(struct list *dirty)
 
 static void turn_end(struct worker *w)
 {
-    while (!list_empty(&w->dirty[0]) || !list_empty(&w->dirty[1])) {
+    do {
+        pools_give(w);
         flush_list(&w->dirty[0]);
         flush_list(&w->dirty[1]);
-    }
+    } while (!list_empty(&w->dirty[0]) || !list_empty(&w->dirty[1]) || !list_empty(&w->giving));
     struct list *l;
     while ((l = list_pop_front(&w->closed)) != NULL) {
         struct mortal *m = container_of(l, struct mortal, link);
@@ -208,6 +209,7 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
     list_init(&w->servers);
     list_init(&w->cancels);
     list_init(&w->pool_list);
+    list_init(&w->giving);
     map_init(&w->pools);
     map_init(&w->verifiers);
     timeouts_init(&w->timeouts);

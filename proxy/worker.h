@@ -59,6 +59,7 @@ struct worker {
     struct list cancels;     /* connections that carry a cancel request */
     struct map pools;        /* key -> struct pool */
     struct list pool_list;
+    struct list giving;      /* pools with an idle server that another worker should have */
     struct timeout housekeeping;
     struct map verifiers;    /* user -> struct verifier of client_login.c */
     struct client_slot *slots; /* owned array */

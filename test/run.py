@@ -2,7 +2,7 @@
 """Runs test suites and ends with one line: N passed, N failed, N skipped.
 
     run.py wire|integration|drivers|checker|unit|docs ...   those suites
-    run.py check       unit, wire, integration, main drivers, checker for 60 s
+    run.py check       unit, docs, wire, integration, main drivers, checker for 60 s
     run.py check-all   the same with FULL=1, with 1 and with 4 workers; wire and integration also
                        on PostgreSQL 18
     run.py soak        the checker for SOAK_SECONDS (3600), with 10 times the clients' work
@@ -28,7 +28,7 @@ from support import procs  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "build", "test-results")
 LIMITS = {"docs": 120, "wire": 420, "integration": 420, "drivers": 420, "drivers-all": 2400}
-CHECK = ["unit", "wire", "integration", "drivers", "checker"]
+CHECK = ["unit", "docs", "wire", "integration", "drivers", "checker"]
 
 
 class Totals:

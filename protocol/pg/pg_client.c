@@ -32,6 +32,18 @@ void pg_client_raw(void *st)
     c->phase = PG_CL_RAW;
 }
 
+bool pg_client_wants_server(const void *st, struct str in)
+{
+    const struct pg_client *c = st;
+    if (c->phase != PG_CL_RUN || c->open || c->body_left > 0 || c->upload != PG_UP_NONE ||
+        c->skip != PG_SKIP_NONE || in.n < PG_FRAME_HEAD)
+        return false;
+    char t = in.p[0];
+    if (t != 'Q' && t != 'P' && t != 'B' && t != 'E' && t != 'D')
+        return false;
+    return pg_frame_u32(in.p + 1) < in.n;
+}
+
 static void more(struct wire_client_event *ev, size_t need)
 {
     ev->kind = CE_MORE;

@@ -99,6 +99,7 @@ void pg_client_feed(void *st, struct str in, bool full, struct wire_part *parts,
                     struct wire_client_event *ev);
 void pg_client_unread(void *st, const struct wire_client_event *ev);
 void pg_client_limits(void *st, size_t max_message);
+bool pg_client_wants_server(const void *st, struct str in);
 void pg_client_raw(void *st);
 void pg_client_upload(void *st, bool sync_void);
 void pg_client_upload_over(void *st);
@@ -106,6 +107,7 @@ void pg_client_upload_over(void *st);
 /* pg_client_part.c. total: of the whole message; raw: as much as there is. false: malformed,
  * *reason. */
 bool pg_client_part_read(struct wire_part *part, struct str raw, size_t total, const char **reason);
+int pg_client_bind_texts(const struct wire_part *part, struct str *out, int max);
 /* Length limit for a message of this type; 0: no such type. */
 uint32_t pg_client_part_limit(char type, uint32_t max_message);
 

@@ -76,7 +76,26 @@ static bool read_bind(struct wire_part *part, struct pg_reader *r)
     part->kind = PART_BIND;
     part->portal = pg_frame_get_z(r);
     part->name = pg_frame_get_z(r);
+    part->values = part->cut ? STR_NONE : pg_frame_get_rest(r);
     return !r->bad; /* values are the server's business */
+}
+
+int pg_client_bind_texts(const struct wire_part *part, struct str *out, int max)
+{
+    struct pg_reader r = pg_frame_reader(part->values);
+    int n = 0;
+    size_t formats = pg_frame_get_u16(&r);
+    (void)pg_frame_get_n(&r, formats * 2); /* a text is the same in both formats */
+    size_t values = pg_frame_get_u16(&r);
+    for (size_t i = 0; i < values && n < max && !r.bad; i++) {
+        uint32_t len = pg_frame_get_u32(&r);
+        if (len == UINT32_MAX)
+            continue; /* null */
+        struct str v = pg_frame_get_n(&r, len);
+        if (!r.bad && memchr(v.p, 0, v.n) == NULL)
+            out[n++] = v;
+    }
+    return n;
 }
 
 static bool read_query(struct wire_part *part, struct pg_reader *r)

@@ -108,5 +108,6 @@ void pg_server_clean(void *st, enum wire_clean depth, struct outq *out);
 void pg_server_vars(void *st, const struct wire_var *delta, int n, struct outq *out);
 void pg_server_ask(void *st, uint32_t asks, const struct str *names, int n, struct outq *out);
 void pg_server_listen(void *st, struct str channel, bool on, struct outq *out);
+void pg_server_notify(void *st, struct str channel, struct str payload, struct outq *out);
 
 #endif

@@ -76,3 +76,14 @@ void pg_server_listen(void *st, struct str channel, bool on, struct outq *out)
     pg_text_listen(channel, on, &b);
     send(st, OWN_QUIET, &b, out);
 }
+
+void pg_server_notify(void *st, struct str channel, struct str payload, struct outq *out)
+{
+    struct buf b;
+    buf_init(&b, PG_TEXT_MAX);
+    buf_put_text(&b, "NOTIFY ");
+    pg_text_identifier(channel, &b);
+    buf_put_text(&b, ", ");
+    pg_text_literal(payload, &b);
+    send(st, OWN_QUIET, &b, out);
+}

@@ -14,7 +14,7 @@ static const struct {
     {"MERGE", WT_WRITE},
     {"BEGIN", WT_TX},
     {"COMMIT", WT_TX},
-    {"ROLLBACK", WT_TX},
+    {"ROLLBACK", WT_TX | WT_ROLLBACK},
     {"START TRANSACTION", WT_TX},
     {"SAVEPOINT", WT_TX},
     {"RELEASE", WT_TX},

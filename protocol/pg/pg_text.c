@@ -95,6 +95,11 @@ bool pg_text_var_analysis(struct str name)
     return false;
 }
 
+bool pg_text_var_free(struct str name)
+{
+    return str_ieq(name, STR("application_name"));
+}
+
 uint32_t pg_text_dialect(struct str var, struct str value, uint32_t dialect)
 {
     if (!str_ieq(var, STR("standard_conforming_strings")))
@@ -159,7 +164,10 @@ void pg_text_vars(const struct wire_var *delta, int n, struct buf *out)
 void pg_text_listen(struct str channel, bool on, struct buf *out)
 {
     buf_put_text(out, on ? "LISTEN " : "UNLISTEN ");
-    pg_text_identifier(channel, out);
+    if (!on && channel.n == 0)
+        buf_put_u8(out, '*');
+    else
+        pg_text_identifier(channel, out);
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */
@@ -202,7 +210,7 @@ static const char ask_cursors[] =
     " THEN E't' ELSE E'f' END";
 
 static const char ask_prepared[] =
-    "SELECT E'p',name,NULL,NULL FROM pg_catalog.pg_prepared_statements WHERE from_sql";
+    "SELECT E'p',name,statement,NULL FROM pg_catalog.pg_prepared_statements WHERE from_sql";
 
 static const char ask_listen[] =
     "SELECT E'n',c,NULL,NULL FROM pg_catalog.pg_listening_channels() AS t(c)";

@@ -25,10 +25,11 @@ void pg_text_vars(const struct wire_var *delta, int n, struct buf *out);
 /* The question of sv_ask; rows: about, name, value, extra. */
 void pg_text_ask(uint32_t asks, const struct str *names, int n, struct buf *out);
 enum status pg_text_ask_row(const struct str *cols, int ncols, struct wire_answer *out);
-void pg_text_listen(struct str channel, bool on, struct buf *out);
+void pg_text_listen(struct str channel, bool on, struct buf *out); /* off, empty: all channels */
 
 int pg_text_var_rank(struct str name);
 bool pg_text_var_analysis(struct str name);
+bool pg_text_var_free(struct str name);
 uint32_t pg_text_dialect(struct str var, struct str value, uint32_t dialect);
 
 extern const char pg_text_reset_query[];

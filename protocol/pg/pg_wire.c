@@ -62,6 +62,7 @@ const struct wire pg_wire = {
     .cl_init = pg_client_init,
     .cl_fini = pg_client_fini,
     .cl_feed = pg_client_feed,
+    .cl_wants_server = pg_client_wants_server,
     .cl_unread = pg_client_unread,
     .cl_limits = pg_client_limits,
     .cl_tls_reply = pg_client_tls_reply,
@@ -109,6 +110,7 @@ const struct wire pg_wire = {
     .sv_ask = pg_server_ask,
     .ask_row = pg_text_ask_row,
     .sv_listen = pg_server_listen,
+    .sv_notify = pg_server_notify,
     .sv_quit = pg_server_quit,
     .sv_pending = pg_server_pending,
 
@@ -118,8 +120,11 @@ const struct wire pg_wire = {
     .key_pid = key_pid,
 
     .dialect = pg_text_dialect,
+    .encoding_var = "client_encoding",
     .var_rank = pg_text_var_rank,
     .var_analysis = pg_text_var_analysis,
+    .var_free = pg_text_var_free,
+    .bind_texts = pg_client_bind_texts,
     .quote_literal = pg_text_literal,
     .reset_query = pg_text_reset_query,
     .auth_query = pg_text_auth_query,

@@ -1,4 +1,5 @@
-/* admin.c - console commands on the main thread: rights first, then the one that does it; see admin.h. */
+/* admin.c - console commands on the main thread: rights first, then the one that does it; see
+ * admin.h. */
 #include "proxy/admin/admin.h"
 
 #include "base/log.h"
@@ -38,7 +39,7 @@ const struct config *admin_config(const struct admin *a)
     return a->ops->config(a->process);
 }
 
-/* ---- answers -------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 void admin_answer(struct admin *a, struct admin_reply *r)
 {
@@ -58,7 +59,7 @@ void admin_answer_error(struct admin *a, struct admin_reply *r, const char *fmt,
     admin_answer(a, r);
 }
 
-/* ---- commands that are done at once --------------------------------------------------------------- */
+/* ---- commands that are done at once ---------------------------------------------------------- */
 
 static void do_set(struct admin *a, struct admin_reply *r)
 {
@@ -105,7 +106,7 @@ static void set_faked(struct admin *a, struct admin_reply *r)
     admin_answer(a, r);
 }
 
-/* ---- the switch ----------------------------------------------------------------------------------- */
+/* ---- the switch ------------------------------------------------------------------------------ */
 
 static void dispatch(struct admin *a, struct admin_reply *r)
 {

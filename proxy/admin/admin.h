@@ -1,9 +1,9 @@
 /* admin.h - the console's back end on the main thread: what main.c makes and drives.
  *
- * Console commands arrive in the main thread's mailbox (admin_run) and are run there, one table of roles in
- * front of all (admin_command.h); answers go back to the worker of the client (console.c).  Views of what
- * workers own are gathered by message (admin_gather.c), holds and waits are in admin_hold.c, statistics per
- * period in admin_stats.c.
+ * Console commands arrive in the main thread's mailbox (admin_run) and are run there, one table of
+ * roles in front of all (admin_command.h); answers go back to the worker of the client (console.c).
+ * Views of what workers own are gathered by message (admin_gather.c), holds and waits are in
+ * admin_hold.c, statistics per period in admin_stats.c.
  * Thread: main only.
  */
 #ifndef PENSTOCK_PROXY_ADMIN_H
@@ -32,7 +32,8 @@ struct admin_ops { /* what main.c does for the console */
 struct admin *admin_new(struct process *p, const struct admin_ops *ops);
 void admin_free(struct admin **a); /* after the workers have ended and main_box was closed */
 
-/* Each stats_period: takes the snapshot that averages are made from and logs the statistics line. */
+/* Each stats_period: takes the snapshot that averages are made from and logs the statistics
+ * line. */
 void admin_tick(struct admin *a);
 
 /* SIGUSR1 and SIGUSR2: as PAUSE and RESUME without a database. */

@@ -71,7 +71,7 @@ const char *const admin_command_help =
     "\n\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS"
     "\n\tWAIT_CLOSE [<db>]";
 
-/* ---- lexing --------------------------------------------------------------------------------------- */
+/* ---- lexing ---------------------------------------------------------------------------------- */
 
 static bool is_blank(char c)
 {
@@ -140,7 +140,7 @@ static bool at_end(struct str s)
     return s.n == 0;
 }
 
-/* ---- grammar -------------------------------------------------------------------------------------- */
+/* ---- grammar --------------------------------------------------------------------------------- */
 
 static bool parse_arg(struct str *s, struct admin_command *out, bool *quoted)
 {
@@ -285,7 +285,7 @@ enum status admin_command_parse(struct str text, struct admin_command *out, stru
     return ok ? ST_OK : invalid(text, err);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 bool admin_command_refused(const struct admin_command *cmd, enum admin_role role, struct error *err)
 {

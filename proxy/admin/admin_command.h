@@ -1,9 +1,9 @@
 /* admin_command.h - the console's grammar and who may do what.
  *
- * `COMMAND [arg] [;]`, `SET key =|TO value [;]`, `SHOW view [;]` and SELECT as another word for SHOW; one
- * command in a text.  Pure; called on the client's worker.  The role that a command asks for stands in one
- * table and is checked in one function (admin_command_refused), which the main thread calls before it runs
- * anything: a command that nobody thought of there cannot exist.
+ * `COMMAND [arg] [;]`, `SET key =|TO value [;]`, `SHOW view [;]` and SELECT as another word for
+ * SHOW; one command in a text.  Pure; called on the client's worker.  The role that a command asks
+ * for stands in one table and is checked in one function (admin_command_refused), which the main
+ * thread calls before it runs anything: a command that nobody thought of there cannot exist.
  */
 #ifndef PENSTOCK_PROXY_ADMIN_COMMAND_H
 #define PENSTOCK_PROXY_ADMIN_COMMAND_H

@@ -1,7 +1,7 @@
 /* admin_entries.c - SHOW DATABASES and SHOW USERS: what is configured beside what is in use.
  *
- * Rows are those of the configuration and those that are known from use alone ("*" databases, users of the
- * list or of auth_query), in the order of names.  Thread: main.
+ * Rows are those of the configuration and those that are known from use alone ("*" databases, users
+ * of the list or of auth_query), in the order of names.  Thread: main.
  */
 #include "base/mem.h"
 #include "proxy/admin/admin_work.h"
@@ -41,7 +41,7 @@ static void tidy(struct names *s)
     s->n = kept;
 }
 
-/* ---- databases ------------------------------------------------------------------------------------ */
+/* ---- databases ------------------------------------------------------------------------------- */
 
 static void add_db(void *arg, struct db_shared *d)
 {
@@ -134,7 +134,7 @@ void admin_entries_databases(struct admin *a, struct buf *b)
     mem_free(s.list);
 }
 
-/* ---- users ---------------------------------------------------------------------------------------- */
+/* ---- users ----------------------------------------------------------------------------------- */
 
 static void add_user(void *arg, struct user_shared *u)
 {

@@ -1,8 +1,8 @@
 /* admin_gather.c - one question to all workers, and their parts put together.
  *
- * Every worker fills its own part, without locks; the last one posts the whole to the main thread, which
- * merges and answers.  A gather is on admin->gathers while it is under way, so that nothing is lost when
- * the process ends.  Thread: main, but for collect().
+ * Every worker fills its own part, without locks; the last one posts the whole to the main thread,
+ * which merges and answers.  A gather is on admin->gathers while it is under way, so that nothing
+ * is lost when the process ends.  Thread: main, but for collect().
  */
 #include "base/check.h"
 #include "base/mem.h"
@@ -78,7 +78,7 @@ bool admin_gather_in_scope(const struct admin_gather *g, const struct pool *p)
     return g->scope.db == NULL || g->scope.db == p->shared->db;
 }
 
-/* ---- merging -------------------------------------------------------------------------------------- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out)
 {

@@ -1,9 +1,10 @@
 /* admin_hold.c - commands that hold databases back, and those that wait.
  *
- * PAUSE without a database sets process->shared.paused, which every pool obeys, those made later too; with
- * one it sets the database's own bit, as KILL does.  A command that waits (PAUSE, WAIT_CLOSE, SUSPEND) is a
- * struct admin_wait: a timer asks the workers again until its condition holds.  Cancelling PAUSE or SUSPEND
- * takes its effect back; so does the end of the console connection for SUSPEND.
+ * PAUSE without a database sets process->shared.paused, which every pool obeys, those made later
+ * too; with one it sets the database's own bit, as KILL does.  A command that waits (PAUSE,
+ * WAIT_CLOSE, SUSPEND) is a struct admin_wait: a timer asks the workers again until its condition
+ * holds.  Cancelling PAUSE or SUSPEND takes its effect back; so does the end of the console
+ * connection for SUSPEND.
  * Thread: main.
  */
 #include "base/log.h"
@@ -27,7 +28,7 @@ struct admin_wait {
     bool over;
 };
 
-/* ---- what is in scope ----------------------------------------------------------------------------- */
+/* ---- what is in scope ------------------------------------------------------------------------ */
 
 struct search {
     struct str name;
@@ -41,8 +42,8 @@ static void match(void *arg, struct db_shared *d)
         s->found = d;
 }
 
-/* The database of the command; false: there is none of that name, which has been answered. An empty name
- * gives NULL. */
+/* The database of the command; false: there is none of that name, which has been answered. An empty
+ * name gives NULL. */
 static bool find_scope(struct admin *a, struct admin_reply *r, struct db_shared **db)
 {
     struct search s = {str_of(r->cmd.arg), NULL};
@@ -97,7 +98,7 @@ static void ask_workers(struct admin *a, struct admin_reply *r, struct db_shared
     admin_gather_start(g);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static void wait_free(struct admin_wait *w)
 {
@@ -202,7 +203,7 @@ void admin_hold_fini(struct admin *a)
         wait_free(container_of(l, struct admin_wait, link));
 }
 
-/* ---- pause and resume ----------------------------------------------------------------------------- */
+/* ---- pause and resume ------------------------------------------------------------------------ */
 
 static void set_pause(struct admin *a, struct db_shared *db, bool on)
 {
@@ -319,7 +320,7 @@ void admin_hold_suspend(struct admin *a, struct admin_reply *r)
     wait_begin(a, WAIT_SUSPEND, r, NULL);
 }
 
-/* ---- closing -------------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 void admin_hold_wait_close(struct admin *a, struct admin_reply *r)
 {
@@ -388,7 +389,7 @@ void admin_hold_disable(struct admin *a, struct admin_reply *r, bool on)
     admin_answer(a, r);
 }
 
-/* ---- consoles that want out ----------------------------------------------------------------------- */
+/* ---- consoles that want out ------------------------------------------------------------------ */
 
 static struct admin_wait *wait_of(struct admin *a, uint64_t client)
 {

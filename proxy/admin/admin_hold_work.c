@@ -1,7 +1,8 @@
 /* admin_hold_work.c - what holding, resuming and killing do on each worker.
  *
- * Run by admin_gather.c on every worker in its own time; a worker touches only what it owns and its part of
- * the gather.  Lists are walked to the end even while members leave: closing removes only the member itself.
+ * Run by admin_gather.c on every worker in its own time; a worker touches only what it owns and its
+ * part of the gather.  Lists are walked to the end even while members leave: closing removes only
+ * the member itself.
  */
 #include "proxy/admin/admin_work.h"
 #include "proxy/client.h"
@@ -26,7 +27,7 @@ static void each_pool(struct worker *w, struct admin_gather *g,
     }
 }
 
-/* ---- pause ---------------------------------------------------------------------------------------- */
+/* ---- pause ----------------------------------------------------------------------------------- */
 
 static void close_idle(struct pool *p, struct admin_part *part)
 {
@@ -54,7 +55,7 @@ void admin_hold_work_wake(struct worker *w, struct admin_gather *g, struct admin
     each_pool(w, g, wake, part);
 }
 
-/* ---- suspend -------------------------------------------------------------------------------------- */
+/* ---- suspend --------------------------------------------------------------------------------- */
 
 /* Stops reading and writes what is there; true: something could not be written yet. */
 static bool quiet(struct conn *c)
@@ -102,7 +103,7 @@ void admin_hold_work_unsuspend(struct worker *w, struct admin_gather *g, struct 
     admin_hold_work_wake(w, g, part);
 }
 
-/* ---- reconnect ------------------------------------------------------------------------------------ */
+/* ---- reconnect ------------------------------------------------------------------------------- */
 
 static bool is_closing(const struct server *s)
 {
@@ -136,7 +137,7 @@ void admin_hold_work_count_closing(struct worker *w, struct admin_gather *g,
     }
 }
 
-/* ---- kill ----------------------------------------------------------------------------------------- */
+/* ---- kill ------------------------------------------------------------------------------------ */
 
 static void kill_pool(struct pool *p, struct admin_part *part)
 {

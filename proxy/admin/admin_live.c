@@ -1,8 +1,8 @@
 /* admin_live.c - rows of the views that show workers' objects: connections, pools, counts.
  *
- * The collect functions run on each worker and look at nothing but its own objects.  States are PgBouncer's
- * words: a client with a server is active, one without is idle, one in the queue is waiting.
- * Prints addresses, names and times, never a secret.
+ * The collect functions run on each worker and look at nothing but its own objects.  States are
+ * PgBouncer's words: a client with a server is active, one without is idle, one in the queue is
+ * waiting. Prints addresses, names and times, never a secret.
  */
 #include "base/mem.h"
 #include "proxy/admin/admin_names.h"
@@ -19,7 +19,7 @@
 
 #define PINS_TEXT 160
 
-/* ---- one row for both kinds ----------------------------------------------------------------------- */
+/* ---- one row for both kinds ------------------------------------------------------------------ */
 
 struct row { /* what differs between clients and servers */
     const char *type;
@@ -115,7 +115,7 @@ static struct str replication_of(const struct pool *p)
     return str_eq(str_of(p->replication), STR("database")) ? STR("logical") : STR("physical");
 }
 
-/* ---- clients -------------------------------------------------------------------------------------- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 static usec_t waited(const struct client *c)
 {
@@ -165,7 +165,7 @@ static void client_row(struct buf *b, const struct client *c, bool buffers)
     put_row(b, &c->conn, &r, buffers);
 }
 
-/* ---- servers -------------------------------------------------------------------------------------- */
+/* ---- servers --------------------------------------------------------------------------------- */
 
 static const char *server_word(const struct server *s)
 {
@@ -203,7 +203,7 @@ static void server_row(struct buf *b, const struct server *s, bool buffers)
     put_row(b, &s->conn, &r, buffers);
 }
 
-/* ---- which of them -------------------------------------------------------------------------------- */
+/* ---- which of them --------------------------------------------------------------------------- */
 
 static bool shows_client(enum admin_view_id view, const struct client *c)
 {
@@ -239,7 +239,7 @@ void admin_live_connections(struct worker *w, struct admin_gather *g, struct adm
     }
 }
 
-/* ---- pools and counts ----------------------------------------------------------------------------- */
+/* ---- pools and counts ------------------------------------------------------------------------ */
 
 static void count_clients(const struct pool *p, struct admin_pool_row *row)
 {

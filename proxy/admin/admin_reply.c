@@ -1,5 +1,5 @@
-/* admin_reply.c - the object that carries a command and its answer; see admin_reply.h.  Its holder's
- * thread. */
+/* admin_reply.c - the object that carries a command and its answer; see admin_reply.h.  Its
+ * holder's thread. */
 #include "proxy/admin/admin_reply.h"
 
 #include "base/check.h"

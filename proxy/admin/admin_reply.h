@@ -1,8 +1,9 @@
 /* admin_reply.h - a console command on its way to the main thread and its answer on the way back.
  *
- * Made by console.c on the client's worker, posted to the main thread, which runs the command and posts the
- * same object back; whoever holds it owns it.  The client is named by slot and id: it may be gone when the
- * answer comes.  Rows are a flat run of values, each a length (ADMIN_NULL: SQL's null) and its bytes.
+ * Made by console.c on the client's worker, posted to the main thread, which runs the command and
+ * posts the same object back; whoever holds it owns it.  The client is named by slot and id: it may
+ * be gone when the answer comes.  Rows are a flat run of values, each a length (ADMIN_NULL: SQL's
+ * null) and its bytes.
  */
 #ifndef PENSTOCK_PROXY_ADMIN_REPLY_H
 #define PENSTOCK_PROXY_ADMIN_REPLY_H

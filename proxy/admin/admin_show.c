@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* ---- gathered ------------------------------------------------------------------------------------- */
+/* ---- gathered -------------------------------------------------------------------------------- */
 
 static void answer(struct admin_gather *g)
 {
@@ -196,9 +196,15 @@ static void gather(struct admin *a, struct admin_reply *r,
     admin_gather_start(g);
 }
 
-/* ---- from the configuration ----------------------------------------------------------------------- */
+/* ---- from the configuration ------------------------------------------------------------------ */
 
-static void put_config(struct buf *b, const struct config *cfg)
+/* The one option whose text may hold a password. */
+static bool hides(const struct config_option *o, struct str value, enum admin_role role)
+{
+    return role < ADMIN_FULL && value.n > 0 && str_eq(str_of(o->name), STR("auth_ldap_options"));
+}
+
+static void put_config(struct buf *b, const struct config *cfg, enum admin_role role)
 {
     struct buf text;
     buf_init(&text, 1 << 20);
@@ -209,7 +215,8 @@ static void put_config(struct buf *b, const struct config *cfg)
         buf_reset(&text);
         config_option_format(&cfg->opt, o, &text);
         admin_reply_text(b, o->name);
-        admin_reply_str(b, buf_len(&text) > 0 ? buf_str(&text) : STR(""));
+        struct str value = buf_len(&text) > 0 ? buf_str(&text) : STR("");
+        admin_reply_str(b, hides(o, value, role) ? STR("(hidden)") : value);
         admin_reply_text(b, config_schema_default(o, cfg->penstock, cfg->wire));
         admin_reply_text(b, o->restart ? "no" : "yes");
     }
@@ -264,7 +271,7 @@ static void put_host(void *arg, const char *host, usec_t ttl, const struct resol
     buf_fini(&text);
 }
 
-/* ---- the switch ----------------------------------------------------------------------------------- */
+/* ---- the switch ------------------------------------------------------------------------------ */
 
 static void show_help(struct admin_reply *r)
 {
@@ -278,7 +285,7 @@ static bool show_now(struct admin *a, struct admin_reply *r)
     const struct config *cfg = admin_config(a);
     switch (r->cmd.view->id) {
     case VIEW_CONFIG:
-        put_config(&r->rows, cfg);
+        put_config(&r->rows, cfg, r->role);
         return true;
     case VIEW_DATABASES:
         admin_entries_databases(a, &r->rows);

@@ -1,8 +1,8 @@
 /* admin_stats.c - SHOW STATS and its kin, averages per period, and the statistics line of the log.
  *
- * Counters belong to pools and are summed over workers per database when asked for.  Each stats_period a
- * snapshot is taken; averages are those of the last complete period, as in PgBouncer: counts and bytes per
- * second, times per transaction or query, waiting time per second.
+ * Counters belong to pools and are summed over workers per database when asked for.  Each
+ * stats_period a snapshot is taken; averages are those of the last complete period, as in
+ * PgBouncer: counts and bytes per second, times per transaction or query, waiting time per second.
  * Thread: main.
  */
 #include "base/log.h"
@@ -42,7 +42,7 @@ static const char *const totals_names[STATS_N] = {"server_assignment_count",
                                                   "ps_bind_count",
                                                   "client_login_count"};
 
-/* ---- averages ------------------------------------------------------------------------------------- */
+/* ---- averages -------------------------------------------------------------------------------- */
 
 static void averages(const struct stats *now, const struct stats *then, usec_t period,
                      uint64_t avg[STATS_N])
@@ -75,7 +75,7 @@ static void averages_of(const struct admin *a, const struct db_shared *db, uint6
     averages(now != NULL ? now : &none, then != NULL ? then : &none, period, avg);
 }
 
-/* ---- rows ----------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 struct line {
     const char *database;
@@ -164,7 +164,7 @@ void admin_stats_show(struct admin_gather *g)
     g->reply = NULL;
 }
 
-/* ---- periods -------------------------------------------------------------------------------------- */
+/* ---- periods --------------------------------------------------------------------------------- */
 
 static void log_period(const struct admin *a)
 {

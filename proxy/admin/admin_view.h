@@ -1,8 +1,8 @@
 /* admin_view.h - the views of SHOW: their names, columns and who may look.
  *
- * One table, read by the command parser (is there such a view?), by the console session (Describe needs
- * the columns before anything runs) and by the main thread, which fills the rows.  Names and order of
- * columns are PgBouncer's; ours are appended.  Read-only data, any thread.
+ * One table, read by the command parser (is there such a view?), by the console session (Describe
+ * needs the columns before anything runs) and by the main thread, which fills the rows.  Names and
+ * order of columns are PgBouncer's; ours are appended.  Read-only data, any thread.
  */
 #ifndef PENSTOCK_PROXY_ADMIN_VIEW_H
 #define PENSTOCK_PROXY_ADMIN_VIEW_H

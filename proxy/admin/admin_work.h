@@ -1,9 +1,10 @@
 /* admin_work.h - what the main thread's half of the console shares between its files.
  *
- * admin.c runs commands, admin_gather.c asks all workers at once, admin_hold.c keeps commands that wait
- * (PAUSE, WAIT_CLOSE, SUSPEND) and changes holds, admin_show.c fills views from what the main thread can
- * see, admin_live.c those of workers' objects, admin_stats.c counters and averages.
- * Thread: main, except the collect functions, which run on each worker and touch only their own part.
+ * admin.c runs commands, admin_gather.c asks all workers at once, admin_hold.c keeps commands that
+ * wait (PAUSE, WAIT_CLOSE, SUSPEND) and changes holds, admin_show.c fills views from what the main
+ * thread can see, admin_live.c those of workers' objects, admin_stats.c counters and averages.
+ * Thread: main, except the collect functions, which run on each worker and touch only their own
+ * part.
  */
 #ifndef PENSTOCK_PROXY_ADMIN_WORK_H
 #define PENSTOCK_PROXY_ADMIN_WORK_H
@@ -23,7 +24,7 @@ struct admin_gather;
 
 #define ADMIN_DATABASE "pgbouncer" /* as which the console shows itself */
 
-/* ---- counts of a worker: rows of SHOW WORKERS, LISTS, MEM ---------------------------------------- */
+/* ---- counts of a worker: rows of SHOW WORKERS, LISTS, MEM ------------------------------------ */
 
 struct admin_counts {
     int64_t clients, login_clients, consoles, waiting;
@@ -34,7 +35,7 @@ struct admin_counts {
     int64_t found; /* of what was looked for: killed clients, closing servers, unwritten buffers */
 };
 
-/* ---- pools as one worker has them ---------------------------------------------------------------- */
+/* ---- pools as one worker has them ------------------------------------------------------------ */
 
 struct admin_pool_row {
     const struct pool_shared *shared; /* lives as long as the process */
@@ -53,7 +54,7 @@ struct admin_part { /* of a gather: one worker's */
     size_t npools, cap_pools;
 };
 
-/* ---- asking all workers -------------------------------------------------------------------------- */
+/* ---- asking all workers ---------------------------------------------------------------------- */
 
 struct admin_scope {
     struct db_shared *db; /* NULL: all */
@@ -85,14 +86,15 @@ void admin_gather_start(struct admin_gather *g);
 void admin_gather_free_all(struct admin *a);
 /* Sum over workers. */
 void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out);
-/* Pools of all workers merged per database and user, in that order; *n rows, the caller frees them. */
+/* Pools of all workers merged per database and user, in that order; *n rows, the caller frees
+ * them. */
 struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *n);
 /* The same per database: stats only. */
 struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n);
 struct admin_pool_row *admin_gather_add_pool(struct admin_part *part);
 bool admin_gather_in_scope(const struct admin_gather *g, const struct pool *p);
 
-/* ---- the console's state -------------------------------------------------------------------------- */
+/* ---- the console's state --------------------------------------------------------------------- */
 
 struct admin_snapshot {          /* counters per database at one time, in the order of names */
     struct admin_pool_row *rows; /* owned */

@@ -1,12 +1,12 @@
 /* console.c - a console session: simple and extended protocol in front of one command at a time.
  *
- * What a request asks for is copied into a list of steps, so that the input need not stay while a command
- * is under way on the main thread; no further input is taken before the last step of the request's piece is
- * done.  A statement of the extended protocol is a parsed command, so its columns are known before it runs.
- * Through the extended protocol every column is described as text, because a client that asks for binary
- * values gets what it can read: text is the same in both.
- * The statements and portals of a session are bounded (NAMES_MAX); a command text is at most some hundred
- * bytes, so a request that had to be cut is refused.
+ * What a request asks for is copied into a list of steps, so that the input need not stay while a
+ * command is under way on the main thread; no further input is taken before the last step of the
+ * request's piece is done.  A statement of the extended protocol is a parsed command, so its
+ * columns are known before it runs. Through the extended protocol every column is described as
+ * text, because a client that asks for binary values gets what it can read: text is the same in
+ * both. The statements and portals of a session are bounded (NAMES_MAX); a command text is at most
+ * some hundred bytes, so a request that had to be cut is refused.
  */
 #include "proxy/admin/console.h"
 
@@ -41,7 +41,7 @@ static const struct wire *wire_of(const struct client *c)
     return c->conn.worker->wire;
 }
 
-/* ---- names ---------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static void forget(struct map *m, struct str name)
 {
@@ -66,7 +66,7 @@ static bool remember(struct map *m, struct str name, const struct admin_command 
     return true;
 }
 
-/* ---- steps ---------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static char *put(struct str *dst, char *at, struct str src)
 {
@@ -109,7 +109,7 @@ static void fail(struct client *c, struct str code, const char *text)
                              TX_IDLE, &c->conn.out);
 }
 
-/* ---- answers -------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void describe(struct client *c, const struct admin_command *cmd, bool simple)
 {
@@ -171,7 +171,7 @@ static void write_answer(struct client *c, struct admin_reply *r)
     conn_dirty(&c->conn);
 }
 
-/* ---- running -------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static void run(struct client *c, const struct admin_command *cmd, bool simple)
 {
@@ -327,7 +327,7 @@ void console_answer(struct message *m, void *ctx)
     admin_reply_free(&r);
 }
 
-/* ---- bytes ---------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static void on_request(struct client *c, const struct wire_client_event *ev)
 {
@@ -389,7 +389,7 @@ size_t console_input(struct client *c, struct str data, bool full)
     return used;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void console_begin(struct client *c)
 {

@@ -1,9 +1,9 @@
 /* console.h - the worker's half of a console session.
  *
- * A console client lives on its worker in state CL_ADMIN.  Its commands are parsed there (admin_command.h),
- * run by the main thread (admin.h) and answered there; one is under way at a time, later input waits.
- * console_begin, _input, _cancel and _gone are declared where the client machine wants them (login.h,
- * session.h).  Thread: the client's worker.
+ * A console client lives on its worker in state CL_ADMIN.  Its commands are parsed there
+ * (admin_command.h), run by the main thread (admin.h) and answered there; one is under way at a
+ * time, later input waits. console_begin, _input, _cancel and _gone are declared where the client
+ * machine wants them (login.h, session.h).  Thread: the client's worker.
  */
 #ifndef PENSTOCK_PROXY_CONSOLE_H
 #define PENSTOCK_PROXY_CONSOLE_H

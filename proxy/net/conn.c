@@ -98,9 +98,11 @@ bool conn_is_open(const struct conn *c)
     return c->state != CONN_CLOSED;
 }
 
-bool conn_above_high(const struct conn *c)
+bool conn_above_high(struct conn *c)
 {
-    return c->out.len > CONN_OUT_HIGH;
+    bool high = c->out.len > CONN_OUT_HIGH;
+    c->was_high = c->was_high || high;
+    return high;
 }
 
 /* ---- writing -------------------------------------------------------------------------------------- */

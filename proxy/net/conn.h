@@ -90,7 +90,8 @@ void conn_pause(struct conn *c, enum conn_pause why);
 void conn_resume(struct conn *c, enum conn_pause why);
 /* Shows kept input to on_data again, without reading: a reason not to consume has gone. */
 void conn_kick(struct conn *c);
-bool conn_above_high(const struct conn *c);
+/* Too much is queued: the caller pauses the source, and on_drained will tell when it may go on. */
+bool conn_above_high(struct conn *c);
 
 /* Starts TLS: on_secure or on_gone follows, possibly from inside this call. Takes tls over. */
 void conn_secure(struct conn *c, struct tls *tls);

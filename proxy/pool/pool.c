@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/client.h"
+#include "proxy/listen.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 
@@ -220,6 +221,11 @@ static void grant(struct pool *p, struct waiter *w, struct server *s)
     w->granted(w, s);
 }
 
+bool pool_would_wait(const struct pool *p)
+{
+    return p->nidle == 0 || p->nwaiters > p->nprofile || pool_paused(p);
+}
+
 struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like, bool *refused)
 {
     if (p->nwaiters == p->nprofile && !pool_paused(p) && !w->profile_only) {
@@ -268,9 +274,9 @@ void pool_dispatch(struct pool *p)
 void pool_put(struct pool *p, struct server *s)
 {
     struct waiter *w = pool_paused(p) ? NULL : first_waiter(p);
-    if (pool_give_away(p, s))
+    if (pool_cleans_to_give(p, s))
         return;
-    if (w == NULL) {
+    if (w == NULL || pool_gives_away(p, s)) {
         server_set_state(s, SV_IDLE);
         pool_publish(p);
         return;
@@ -382,6 +388,7 @@ static struct pool *make(struct worker *w, const struct config_database *db, str
     list_init(&p->connecting);
     list_init(&p->waiters);
     list_init(&p->clients);
+    list_init(&p->giving);
     list_init(&p->link);
     list_push_back(&w->pool_list, &p->link);
     map_init(&p->accepted);
@@ -439,10 +446,12 @@ void pool_free(struct pool *p)
     CHECK(p->nidle + p->nactive + p->nconnecting == 0);
     struct list *it, *tmp;
     catalog_abandon(p);
+    listen_free(p);
     LIST_EACH(it, tmp, &p->waiters) leave(p, container_of(it, struct waiter, link));
     timeout_stop(&p->scheduled);
     map_remove(&w->pools, (struct str){p->key, p->key_len});
     list_remove(&p->link);
+    list_remove(&p->giving);
     map_fini(&p->accepted);
     varset_put(&p->profile);
     varset_put(&p->direct_vars);

@@ -49,6 +49,7 @@ struct pool {
     struct pool_shared *shared;    /* borrowed from the registry */
     const struct config_database *db; /* borrowed from the worker's runtime; renewed on reload */
     struct list link;              /* in worker->pool_list */
+    struct list giving;            /* in worker->giving */
     char *key;                     /* owned */
     size_t key_len;
     enum config_pool_mode mode;
@@ -63,6 +64,7 @@ struct pool {
     int steal_pending;
     struct varset *profile;        /* what clients are welcomed with; NULL: not known yet */
     struct map accepted;           /* settings this database has taken: "name=value" */
+    struct listen *listen;         /* owned by listen.c; NULL until a client listens */
     struct job *catalog_job;       /* fetching it; NULL: not under way */
     struct catalog *catalog;       /* reference; NULL: not known yet */
     usec_t retry_at, backoff;      /* after a failed connect */
@@ -91,6 +93,8 @@ void pool_schedule(struct pool *p);
 /* A server now (state SV_ACTIVE), or NULL: then w is queued and will be granted or failed later, never
  * from inside this call; *refused is set when the queue is full and w is not queued. */
 struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like, bool *refused);
+/* pool_take would queue now. A hint. */
+bool pool_would_wait(const struct pool *p);
 void pool_leave_queue(struct pool *p, struct waiter *w); /* does nothing when not queued */
 /* A server's state changed so that waiters may be served: grants, opens, or gives away. */
 void pool_dispatch(struct pool *p);
@@ -124,7 +128,13 @@ void pool_open_one(struct pool *p); /* for min_pool_size, if the limits allow */
 
 /* pool_move.c: servers between workers. */
 void pool_ask_others(struct pool *p);          /* we have waiters and no room */
-bool pool_give_away(struct pool *p, struct server *s); /* to an older waiter elsewhere; true: gone */
+/* Another worker's waiter should have s, which has just been released here. It stays idle until the
+ * turn's end, because its own callback may still be on the stack. */
+bool pool_gives_away(struct pool *p, const struct server *s);
+/* The same for one that cannot move because of what clients prepared by text under their own names: it is
+ * being cleaned and will be released again. */
+bool pool_cleans_to_give(struct pool *p, struct server *s);
+void pools_give(struct worker *w); /* at the turn's end */
 void pool_poke_others(struct pool *p);         /* a place in the limits became free */
 void pool_publish(struct pool *p);             /* idle count and oldest waiter, for the others */
 

@@ -88,6 +88,7 @@ void catalog_wanted(struct pool *p)
 
 void catalog_stale(struct pool *p)
 {
+    atomic_fetch_add_explicit(&p->shared->db->shared.definitions, 1, memory_order_relaxed);
     atomic_store_explicit(&p->shared->db->shared.catalog_stale, true, memory_order_relaxed);
 }
 

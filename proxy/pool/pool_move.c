@@ -154,20 +154,58 @@ static void send_to(struct pool *p, struct server *s, struct worker *to)
     }
 }
 
-bool pool_give_away(struct pool *p, struct server *s)
+/* The worker that should have a server of ours: its waiter is older than our oldest by more than the
+ * slack. NULL: nobody. */
+static struct worker *deserving(const struct pool *p)
 {
     if (p->worker->process->nworkers == 1 ||
         atomic_load_explicit(&p->shared->shared.waiting, memory_order_relaxed) == p->nwaiters)
-        return false;
+        return NULL;
     usec_t theirs;
     struct worker *to = oldest_elsewhere(p, &theirs);
-    if (to == NULL || pool_paused(p) || !can_move(s))
-        return false;
+    if (to == NULL || pool_paused(p))
+        return NULL;
     struct list *first = list_first(&p->waiters);
     if (first != NULL && container_of(first, struct waiter, link)->since <= theirs + POOL_SLACK_US)
+        return NULL;
+    return to;
+}
+
+bool pool_gives_away(struct pool *p, const struct server *s)
+{
+    if (deserving(p) == NULL || !can_move(s))
         return false;
-    send_to(p, s, to);
+    if (!list_linked(&p->giving))
+        list_push_back(&p->worker->giving, &p->giving);
     return true;
+}
+
+bool pool_cleans_to_give(struct pool *p, struct server *s)
+{
+    if (map_count(&s->stmts.by_name) == 0 || deserving(p) == NULL)
+        return false;
+    s->must_clean = true;
+    server_clean(s);
+    return true;
+}
+
+void pools_give(struct worker *w)
+{
+    struct list *l;
+    while ((l = list_pop_front(&w->giving)) != NULL) {
+        struct pool *p = container_of(l, struct pool, giving);
+        struct worker *to = deserving(p);
+        struct list *it, *tmp;
+        LIST_EACH(it, tmp, &p->idle) {
+            struct server *s = container_of(it, struct server, link);
+            if (to == NULL || !can_move(s))
+                continue;
+            send_to(p, s, to);
+            break;
+        }
+        if (p->nwaiters > p->nprofile && p->nidle > 0)
+            pool_dispatch(p); /* it did not go; ours may have it */
+    }
 }
 
 /* Another worker has waiters and cannot open a server. */
@@ -182,10 +220,15 @@ static void on_plea(struct worker *w, void *arg)
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &p->idle) {
         struct server *s = container_of(it, struct server, link);
-        if (!can_move(s))
-            continue;
-        send_to(p, s, from);
-        return;
+        if (can_move(s)) {
+            send_to(p, s, from);
+            return;
+        }
+        if (map_count(&s->stmts.by_name) > 0) {
+            server_set_state(s, SV_ACTIVE);
+            server_release(s); /* as if it had just been released: it is cleaned there */
+            return;
+        }
     }
 }
 

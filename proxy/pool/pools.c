@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/client.h"
+#include "proxy/listen.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
@@ -103,6 +104,7 @@ void pools_housekeeping(struct worker *w)
     LIST_EACH(it, tmp, &w->pool_list) {
         struct pool *p = pool_of(it);
         close_unwanted(p);
+        listen_housekeeping(p);
         open_minimum(p);
         notify_waiting(p);
         p->steal_pending = 0; /* an answer may have been lost with a worker's change of mind */

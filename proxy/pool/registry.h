@@ -32,6 +32,7 @@ struct db_shared {
         _Atomic uint32_t hold;   /* db_hold bits */
         _Atomic uint32_t epoch;  /* servers of an older epoch are closed on release (RECONNECT) */
         _Atomic(struct catalog *) catalog; /* replaced under the registry's lock only */
+        _Atomic uint32_t definitions;    /* raised by every change of a definition that is seen */
         _Atomic bool catalog_stale;      /* a definition was changed through us */
         _Atomic int64_t catalog_asked;     /* time of the last question, so that one worker asks */
     } shared;
@@ -56,6 +57,7 @@ struct pool_shared {
     struct {
         _Atomic int servers;
         _Atomic int waiting;
+        _Atomic int listeners; /* servers that listen for all clients of a worker */
         _Atomic(const struct profile *) profile; /* set once, never freed before the end */
         struct {
             _Atomic int idle;

@@ -58,7 +58,7 @@ static uint64_t get_hex(const uint8_t *p)
 enum status toy_language_key_read(const struct wire_key *key, uint32_t *id, uint8_t secret[32],
                                   size_t *nsecret)
 {
-    if (key->n != 32)
+    if (key->n != 32 || get_hex(key->b + 16) > UINT32_MAX)
         return ST_INVALID;
     uint64_t number = get_hex(key->b);
     *id = (uint32_t)get_hex(key->b + 16);

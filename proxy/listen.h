@@ -1,0 +1,67 @@
+/* listen.h - LISTEN in transaction mode: one server per pool and worker listens for all of its clients.
+ *
+ * A client that listens would keep its server for as long as it is connected.  Instead its channels are
+ * subscribed at the pool's shared listener, and the server is given back:
+ *
+ *   1. A transaction with LISTEN was committed; the question after it (ASK_LISTEN) names the channels the
+ *      server listens on.  Each becomes a subscription of the client that is still `gated`: notifications
+ *      come over the client's own server.
+ *   2. The first such server of a pool becomes the shared listener itself.  For later ones the shared
+ *      listener is told to LISTEN; until that is confirmed the client keeps its server (PIN_LISTEN).
+ *   3. A marker, a NOTIFY of ours that both servers receive at the same place of the database's one queue,
+ *      says where to change over: up to it the client's own server is believed, behind it the shared
+ *      listener.  So each notification is delivered once and in order, without comparing contents.
+ *   4. UNLISTEN * on the client's server, which is then released.
+ *
+ * A notification is written between the answers of a client, as PostgreSQL does it: never inside one and
+ * not while it has a transaction open (client_may_hear).
+ * What a rollback takes back was never subscribed, for only the database's answer subscribes.  UNLISTEN of
+ * a channel that is subscribed here is noted when it is sent and acted on when its transaction is over.
+ * Not here: session mode, and clients whose text encoding differs from the listener's; these stay pinned.
+ * Thread: the worker's that owns pool, clients and servers.
+ */
+#ifndef PENSTOCK_PROXY_LISTEN_H
+#define PENSTOCK_PROXY_LISTEN_H
+
+#include "base/base.h"
+#include "proxy/client.h"
+#include "proxy/server.h"
+
+struct listen;        /* of a pool: pool->listen */
+struct listen_client; /* of a client: client->listen */
+struct plan;
+
+/* ---- what the client's own server says ---- */
+void listen_ask_begins(struct server *s);
+void listen_ask_row(struct server *s, struct str channel);
+void listen_ask_done(struct server *s);
+/* A notification came in on s; true: it was dealt with, or must not be shown. */
+bool listen_notified(struct server *s, const struct wire_server_event *ev);
+
+/* ---- what the client does ---- */
+/* A piece with FX_UNLISTEN is about to be sent: remembers which channels. */
+void listen_note_unlisten(struct client *c, const struct wire_req *r, const struct plan *plan);
+/* A request of the client was answered. Also the place to deliver what was held back. */
+void listen_request_done(struct client *c, const struct wire_server_event *ev);
+/* s is settled and c holds it: moves c's channels to the shared listener. true: c has left s, or is
+ * leaving it (c->barrier is set). */
+bool listen_settle(struct client *c, struct server *s);
+/* c may be between two answers now: what was held back goes out. */
+void listen_flush(struct client *c);
+void listen_client_gone(struct client *c);
+/* c is in the middle of leaving its server: when that is lost, what c missed is not known. */
+bool listen_is_moving(const struct client *c);
+/* Channels c listens on by way of the shared listener, for the console. */
+int listen_count(const struct client *c);
+
+/* ---- servers ---- */
+/* An own statement of kind FLIGHT_LISTEN was answered. */
+void listen_done(struct server *s, struct flight *f, bool ok);
+/* s, a shared listener, is lost: its clients are closed rather than left deaf. */
+void listen_server_lost(struct server *s);
+/* The shared listener of a pool or NULL, for PAUSE and the console. */
+struct server *listen_server(const struct pool *p);
+void listen_housekeeping(struct pool *p);
+void listen_free(struct pool *p);
+
+#endif
