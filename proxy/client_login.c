@@ -16,6 +16,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#define TRY_SETTINGS_US (2 * USEC_PER_SEC) /* for a server to try start-up settings on */
+
 static const struct wire *wire_of(const struct client *c)
 {
     return c->conn.worker->wire;
@@ -67,12 +69,55 @@ static void begin_replication(struct client *c, struct server *s)
     wire_of(c)->sv_raw(s->wire_state);
 }
 
+/* The database has said whether it takes the settings that the client came with; ok false without a code:
+ * nobody could be asked, and they are tried with the first request. */
+static void settings_tried(struct job *j, bool ok, struct str message)
+{
+    struct client *c = container_of(j, struct login, query)->auth.owner;
+    c->login->query_running = false;
+    if (!ok && j->code.n > 0) {
+        wire_of(c)->cl_error_code(c->wire_state, j->code, message, true, false, &c->conn.out);
+        client_end(c, "start-up setting refused");
+        return;
+    }
+    tell_settings(c, c->pool->profile);
+    if (ok) {
+        varset_put(&c->told);
+        c->told = varset_get(j->profile);
+    }
+    welcome(c);
+}
+
+/* Settings that this database has not taken before are tried before the login is over, because that is
+ * where PostgreSQL refuses them. True: under way. */
+static bool try_settings(struct client *c)
+{
+    struct login *l = c->login;
+    bool known = true;
+    for (int i = 0; i < c->startup->n && known; i++)
+        known = session_var_known(c->pool, &c->startup->vars[i]);
+    if (known)
+        return false;
+    if (c->state != CL_WELCOME)
+        client_set_state(c, CL_WELCOME);
+    l->query.vars = c->startup;
+    l->query.limit = TRY_SETTINGS_US;
+    l->query.done = settings_tried;
+    l->query.row = NULL;
+    l->query.code = STR_NONE;
+    l->query_running = true;
+    job_start(c->pool, &l->query);
+    return true;
+}
+
 void login_granted(struct client *c, struct server *s)
 {
     if (s != NULL) {
         begin_replication(c, s);
         return;
     }
+    if (try_settings(c))
+        return;
     tell_settings(c, c->pool->profile);
     welcome(c);
 }

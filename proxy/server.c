@@ -70,6 +70,7 @@ void server_pop(struct server *s)
     f->client = NULL;
     s->fl_head = (s->fl_head + 1) & (s->fl_cap - 1);
     s->fl_count--;
+    s->flights_done++;
 }
 
 /* ---- states --------------------------------------------------------------------------------------- */

@@ -109,6 +109,8 @@ struct server {
     struct stmt_set stmts;
     struct stmt *unnamed;   /* what its unnamed statement is; NULL: unknown or none */
     bool unnamed_known;     /* unnamed NULL means: certainly none */
+    uint64_t unnamed_by;    /* sequence number of the flight that prepared it */
+    uint64_t flights_done;  /* how many flights have been answered */
     bool unnamed_large;     /* the holder's own, too large to be kept by the proxy */
     bool reset_seen;        /* a RESET or DISCARD ran since the settings were asked for */
     bool seq_mixed;         /* drew sequence values for several clients since they were discarded */
@@ -199,6 +201,7 @@ struct job {
     struct varset *vars;   /* instead of text: settings to be tried; borrowed from the maker */
     struct varset *profile; /* with done, when vars were taken: what the server reports; borrowed */
     struct str code;       /* with done: the database's own code of the failure, or empty */
+    usec_t limit;          /* until it is given up; 0: query_wait_timeout */
     struct timeout timeout;
     void (*row)(struct job *j, const struct str *cols, int ncols);
     void (*done)(struct job *j, bool ok, struct str message); /* takes the job back */

@@ -11,8 +11,9 @@
 #include "proxy/listen.h"
 #include "proxy/session.h"
 
+#define JOB_VARS_MAX 300
 #define DRAIN_TIMEOUT_US (3 * USEC_PER_SEC) /* a cancelled statement that takes longer, likewise */
-#define ASK_NAMES_MAX 128
+#define ASK_NAMES_MAX (2 * VARSET_MAX)
 #define CLEAN_TIMEOUT_US (5 * USEC_PER_SEC) /* a rollback that takes longer costs the connection */
 
 static const struct wire *wire_of(const struct server *s)
@@ -129,6 +130,26 @@ void server_cleaned(struct server *s, bool ok)
 
 /* ---- jobs ----------------------------------------------------------------------------------------- */
 
+/* What a job needs the server's settings to be: those it tries, or none. False: too many. */
+static bool job_vars(struct server *s, const struct job *j)
+{
+    const struct wire *wire = wire_of(s);
+    struct wire_var delta[JOB_VARS_MAX];
+    struct varset *want = j->vars != NULL ? j->vars : s->conn.worker->vars.empty;
+    int n = varset_diff(s->vars, want, delta, JOB_VARS_MAX);
+    if (n > JOB_VARS_MAX)
+        return false;
+    if (n > 0)
+        wire->sv_vars(s->wire_state, delta, n, &s->conn.out);
+    else if (j->vars != NULL)
+        wire->sv_ping(s->wire_state, &s->conn.out);
+    varset_put(&s->vars);
+    s->vars = varset_get(want);
+    if (n > 0 && j->vars == NULL)
+        server_push(s, FLIGHT_VARS, NULL);
+    return true;
+}
+
 static void job_granted(struct waiter *wt, struct server *s)
 {
     struct job *j = container_of(wt, struct job, waiter);
@@ -137,21 +158,14 @@ static void job_granted(struct waiter *wt, struct server *s)
         server_push(s, FLIGHT_CLEAN, NULL);
         s->tainted_by = 0;
     }
-    if (s->vars->n > 0) { /* nothing that a client has set may bend a question of ours */
-        struct wire_var delta[64];
-        int n = varset_diff(s->vars, s->conn.worker->vars.empty, delta, 64);
-        if (n > 64) {
-            job_lost(j);
-            s->doubtful = true;
-            server_release(s);
-            return;
-        }
-        wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
-        varset_put(&s->vars);
-        s->vars = varset_empty(&s->conn.worker->vars);
-        server_push(s, FLIGHT_VARS, NULL);
+    if (!job_vars(s, j)) { /* nothing that a client has set may bend a question of ours */
+        job_lost(j);
+        s->doubtful = true;
+        server_release(s);
+        return;
     }
-    wire_of(s)->sv_text(s->wire_state, OWN_ROWS, j->text, &s->conn.out);
+    if (j->vars == NULL)
+        wire_of(s)->sv_text(s->wire_state, OWN_ROWS, j->text, &s->conn.out);
     struct flight *f = server_push(s, FLIGHT_JOB, NULL);
     f->job = j;
     j->server = s;
@@ -180,7 +194,8 @@ void job_start(struct pool *p, struct job *j)
     j->waiter.failed = job_failed;
     j->server = NULL;
     timeout_init(&j->timeout, on_job_timeout);
-    worker_timeout(p->worker, &j->timeout, worker_options(p->worker)->query_wait_timeout);
+    usec_t limit = j->limit > 0 ? j->limit : worker_options(p->worker)->query_wait_timeout;
+    worker_timeout(p->worker, &j->timeout, limit);
     struct server *s = pool_take(p, &j->waiter, p->worker->vars.empty, &refused);
     if (s != NULL)
         job_granted(&j->waiter, s);
@@ -212,12 +227,17 @@ void job_lost(struct job *j)
 
 void job_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
 {
-    (void)s;
     struct job *j = f->job;
+    if (ev->error != SE_NONE)
+        s->asks |= ASK_VARS_ALL; /* it may have been about settings */
     if (j == NULL)
         return;
     f->job = NULL;
     timeout_stop(&j->timeout);
     j->server = NULL;
+    j->code = ev->code;
+    j->profile = s->profile;
+    if (j->vars != NULL && ev->error == SE_NONE)
+        session_vars_accepted(s);
     j->done(j, ev->error == SE_NONE, ev->message);
 }

@@ -65,6 +65,8 @@ void session_vars_accepted(struct server *s);
 /* Sends the parts with statement names mapped, noting in f what to undo. */
 void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r);
 void session_prepare_named(struct client *c, struct server *s, struct str name);
+/* The holder has changed: takes away what others have prepared under names of their own. */
+void session_expel_names(struct client *c, struct server *s);
 /* A flight is over: its journal becomes final or is undone, and what its text prepared is learned. */
 void session_apply(struct server *s, struct flight *f, const struct wire_server_event *ev);
 void session_undo(struct server *s, struct flight *f);

@@ -131,6 +131,7 @@ static void set_unnamed(struct server *s, struct stmt *stmt)
     s->unnamed = stmt;
     s->unnamed_known = true;
     s->unnamed_large = false;
+    s->unnamed_by = s->flights_done + s->fl_count;
 }
 
 /* All statements of the server are gone but those that f prepared behind its last JOURNAL_FORGET line;
@@ -325,10 +326,18 @@ static void send_parse(struct sending *x, const struct wire_part *p, struct stmt
     }
 }
 
+/* The server's unnamed statement is stmt for certain: prepared by this flight, or by one that has been
+ * answered; what another flight still in the air was to prepare may have been skipped. */
+static bool unnamed_is(struct server *s, const struct stmt *stmt)
+{
+    bool settled = s->unnamed_by <= s->flights_done || s->unnamed_by == s->flights_done + s->fl_count;
+    return settled && stmt == s->unnamed && s->unnamed_definitions == definitions_of(s);
+}
+
 static void use_unnamed(struct sending *x, struct stmt *stmt)
 {
     struct server *s = x->s;
-    if (stmt != NULL && (stmt != s->unnamed || s->unnamed_definitions != definitions_of(s))) {
+    if (stmt != NULL && !unnamed_is(s, stmt)) {
         prepare(s, x->f, &unnamed_handle, stmt->text);
         set_unnamed(s, stmt);
     } else if (stmt == NULL && !s->unnamed_large && !(s->unnamed_known && s->unnamed == NULL)) {
@@ -408,7 +417,7 @@ static bool plain_use(const struct sending *x, const struct wire_part *p, const 
         (stmt->facts->effects & (FX_DISCARD_ALL | FX_DEALLOCATE_ALL)))
         return false;
     return (p->kind == PART_BIND || p->kind == PART_DESCRIBE) && p->name.n == 0 && stmt != NULL &&
-           stmt == x->s->unnamed && x->s->unnamed_definitions == definitions_of(x->s);
+           unnamed_is(x->s, stmt);
 }
 
 void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r)
@@ -484,6 +493,30 @@ void session_prepare_named(struct client *c, struct server *s, struct str name)
         f->tracked++;
         add_named(s, f, mine, name);
     }
+}
+
+/* Nothing that other clients have prepared by name may be met by this one, under whatever request. */
+void session_expel_names(struct client *c, struct server *s)
+{
+    struct str name;
+    struct flight *f = NULL;
+    void *v;
+    for (size_t i = 0; map_next(&s->stmts.by_name, &i, &name, &v);) {
+        struct stmt_entry *e = v;
+        struct wire_handle h;
+        if (c->names != NULL && stmt_names_find(c->names, e->name) == e->stmt)
+            continue;
+        if (!wire_of(s)->handle_named(e->name, &h))
+            continue;
+        if (f == NULL)
+            f = server_push(s, FLIGHT_PREP, NULL);
+        wire_of(s)->sv_unprepare(s->wire_state, &h, &s->conn.out);
+        f->tracked++;
+        note(f, JOURNAL_UNPREPARE)->named = true;
+        forget_entry(s, e);
+    }
+    if (f != NULL)
+        wire_of(s)->sv_sync(s->wire_state, &s->conn.out);
 }
 
 /* SQL PREPARE succeeded: the name means this command from now on, here and wherever the client goes. */

@@ -15,9 +15,9 @@
 #include "base/mem.h"
 #include "proxy/listen.h"
 
-#define DELTA_MAX 256       /* settings changed in one prelude */
+#define DELTA_MAX (2 * VARSET_MAX) /* settings changed in one prelude: any two sets differ by less */
 #define ACCEPTED_MAX 10000  /* remembered pairs of a pool; then it starts anew */
-#define ASK_NAMES_MAX 32    /* named in one question; more: all are asked for */
+#define ASK_NAMES_MAX 256   /* named in one question; more: all are asked for */
 
 static const struct wire *wire_of(const struct server *s)
 {
@@ -72,10 +72,6 @@ static enum prelude put_vars(struct client *c, struct server *s)
 {
     struct wire_var delta[DELTA_MAX];
     int n = varset_diff(s->vars, c->vars, delta, DELTA_MAX);
-    if (n > DELTA_MAX) {
-        client_fatal(c, C_BAD_SETTING, STR("too many settings"));
-        return PRELUDE_FAILED;
-    }
     bool wait = false;
     if (n == 0)
         return PRELUDE_NONE;
@@ -169,6 +165,8 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
         session_report(c, s);
     if (p == PRELUDE_WAIT || p == PRELUDE_FAILED)
         return p;
+    if (!s->session_begun && map_count(&s->stmts.by_name) > 0)
+        session_expel_names(c, s);
     s->session_begun = true;
     if (c->passthrough)
         return p;
@@ -277,8 +275,6 @@ void session_note_bound(struct server *s, const struct facts *f, const struct wi
 void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
 {
     uint32_t asks = asks_of(f->effects) | surprise(f->effects, tags);
-    if (((f->effects & (FX_UNKNOWN | FX_VARS_ALL)) || (tags & WT_CODE)) && f->client != NULL)
-        s->tainted_by = f->client->id;
     /* Dropping may end what a pin is for. */
     if ((s->pins & PIN_TEMP) && ((tags & (WT_DDL | WT_DISCARD_PART)) || (f->effects & FX_DDL)))
         asks |= ASK_TEMP;
@@ -300,6 +296,8 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
     s->asks |= asks;
     if (asks & ASK_VARS)
         note_names(s, f->facts);
+    if ((s->asks & ASK_VARS_ALL) && f->client != NULL)
+        s->tainted_by = f->client->id;
 }
 
 void session_vars_reset(struct server *s)
@@ -373,9 +371,16 @@ void session_ask_done(struct server *s, bool ok)
         varset_put(&s->answered);
         return;
     }
+    bool full = s->answered->n >= VARSET_MAX - 1;
     varset_put(&s->vars);
     s->vars = s->answered;
     s->answered = NULL;
+    if (full) { /* more than can be kept: what is not on record would leak */
+        s->must_clean = true;
+        if (s->client != NULL)
+            client_fatal(s->client, C_BAD_SETTING, STR("too many settings"));
+        return;
+    }
     listen_ask_done(s);
     struct client *c = s->client;
     if (c == NULL)

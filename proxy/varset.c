@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define VARSET_MAX 512 /* settings of one set; more are refused by dropping the last ones named */
-
 static int ci_cmp(struct str a, struct str b)
 {
     size_t n = MIN(a.n, b.n);

@@ -14,6 +14,8 @@
 #include "base/str.h"
 #include "protocol/wire.h"
 
+#define VARSET_MAX 512 /* settings of one set; more are refused by dropping the last ones named */
+
 struct varset {
     uint32_t refs;
     uint16_t n;

@@ -92,7 +92,7 @@ int pg_client_bind_texts(const struct wire_part *part, struct str *out, int max)
         if (len == UINT32_MAX)
             continue; /* null */
         struct str v = pg_frame_get_n(&r, len);
-        if (!r.bad && memchr(v.p, 0, v.n) == NULL)
+        if (!r.bad && v.n > 0 && memchr(v.p, 0, v.n) == NULL)
             out[n++] = v;
     }
     return n;

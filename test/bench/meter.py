@@ -74,9 +74,9 @@ def load(rig, mode, clients, jobs, seconds):
     """One run: tps, cpu (microseconds of the rig per transaction), p50 and p99 in ms.
 
     pgbench -P 1 says each second how many transactions there were; the CPU time is read when such a
-    line comes.  The first line opens the window, so that logins and a cold pool stay outside.  -T counts from
-    before the logins, which a thousand clients can take all of; so it is long, and the alarm that ends a run is
-    sent from here.
+    line comes.  The first line opens the window, so that logins and a cold pool stay outside.  -T
+    counts from before the logins, which a thousand clients can take all of; so it is long, and the
+    alarm that ends a run is sent from here.
     """
     sampling = 1.0 if clients < 4 else 0.2
     where = procs.temp_dir("penstock-bench-")

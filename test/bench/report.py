@@ -119,9 +119,10 @@ def _syscalls(data):
 
 # ---- the aims -----------------------------------------------------------------------------------------
 
-def _aim(rows, what, value, limit, form=".2f"):
+def _aim(rows, what, value, limit, form=".3f", slack=0.0):
     if value is not None:
-        rows.append([what, format(value, form), f"{limit:g}", "met" if value <= limit else "MISSED"])
+        met = value <= limit + slack
+        rows.append([what, format(value, form), f"{limit:g}", "met" if met else "MISSED"])
 
 
 def _aims(results):
@@ -152,8 +153,7 @@ def _aims(results):
                 continue                        # nobody to share a turn with
             got = median([g[what] for g in runs.get("penstock", []) if g])
             # a hundredth or two is what timers add to a run of some hundred transactions
-            _aim(rows, f"{what} per simple transaction, {clients} clients",
-                 None if got is None else round(got - 0.02, 2), limit)
+            _aim(rows, f"{what} per simple transaction, {clients} clients", got, limit, slack=0.02)
     return "## Aims\n\n" + _table(["what", "measured", "at most", ""], rows) if rows else ""
 
 

@@ -1,9 +1,9 @@
 """What is measured: the cluster, the two proxies, the two references, and the programs of the bench.
 
-Every rig has name, port, user, secret, db and pids(); stop() ends it.  Load is measured with a role that
-everybody trusts (LOAD), because pgbench computes a salted password per connection, which takes
-longer than what is measured; logins and memory use a role with SCRAM (LOGIN).  The proxies know that role by its
-SCRAM verifier, as production does, and pass its keys on to the servers.
+Every rig has name, port and pids(); stop() ends it.  Load is measured with a role that everybody
+trusts (LOAD), because pgbench computes a salted password per connection, which takes longer than what
+is measured; logins and memory use a role with SCRAM (LOGIN).  The proxies know that role by its SCRAM
+verifier, as production does, and pass its keys on to the servers.
 """
 import os
 import shutil

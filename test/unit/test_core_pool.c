@@ -411,13 +411,13 @@ static void moved_server_keeps_its_settings_and_statements(void **state)
     rig_toy_client(r, 1, &b, NULL);
     peer_say(&a, "P s select 1\nS\n");
     peer_hears(r, &s, "set zone=x;\n");
-    peer_say(&s, "done I\n");
+    peer_say(&s, "var zone x\ndone I\n");
     peer_hears(r, &s, "P h0000000000001000 select 1\nS\n");
     peer_say(&s, "parsed\ndone I\n");
     peer_hears(r, &a, "parsed\ndone I\n");
     peer_say(&b, "P t select 1\nB t\nS\n"); /* not prepared again, and without a's setting */
     peer_hears(r, &s, "set zone;\nB h0000000000001000\nS\n");
-    peer_say(&s, "done I\nbound\ndone I\n");
+    peer_say(&s, "var zone utc\ndone I\nbound\ndone I\n");
     peer_hears(r, &b, "parsed\nbound\ndone I\n");
     let_go(NULL, &a, 1);
     let_go(NULL, &b, 1);
