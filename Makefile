@@ -43,6 +43,14 @@ else
 B := build
 SAN :=
 DEFS :=
+# The program is linked as a whole: a tenth fewer instructions per transaction. Objects carry both forms,
+# so that the many unit tests link quickly without. LTO=0 switches it off (clang has no such objects).
+LTO ?= $(if $(findstring clang,$(CC)),0,1)
+ifeq ($(LTO),1)
+LTO_COMPILE := -flto=auto -ffat-lto-objects
+LTO_LINK := -flto=auto
+LTO_NONE := -fno-lto
+endif
 endif
 
 # ---- flags -----------------------------------------------------------------------------------------
@@ -108,13 +116,13 @@ help:
 # The stamp changes only when compiler or flags do; every object depends on it.
 $(B)/flags: FORCE
 	@mkdir -p $(B)
-	@printf '%s\n' "$$($(CC) --version | head -n 1)" '$(subst ','\'',$(CC) $(ALL_CFLAGS))' > $@.new
+	@printf '%s\n' "$$($(CC) --version | head -n 1)" '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(LTO_COMPILE))' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv $@.new $@; fi
 
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(say) CC $<
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LTO_COMPILE) -MMD -MP -c $< -o $@
 
 # The list of members is a prerequisite, so that a removed source leaves the archive too.
 $(B)/members: FORCE
@@ -133,13 +141,13 @@ $(SUPPORT_LIB): $(SUPPORT_OBJ)
 
 $(B)/penstock: $(MAIN_OBJ) $(LIB_OBJ) $(B)/members
 	$(say) LD $@
-	$(Q)$(CC) $(ALL_CFLAGS) -rdynamic $(LDFLAGS) $(MAIN_OBJ) $(LIB_OBJ) $(LIBS) -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LTO_LINK) -rdynamic $(LDFLAGS) $(MAIN_OBJ) $(LIB_OBJ) $(LIBS) -o $@
 
 # ---- unit tests ------------------------------------------------------------------------------------
 $(B)/unit/%: $(B)/obj/test/unit/%.o $(SUPPORT_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(say) LD $@
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $< $(SUPPORT_LIB) $(LIB) $(SUPPORT_LIB) -lcmocka $(LIBS) -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LTO_NONE) $(LDFLAGS) $< $(SUPPORT_LIB) $(LIB) $(SUPPORT_LIB) -lcmocka $(LIBS) -o $@
 
 unit-build: $(UNIT_BIN)
 

@@ -41,6 +41,8 @@ const char *cause_name(enum cause c)
         return "login_timeout";
     case C_SHUTDOWN:
         return "shutdown";
+    case C_DENIED:
+        return "permission denied";
     case C_KILLED:
         return "killed";
     case C_UNSUPPORTED:

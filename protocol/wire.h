@@ -25,17 +25,6 @@
 
 /* ---- words ---------------------------------------------------------------------------------------- */
 
-enum wire_trait {
-    WIRE_SERVER_FIRST = 1u << 0,      /* the listener talks before the client does */
-    WIRE_DB_SWITCH = 1u << 1,         /* a server connection can change its database */
-    WIRE_USER_SWITCH = 1u << 2,
-    WIRE_HANDLE_FROM_SERVER = 1u << 3, /* statement handles arrive late, as EV_HANDLE */
-    WIRE_CANCEL_BY_SESSION = 1u << 4, /* cancel needs a logged-in session, not a raw connection */
-    WIRE_SKIPS_AFTER_ERROR = 1u << 5, /* an error skips the rest of its request */
-    WIRE_ASYNC_PUSH = 1u << 6,        /* the server may speak unasked */
-    WIRE_LOGIN_NEEDS_PROFILE = 1u << 7, /* cl_welcome needs the settings a server reported */
-};
-
 enum tx_state { TX_IDLE, TX_OPEN, TX_FAILED, TX_UNKNOWN };
 
 /* The core's reason for an error it tells a client; the codec has code, severity and default text. */
@@ -57,7 +46,8 @@ enum cause {
     C_IDLE_TIMEOUT,
     C_LOGIN_TIMEOUT,
     C_SHUTDOWN,
-    C_KILLED,            /* by the console */
+    C_KILLED,            /* by the console, or by another client */
+    C_DENIED,            /* not allowed to do that to another client */
     C_UNSUPPORTED,
     C_TX_IN_STATEMENT_MODE,
     C_OVERLOAD,          /* memory, descriptors, queue of a client that does not read */
@@ -117,6 +107,13 @@ struct wire_var {
 struct wire_key { /* cancel key as the peer has it: opaque */
     uint16_t n;
     uint8_t b[WIRE_KEY_MAX];
+};
+
+struct wire_kill { /* a statement that stops another session */
+    uint32_t id;          /* as in key_make */
+    bool terminate;       /* its connection, not just what it runs */
+    const char *column;   /* of the answer: one row, one boolean, */
+    const char *tag;      /* and how it is completed */
 };
 
 struct wire_handle { /* name of a statement on a server: opaque, zero-padded */
@@ -188,7 +185,6 @@ struct wire_login {
     int nvars;
     bool replication;             /* one to one: the core relays without looking (cl_raw, sv_raw) */
     struct str replication_mode;  /* as asked, for wire_target; empty without replication */
-    bool has_options;             /* some vars came from `options` */
     int minor;                    /* protocol minor spoken from now on */
 };
 
@@ -219,9 +215,18 @@ struct wire_auth {
     struct str password;         /* out with AUTH_PLAIN/AUTH_EXTERNAL and AUTH_MORE: see cl_auth */
 };
 
+struct wire_fault { /* an error told to a client */
+    enum cause cause;
+    struct str code;  /* a database's own; empty: the cause's */
+    struct str text;  /* empty: the cause's */
+    bool fatal;       /* the connection will be closed */
+    bool req_open;    /* the end of the request has not been read yet */
+    enum tx_state tx; /* unless fatal: for the idle marker */
+};
+
 struct wire_column {
     const char *name;
-    enum { COL_TEXT, COL_INT4, COL_INT8, COL_NUMERIC, COL_BYTES } type;
+    enum { COL_TEXT, COL_INT4, COL_INT8, COL_NUMERIC, COL_BYTES, COL_BOOL } type;
 };
 
 /* ---- server side ---------------------------------------------------------------------------------- */
@@ -262,7 +267,7 @@ struct wire_server_event {
     uint32_t pid;
     struct str data;
     struct str message, code; /* human text and code of the error with SV_DONE/SV_FATAL; for logs, and
-                                 for passing a login failure on to the client (cl_error_text) */
+                                 for passing a login failure on to the client (cl_error) */
     const char *reason;
     struct wire_key key;
     int ncols;
@@ -317,11 +322,8 @@ enum wire_clean { /* depth of sv_clean and its effect */
     CLEAN_SEQUENCES, /* forget which values of sequences this session has drawn */
 };
 
-/* Bytes that the core's handling of one part leads to; see the sv_part family below. */
-
 struct wire {
     const char *name;        /* "postgresql" */
-    uint32_t traits;
     uint16_t default_port;
     size_t client_size, server_size;
 
@@ -349,14 +351,9 @@ struct wire {
                        struct outq *out);
     /* From now on bytes are relayed both ways unparsed (replication). */
     void (*cl_raw)(void *st);
-    /* Tells the client. text empty: the codec's default for the cause. fatal: the connection will be
-     * closed. Not fatal: the current request is given up and answered to its end; if its end has not been
-     * read yet (req_open) the codec drops input up to it and then yields CE_SKIPPED. */
-    void (*cl_error)(void *st, enum cause cause, struct str text, bool fatal, bool req_open, enum tx_state tx,
-                     struct outq *out);
-    /* As cl_error, with the code and text a server had given: its last words, or a refused login. */
-    void (*cl_error_code)(void *st, struct str code, struct str text, bool fatal, bool req_open,
-                          struct outq *out);
+    /* Tells the client. Not fatal: the current request is given up and answered to its end; if its end
+     * has not been read yet (req_open) the codec drops input up to it and then yields CE_SKIPPED. */
+    void (*cl_error)(void *st, const struct wire_fault *f, struct outq *out);
     void (*cl_notice)(void *st, struct str text, struct str detail, struct outq *out);
     void (*cl_idle)(void *st, enum tx_state tx, struct outq *out);
     /* Reports settings whose value has changed under the client. */
@@ -375,7 +372,6 @@ struct wire {
     void (*cl_row_desc)(void *st, const struct wire_column *cols, int ncols, struct outq *out);
     void (*cl_row)(void *st, const struct str *values, int ncols, struct outq *out); /* p NULL = null */
     void (*cl_complete)(void *st, struct str tag, struct outq *out);
-    void (*cl_empty)(void *st, struct outq *out); /* answer to an empty query */
 
     /* ---- server ---- */
     void (*sv_init)(void *st);
@@ -440,6 +436,9 @@ struct wire {
 
     /* The number by which people know the peer that gave out this key; 0: it has none. */
     uint32_t (*key_pid)(const struct wire_key *key);
+    /* text does nothing but cancel or terminate what a key of ours (key_make) names. NULL: no such
+     * statement. */
+    bool (*kill_read)(struct str text, struct wire_kill *out);
 
     /* The values of a BIND that are there and may be texts, borrowed; at most max. Returns their count. */
     int (*bind_texts)(const struct wire_part *part, struct str *out, int max);

@@ -42,7 +42,7 @@ static void finish(struct cancel *x)
     if (s == NULL)
         return;
     s->cancels--;
-    if (s->cancels == 0 && s->client == NULL && s->fl_count == 0)
+    if (s->cancels == 0 && s->fl_count == 0 && s->state == SV_ACTIVE)
         session_settle(s);
 }
 
@@ -129,7 +129,7 @@ void cancel_forget_server(struct server *s)
 
 /* ---- from clients --------------------------------------------------------------------------------- */
 
-static void act(struct client *c)
+void cancel_client(struct client *c)
 {
     switch (c->state) {
     case CL_WAIT:
@@ -163,7 +163,7 @@ static void deliver(struct worker *w, void *arg)
     struct request *q = arg;
     struct client *c = worker_slot_find(w, q->id);
     if (c != NULL && CRYPTO_memcmp(c->secret, q->secret, q->nsecret) == 0)
-        act(c);
+        cancel_client(c);
     mem_wipe(q, sizeof(*q));
     mem_free(q);
 }

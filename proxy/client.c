@@ -49,7 +49,7 @@ usec_t client_limit_us(const struct client *c, enum client_state st)
     case CL_WAIT:
         return c->pool->limits[CONFIG_QUERY_WAIT];
     case CL_BUSY:
-        return c->pool->limits[CONFIG_QUERY];
+        return c->replication ? 0 : c->pool->limits[CONFIG_QUERY];
     case CL_HELD:
         if (c->server != NULL && c->server->tx != TX_IDLE)
             return c->pool->limits[CONFIG_IDLE_TRANSACTION];
@@ -311,7 +311,8 @@ void client_fatal(struct client *c, enum cause cause, struct str text)
 {
     if (c->state == CL_ENDING || c->state == CL_CLOSED)
         return;
-    c->conn.worker->wire->cl_error(c->wire_state, cause, text, true, false, TX_IDLE, &c->conn.out);
+    const struct wire_fault f = {.cause = cause, .text = text, .fatal = true};
+    c->conn.worker->wire->cl_error(c->wire_state, &f, &c->conn.out);
     if (worker_options(c->conn.worker)->log_pooler_errors)
         LOG_LIMITED(LL_WARNING, "C-%p: pooler error: %s", (void *)c,
                     text.n > 0 ? text.p : cause_name(cause));

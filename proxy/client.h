@@ -42,6 +42,14 @@ enum client_state {
     CL_CLOSED,
 };
 
+enum kill_outcome { /* of a request to stop another client (kill.c) */
+    KILL_NONE,
+    KILL_ASKED,  /* its worker has been asked */
+    KILL_NOBODY, /* there is no such client */
+    KILL_DENIED,
+    KILL_SENT,
+};
+
 struct refusal { /* the next request is answered with this */
     bool set;
     enum cause cause;
@@ -60,8 +68,8 @@ struct client {
     bool skipping;           /* a request was refused; its rest is being dropped */
     bool upload;             /* in COPY FROM STDIN */
     bool told_queued;        /* query_wait_notify was sent */
-    bool notified;
     struct refusal refusal;
+    enum kill_outcome kill_outcome;
     uint8_t timed_out;       /* a cancel is under way because of a timeout: enum cause */
     uint32_t slot;           /* id in the cancel key */
     uint32_t dialect;

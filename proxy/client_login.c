@@ -69,6 +69,12 @@ static void begin_replication(struct client *c, struct server *s)
     wire_of(c)->sv_raw(s->wire_state);
 }
 
+static void tell_fatal(struct client *c, enum cause cause, struct str code, struct str text)
+{
+    const struct wire_fault f = {.cause = cause, .code = code, .text = text, .fatal = true};
+    wire_of(c)->cl_error(c->wire_state, &f, &c->conn.out);
+}
+
 /* The database has said whether it takes the settings that the client came with; ok false without a code:
  * nobody could be asked, and they are tried with the first request. */
 static void settings_tried(struct job *j, bool ok, struct str message)
@@ -76,7 +82,7 @@ static void settings_tried(struct job *j, bool ok, struct str message)
     struct client *c = container_of(j, struct login, query)->auth.owner;
     c->login->query_running = false;
     if (!ok && j->code.n > 0) {
-        wire_of(c)->cl_error_code(c->wire_state, j->code, message, true, false, &c->conn.out);
+        tell_fatal(c, C_BAD_SETTING, j->code, message);
         client_end(c, "start-up setting refused");
         return;
     }
@@ -124,10 +130,7 @@ void login_granted(struct client *c, struct server *s)
 
 void login_refused(struct client *c, enum cause cause, struct str code, struct str text)
 {
-    if (code.n > 0)
-        wire_of(c)->cl_error_code(c->wire_state, code, text, true, false, &c->conn.out);
-    else
-        wire_of(c)->cl_error(c->wire_state, cause, text, true, false, TX_IDLE, &c->conn.out);
+    tell_fatal(c, cause, code, text);
     client_end(c, "server login failed");
 }
 

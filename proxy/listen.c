@@ -1,344 +1,23 @@
-/* listen.c - LISTEN in transaction mode by way of a shared listener; see listen.h. */
-#include "proxy/listen.h"
+/* listen.c - LISTEN in transaction mode by way of a shared listener: changing over, delivering, upkeep; see
+ * listen.h.  The tables are in listen_subs.c.  Thread: the worker's. */
+#include "proxy/listen_subs.h"
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/random.h"
 #include "proxy/session.h"
 
 #include <stdatomic.h>
 
 #define QUEUE_MAX (16u * 1024 * 1024) /* held back for one client; more: it is closed */
 #define RETRY_US USEC_PER_SEC         /* after a marker could not be sent */
-#define HEX_ID 16
-
-enum channel_state { CHANNEL_OFF, CHANNEL_SENT, CHANNEL_ON };
-
-struct channel {
-    enum channel_state state; /* at the shared listener */
-    uint32_t ticket;          /* of the LISTEN whose answer is awaited */
-    struct list subs;
-    struct str name;          /* owned */
-};
-
-struct sub {
-    struct list in_channel, in_client;
-    struct channel *channel;     /* borrowed */
-    struct listen_client *owner; /* borrowed */
-    bool gated;                  /* the client's own server still delivers */
-    bool seen;                   /* named by the answer that is being read */
-};
-
-struct op { /* UNLISTEN of a transaction that is not over */
-    struct str name; /* owned; empty: all */
-    bool done;       /* its request has succeeded */
-};
-
-struct listen_client {
-    struct client *client; /* borrowed */
-    struct list subs;
-    struct list leaving; /* in listen->leaving: a marker is under way */
-    struct list member;  /* in listen->members */
-    int ngated, nsubs;
-    bool here, there;    /* the marker has come over the own server, over the shared listener */
-    char marker[HEX_ID];
-    usec_t retry_at;
-    struct outq held;    /* to be delivered between two answers */
-    struct outq behind;  /* of gated channels: came behind the marker, which the own server has not shown */
-    struct op *ops;      /* owned */
-    int nops;
-};
-
-struct listen {
-    struct pool *pool;     /* borrowed */
-    struct server *server; /* borrowed; NULL: none */
-    struct map channels;   /* name -> struct channel, owned */
-    struct list members, leaving;
-    struct channel marker; /* its name: the channel of markers */
-    char marker_name[32];
-    uint32_t tickets;
-    bool busy;             /* channels are being walked: none may be freed */
-    usec_t checked_at;
-};
-
-/* What an own statement of kind FLIGHT_LISTEN is, in flight.effects. */
-#define WHAT_OTHER 0u
-#define WHAT_MARK 1u  /* NOTIFY of the marker, on the client's server */
-#define WHAT_LEAVE 2u /* UNLISTEN * there */
-#define WHAT_TICKET (1u << 31)
 
 static const struct wire *wire_of(const struct server *s)
 {
     return s->conn.worker->wire;
 }
 
-static void put_hex(char *dst, size_t n)
-{
-    static const char digits[] = "0123456789abcdef";
-    uint64_t v = random_u64();
-    for (size_t i = 0; i < n; i++, v >>= 4)
-        dst[i] = digits[v & 15];
-}
-
-static struct listen *listen_of(struct pool *p)
-{
-    static const char prefix[] = "penstock_";
-    if (p->listen != NULL)
-        return p->listen;
-    struct listen *l = mem_new(sizeof(*l));
-    l->pool = p;
-    map_init(&l->channels);
-    list_init(&l->members);
-    list_init(&l->leaving);
-    list_init(&l->marker.subs);
-    memcpy(l->marker_name, prefix, sizeof(prefix) - 1);
-    put_hex(l->marker_name + sizeof(prefix) - 1, HEX_ID);
-    l->marker.name = str_of(l->marker_name);
-    p->listen = l;
-    return l;
-}
-
-struct server *listen_server(const struct pool *p)
-{
-    return p->listen != NULL ? p->listen->server : NULL;
-}
-
-/* ---- at the shared listener ----------------------------------------------------------------------- */
-
-static void tell(struct listen *l, struct str name, bool on, uint32_t what)
-{
-    struct server *s = l->server;
-    wire_of(s)->sv_listen(s->wire_state, name, on, &s->conn.out);
-    server_push(s, FLIGHT_LISTEN, NULL)->effects = what;
-    server_arm(s);
-}
-
-static void ask_for(struct listen *l, struct channel *ch)
-{
-    ch->state = CHANNEL_SENT;
-    ch->ticket = WHAT_TICKET | ++l->tickets;
-    tell(l, ch->name, true, ch->ticket);
-}
-
-/* Nobody listens any more: the server goes back to its pool, clean. */
-static void give_back(struct listen *l)
-{
-    struct server *s = l->server;
-    if (s == NULL || l->busy || map_count(&l->channels) > 0)
-        return;
-    l->server = NULL;
-    l->marker.state = CHANNEL_OFF;
-    s->shared_listener = false;
-    s->must_clean = true;
-    atomic_fetch_sub_explicit(&l->pool->shared->shared.listeners, 1, memory_order_relaxed);
-    if (s->fl_count == 0)
-        session_settle(s);
-}
-
-static void drop_if_empty(struct listen *l, struct channel *ch)
-{
-    if (!list_empty(&ch->subs) || l->busy)
-        return;
-    if (ch->state != CHANNEL_OFF && l->server != NULL)
-        tell(l, ch->name, false, WHAT_OTHER);
-    map_remove(&l->channels, ch->name);
-    mem_free((void *)(uintptr_t)ch->name.p);
-    mem_free(ch);
-    give_back(l);
-}
-
-/* After a walk: what lost its last subscriber meanwhile. */
-static void sweep(struct listen *l)
-{
-    struct str name;
-    void *v;
-    for (size_t i = 0; map_next(&l->channels, &i, &name, &v);) {
-        struct channel *ch = v;
-        if (list_empty(&ch->subs))
-            drop_if_empty(l, ch);
-    }
-    give_back(l);
-}
-
-/* ---- subscriptions -------------------------------------------------------------------------------- */
-
-static struct listen_client *client_of(struct client *c)
-{
-    if (c->listen != NULL)
-        return c->listen;
-    struct listen_client *x = mem_new(sizeof(*x));
-    x->client = c;
-    list_init(&x->subs);
-    list_init(&x->leaving);
-    list_init(&x->member);
-    list_push_back(&listen_of(c->pool)->members, &x->member);
-    outq_init(&x->held, &c->conn.worker->blocks);
-    outq_init(&x->behind, &c->conn.worker->blocks);
-    c->listen = x;
-    return x;
-}
-
-static struct sub *find_sub(const struct listen_client *x, struct str channel)
-{
-    struct list *it, *tmp;
-    LIST_EACH(it, tmp, &x->subs) {
-        struct sub *sub = container_of(it, struct sub, in_client);
-        if (str_eq(sub->channel->name, channel))
-            return sub;
-    }
-    return NULL;
-}
-
-static void subscribe(struct listen_client *x, struct str name)
-{
-    struct listen *l = x->client->pool->listen;
-    struct channel *ch = map_get(&l->channels, name);
-    if (ch == NULL) {
-        ch = mem_new(sizeof(*ch));
-        ch->name = (struct str){str_dup(name), name.n};
-        list_init(&ch->subs);
-        map_put(&l->channels, name, ch);
-    }
-    struct sub *sub = mem_new(sizeof(*sub));
-    sub->channel = ch;
-    sub->owner = x;
-    sub->gated = sub->seen = true;
-    list_init(&sub->in_channel);
-    list_init(&sub->in_client);
-    list_push_back(&ch->subs, &sub->in_channel);
-    list_push_back(&x->subs, &sub->in_client);
-    x->nsubs++;
-    x->ngated++;
-}
-
-static void unsubscribe(struct sub *sub)
-{
-    struct listen_client *x = sub->owner;
-    struct channel *ch = sub->channel;
-    list_remove(&sub->in_channel);
-    list_remove(&sub->in_client);
-    x->nsubs--;
-    x->ngated -= sub->gated;
-    mem_free(sub);
-    drop_if_empty(x->client->pool->listen, ch);
-}
-
-static void unsubscribe_all(struct listen_client *x)
-{
-    struct list *l;
-    while ((l = list_first(&x->subs)) != NULL)
-        unsubscribe(container_of(l, struct sub, in_client));
-}
-
-static void unsubscribe_name(struct listen_client *x, struct str name)
-{
-    struct list *it, *tmp;
-    LIST_EACH(it, tmp, &x->subs) {
-        struct sub *sub = container_of(it, struct sub, in_client);
-        if (!sub->gated && (name.n == 0 || str_eq(sub->channel->name, name)))
-            unsubscribe(sub);
-    }
-}
-
-static void free_ops(struct listen_client *x)
-{
-    for (int i = 0; i < x->nops; i++)
-        mem_free((void *)(uintptr_t)x->ops[i].name.p);
-    mem_free(x->ops);
-    x->ops = NULL;
-    x->nops = 0;
-}
-
-void listen_client_gone(struct client *c)
-{
-    struct listen_client *x = c->listen;
-    if (x == NULL)
-        return;
-    list_remove(&x->leaving);
-    list_remove(&x->member);
-    unsubscribe_all(x);
-    free_ops(x);
-    outq_clear(&x->held);
-    outq_clear(&x->behind);
-    c->listen = NULL;
-    mem_free(x);
-}
-
-int listen_count(const struct client *c)
-{
-    return c->listen == NULL ? 0 : c->listen->nsubs;
-}
-
-bool listen_is_moving(const struct client *c)
-{
-    return c->listen != NULL && list_linked(&c->listen->leaving);
-}
-
-/* ---- the answer of the client's own server -------------------------------------------------------- */
-
-static bool of_interest(const struct server *s)
-{
-    return s->client != NULL && !s->client->passthrough && wire_of(s)->sv_notify != NULL &&
-           !worker_options(s->conn.worker)->server_reset_query_always;
-}
-
-void listen_ask_begins(struct server *s)
-{
-    struct list *it, *tmp;
-    if (!of_interest(s) || s->client->listen == NULL)
-        return;
-    LIST_EACH(it, tmp, &s->client->listen->subs) container_of(it, struct sub, in_client)->seen = false;
-}
-
-void listen_ask_row(struct server *s, struct str channel)
-{
-    if (!of_interest(s))
-        return;
-    struct listen_client *x = client_of(s->client);
-    struct sub *sub = find_sub(x, channel);
-    if (sub == NULL)
-        subscribe(x, channel);
-    else
-        sub->seen = true;
-}
-
-void listen_ask_done(struct server *s)
-{
-    struct list *it, *tmp;
-    if (!of_interest(s) || s->client->listen == NULL || listen_is_moving(s->client))
-        return;
-    LIST_EACH(it, tmp, &s->client->listen->subs) {
-        struct sub *sub = container_of(it, struct sub, in_client);
-        if (sub->gated && !sub->seen)
-            unsubscribe(sub);
-    }
-}
-
 /* ---- delivering ----------------------------------------------------------------------------------- */
-
-/* No answer of c is half-written, and it has no transaction open. */
-static bool may_hear(const struct client *c)
-{
-    if (c->state == CL_IDLE || c->state == CL_WAIT)
-        return true;
-    return c->state == CL_HELD && c->server->tx == TX_IDLE && c->server->fl_count == 0;
-}
-
-static void write_held(struct listen_client *x)
-{
-    if (x->held.len == 0)
-        return;
-    outq_move(&x->client->conn.out, &x->held);
-    conn_dirty(&x->client->conn);
-}
-
-void listen_flush(struct client *c)
-{
-    if (c->listen != NULL && may_hear(c))
-        write_held(c->listen);
-}
 
 static bool is_ascii(struct str s)
 {
@@ -372,8 +51,8 @@ static void deliver(struct listen_client *x, bool behind, const struct wire_serv
         client_fatal(c, C_OVERLOAD, STR("too many notifications that the client does not read"));
         return;
     }
-    if (!behind && may_hear(c))
-        write_held(x);
+    if (!behind && listen_subs_may_hear(c))
+        listen_subs_write_held(x);
 }
 
 /* The change is complete: from here on the shared listener delivers. */
@@ -447,7 +126,7 @@ static void dispatch(struct listen *l, const struct wire_server_event *ev)
     move_all(&ch->subs, &told);
     l->busy = false;
     if (list_empty(&ch->subs))
-        sweep(l);
+        listen_subs_sweep(l);
 }
 
 bool listen_notified(struct server *s, const struct wire_server_event *ev)
@@ -470,7 +149,7 @@ bool listen_notified(struct server *s, const struct wire_server_event *ev)
     }
     if (list_linked(&x->leaving) && x->here)
         return true;
-    const struct sub *sub = find_sub(x, ev->channel);
+    const struct sub *sub = listen_subs_find(x, ev->channel);
     return sub != NULL && !sub->gated;
 }
 
@@ -529,9 +208,9 @@ static bool adopt(struct listen *l, struct client *c, struct server *s)
         if (container_of(it, struct sub, in_client)->gated)
             ch->state = CHANNEL_ON;
         else if (ch->state == CHANNEL_OFF)
-            ask_for(l, ch);
+            listen_subs_ask_for(l, ch);
     }
-    ask_for(l, &l->marker);
+    listen_subs_ask_for(l, &l->marker);
     open_gates(c->listen);
     retry_others(l);
     session_go_on(c);
@@ -541,7 +220,7 @@ static bool adopt(struct listen *l, struct client *c, struct server *s)
 static void leave(struct listen *l, struct listen_client *x, struct server *s)
 {
     const struct wire *wire = wire_of(s);
-    put_hex(x->marker, HEX_ID);
+    listen_subs_put_hex(x->marker, HEX_ID);
     x->here = x->there = false;
     list_push_back(&l->leaving, &x->leaving);
     x->client->barrier = true;
@@ -552,11 +231,22 @@ static void leave(struct listen *l, struct listen_client *x, struct server *s)
     server_arm(s);
 }
 
+static bool movable(const struct client *c, const struct server *s)
+{
+    const struct listen_client *x = c->listen;
+    return x != NULL && x->nsubs > 0 && s->pins == PIN_LISTEN && listen_subs_wanted(s) &&
+           same_encoding(wire_of(s), s->profile, c->pool->profile);
+}
+
+bool listen_may_move(const struct client *c, const struct server *s)
+{
+    return movable(c, s) && c->pool->listen->server != NULL;
+}
+
 bool listen_settle(struct client *c, struct server *s)
 {
     struct listen_client *x = c->listen;
-    if (x == NULL || x->nsubs == 0 || s->pins != PIN_LISTEN || x->retry_at > s->conn.worker->now ||
-        !of_interest(s) || !same_encoding(wire_of(s), s->profile, c->pool->profile))
+    if (!movable(c, s) || x->retry_at > s->conn.worker->now)
         return false;
     if (list_linked(&x->leaving)) { /* the marker has not come everywhere */
         c->barrier = true;
@@ -575,7 +265,7 @@ bool listen_settle(struct client *c, struct server *s)
     LIST_EACH(it, tmp, &x->subs) {
         struct channel *ch = container_of(it, struct sub, in_client)->channel;
         if (ch->state == CHANNEL_OFF)
-            ask_for(l, ch);
+            listen_subs_ask_for(l, ch);
         ready = ready && ch->state == CHANNEL_ON;
     }
     if (ready)
@@ -590,7 +280,7 @@ static void retry_others(struct listen *l)
     LIST_EACH(it, tmp, &l->members) {
         struct listen_client *x = container_of(it, struct listen_client, member);
         struct client *c = x->client;
-        if (x->ngated > 0 && c->state == CL_HELD && !list_linked(&x->leaving) && !c->barrier && may_hear(c))
+        if (x->ngated > 0 && c->state == CL_HELD && !list_linked(&x->leaving) && !c->barrier && listen_subs_may_hear(c))
             (void)listen_settle(c, c->server);
     }
 }
@@ -645,58 +335,6 @@ void listen_done(struct server *s, struct flight *f, bool ok)
         mark_done(s, c->listen, ok);
 }
 
-/* ---- UNLISTEN ------------------------------------------------------------------------------------- */
-
-static void note_op(struct listen_client *x, const struct facts *f)
-{
-    x->ops = mem_resize(x->ops, (size_t)(x->nops + 1) * sizeof(*x->ops));
-    x->ops[x->nops++] = (struct op){{str_dup(f->channel), f->channel.n}, false};
-}
-
-void listen_note_unlisten(struct client *c, const struct wire_req *r, const struct plan *plan)
-{
-    if (c->listen == NULL)
-        return;
-    if (plan->facts != NULL && (plan->facts->effects & FX_UNLISTEN))
-        note_op(c->listen, plan->facts);
-    for (int i = 0; i < r->nparts; i++) {
-        const struct stmt *stmt = c->conn.worker->part_stmts[i];
-        if (r->parts[i].kind == PART_BIND && stmt != NULL && stmt->facts != NULL &&
-            (stmt->facts->effects & FX_UNLISTEN))
-            note_op(c->listen, stmt->facts);
-    }
-}
-
-static void undo_ops(struct listen_client *x)
-{
-    while (x->nops > 0 && !x->ops[x->nops - 1].done)
-        mem_free((void *)(uintptr_t)x->ops[--x->nops].name.p);
-}
-
-void listen_request_done(struct client *c, const struct wire_server_event *ev)
-{
-    struct listen_client *x = c->listen;
-    if (x == NULL)
-        return;
-    if (ev->tx == TX_IDLE)
-        write_held(x);
-    if (ev->tags & WT_DISCARD)
-        unsubscribe_all(x);
-    if (x->nops == 0)
-        return;
-    if (ev->error != SE_NONE)
-        undo_ops(x);
-    for (int i = 0; i < x->nops; i++)
-        x->ops[i].done = true;
-    /* Of a rollback to a savepoint it is not known what it takes back: hearing too much is the lesser
-     * evil. */
-    bool lost = (ev->tags & WT_ROLLBACK) != 0 || (ev->error != SE_NONE && ev->tx == TX_IDLE);
-    for (int i = 0; i < x->nops && !lost && ev->tx == TX_IDLE; i++)
-        unsubscribe_name(x, x->ops[i].name);
-    if (lost || ev->tx == TX_IDLE)
-        free_ops(x);
-}
-
 /* ---- upkeep --------------------------------------------------------------------------------------- */
 
 static void stay(struct listen_client *x)
@@ -731,7 +369,14 @@ void listen_housekeeping(struct pool *p)
 {
     struct listen *l = p->listen;
     usec_t every = worker_options(p->worker)->server_check_delay;
-    if (l == NULL || l->server == NULL || l->server->fl_count > 0 || every == 0 ||
+    if (l == NULL || l->server == NULL)
+        return;
+    if (l->server->dns_stale ||
+        l->server->epoch != atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed)) {
+        server_quit(l->server, "database configuration changed"); /* its clients listen to the wrong place */
+        return;
+    }
+    if (l->server->fl_count > 0 || every == 0 ||
         p->worker->now - l->checked_at < every)
         return;
     l->checked_at = p->worker->now;

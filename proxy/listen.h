@@ -48,19 +48,17 @@ void listen_request_done(struct client *c, const struct wire_server_event *ev);
 bool listen_settle(struct client *c, struct server *s);
 /* c may be between two answers now: what was held back goes out. */
 void listen_flush(struct client *c);
+/* c holds s for nothing but LISTEN, and will leave it soon. */
+bool listen_may_move(const struct client *c, const struct server *s);
 void listen_client_gone(struct client *c);
 /* c is in the middle of leaving its server: when that is lost, what c missed is not known. */
 bool listen_is_moving(const struct client *c);
-/* Channels c listens on by way of the shared listener, for the console. */
-int listen_count(const struct client *c);
 
 /* ---- servers ---- */
 /* An own statement of kind FLIGHT_LISTEN was answered. */
 void listen_done(struct server *s, struct flight *f, bool ok);
 /* s, a shared listener, is lost: its clients are closed rather than left deaf. */
 void listen_server_lost(struct server *s);
-/* The shared listener of a pool or NULL, for PAUSE and the console. */
-struct server *listen_server(const struct pool *p);
 void listen_housekeeping(struct pool *p);
 void listen_free(struct pool *p);
 

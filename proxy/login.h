@@ -29,7 +29,6 @@ struct login {
     const struct secret *secret;       /* the user list's, own, or NULL */
     struct scram_keys keys;            /* learned */
     uint8_t binding[64];
-    bool trust_after_checks;           /* cert, peer: identity is proved already */
     const char *ldap_options;          /* borrowed from the configuration's snapshot; NULL: PAM */
     struct runtime *runtime;           /* reference: the snapshot that secrets are borrowed from */
     struct job query;                  /* auth_query */

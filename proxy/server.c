@@ -182,7 +182,7 @@ void server_close(struct server *s, const char *why)
     struct pool *p = s->pool;
     struct worker *w = s->conn.worker;
     enum server_state was = s->state;
-    session_server_lost(s, SE_NONE, STR_NONE, STR_NONE);
+    session_server_lost(s, STR_NONE, STR_NONE);
     if (s->state == SV_CLOSED)
         return;
     if (worker_options(w)->log_disconnections && was > SV_LOGIN)
@@ -231,6 +231,8 @@ static const char *unwanted(struct server *s)
         return "database configuration changed";
     if (s->pool->gone)
         return "database removed";
+    if (s->dns_stale)
+        return "host name resolves to other addresses";
     if (server_too_old(s))
         return "server lifetime over";
     if (s->leaked > LEAKED_MAX || map_count(&s->stmts.by_name) > LEAKED_MAX)
@@ -244,7 +246,6 @@ void server_release(struct server *s)
 {
     if (s->state != SV_ACTIVE || s->fl_count > 0 || s->cancels > 0 || s->client != NULL)
         return; /* whoever is in flight will call again */
-    s->must_clean = s->must_clean || worker_options(s->conn.worker)->server_reset_query_always;
     if (s->doubtful || s->half_request || s->upload) {
         server_close(s, "unclean server");
         return;

@@ -32,7 +32,7 @@ struct job;
 
 enum server_state { SV_CONNECT, SV_LOGIN, SV_INIT, SV_IDLE, SV_ACTIVE, SV_CLOSED };
 
-enum pin { /* why a client keeps its server between requests; names in server_pin_names */
+enum pin { /* why a client keeps its server between requests; names in admin_names.c */
     PIN_TX = 1u << 0,
     PIN_TEMP = 1u << 1,
     PIN_LOCK = 1u << 2,
@@ -103,7 +103,6 @@ struct server {
     uint32_t asks;          /* enum wire_ask: state that must be asked for before release */
     struct varset *ask_names; /* names for ASK_VARS as a set; NULL: none */
     struct varset *answered;  /* settings being collected from an ASK_VARS_ALL */
-    uint32_t answered_held;
     struct varset *vars;    /* its settings as far as they differ from a fresh session's */
     struct varset *profile; /* what it reports */
     struct stmt_set stmts;
@@ -113,7 +112,6 @@ struct server {
     uint64_t flights_done;  /* how many flights have been answered */
     bool unnamed_large;     /* the holder's own, too large to be kept by the proxy */
     bool reset_seen;        /* a RESET or DISCARD ran since the settings were asked for */
-    bool seq_mixed;         /* drew sequence values for several clients since they were discarded */
     int nlarge;             /* named statements too large to be kept; PIN_LARGE while there are any */
     bool asked_prepared;    /* the question under way includes ASK_PREPARED, and */
     int nmatched;           /* statements in the answer to ASK_PREPARED that are as recorded */
@@ -121,25 +119,34 @@ struct server {
     bool half_request;      /* a part of a request was sent and its end was not */
     bool doubtful;          /* must not be reused: closed at release */
     struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
-    bool direct;            /* replication: relays only */
     bool shared_listener;   /* listens for all clients of its pool (listen.h); held by nobody */
-    bool must_clean;        /* was used in session mode: reset before anybody else gets it */
+    bool must_clean;        /* used in session mode, or holds what cannot be followed: reset before
+                               anybody else gets it */
     bool was_idle;          /* came out of the idle list, not straight from another user */
     bool reset_unknown;     /* a configured reset query ran: what it left is being asked for */
     enum cleaning cleaning;
-    bool session_begun;     /* session mode: the holder has its settings */
+    bool session_begun;     /* the first request of the holder has been prepared for */
     bool wire_fakes;        /* acknowledgements were made up that nothing else may carry out */
     bool defining;          /* definitions were changed in the transaction that is open */
     uint32_t unnamed_definitions; /* as stmt_entry.definitions, of the unnamed statement */
+    uint64_t written;       /* conn.bytes_out when it was last without work: what comes before more is
+                               written answers nothing */
     uint64_t seq_client;    /* whose nextval may be the last on it; 0: nobody's */
     uint64_t tainted_by;    /* whose unknown code may have left unlisted settings; 0: nobody's */
     int leaked;             /* statements it still has that its set has forgotten */
     int cancels;            /* cancel requests on their way */
+    int ask_tries;          /* questions cut off in a row */
+    int drains;             /* how often the statement of a vanished client was to be cancelled */
     struct flight *flights; /* owned ring */
     uint32_t fl_head, fl_count, fl_cap;
     struct wire_key key;    /* for cancelling */
     uint32_t epoch;         /* of db_shared when it was opened */
     uint64_t dns_generation;
+    struct resolver_addrs *addrs; /* owned while connecting: what its name means */
+    unsigned addr_at;
+    int addrs_left;         /* of addrs, not tried yet */
+    bool dns_stale;         /* its name means other addresses now: closed on release */
+    bool counts_pinned;     /* in pool_shared.pinned */
     struct sockaddr_storage addr;
     uint32_t addr_len;
     int host_index;
@@ -180,7 +187,6 @@ bool server_needs_check(const struct server *s);
 bool server_too_old(const struct server *s);
 
 /* server_login.c */
-void server_login_connected(struct server *s);
 void server_login_event(struct server *s, struct wire_server_event *ev);
 void server_login_abandon(struct server *s); /* frees what a login holds */
 void server_init_done(struct server *s, bool ok);
@@ -190,6 +196,8 @@ void server_login_failed(struct server *s, enum server_error se, struct str code
 /* Something of ours was sent: its answer must come in time. */
 void server_arm(struct server *s);
 void server_ask(struct server *s);
+/* The question of flight f was cut off: true when it may be asked once more. */
+bool server_ask_again(struct server *s, const struct flight *f);
 void server_clean(struct server *s);
 /* Its client has gone and something still runs: that is cancelled, and waited for within bounds. */
 void server_drain(struct server *s);

@@ -35,6 +35,8 @@ void server_login_abandon(struct server *s)
     if (s->resolving != NULL)
         s->resolving->server = NULL;
     s->resolving = NULL;
+    mem_free(s->addrs);
+    s->addrs = NULL;
     if (s->login_secret != NULL) {
         secret_fini(s->login_secret);
         mem_free(s->login_secret);
@@ -275,10 +277,14 @@ static size_t on_data(struct conn *c, struct str data, bool full)
     return login_data(s, data, full);
 }
 
+static bool next_address(struct server *s, const char *why);
+
 static void on_gone(struct conn *c, const char *why)
 {
     struct server *s = (struct server *)c;
     if (s->state == SV_CLOSED)
+        return;
+    if (next_address(s, why))
         return;
     if (s->state == SV_CONNECT || s->state == SV_LOGIN)
         fail(s, SE_OTHER, why);
@@ -328,22 +334,47 @@ static void dial(struct server *s)
     s->conn.fd = fd;
     ev_io_set(&s->conn.io, fd, EV_READ);
     struct error err;
-    if (conn_connect(&s->conn, (struct sockaddr *)&s->addr, s->addr_len, &err) != ST_OK)
+    if (conn_connect(&s->conn, (struct sockaddr *)&s->addr, s->addr_len, &err) != ST_OK &&
+        !next_address(s, err.text))
         fail(s, SE_OTHER, err.text);
+}
+
+static void try_address(struct server *s)
+{
+    const struct config_host *h = &s->pool->db->hosts[s->host_index];
+    s->addr = s->addrs->addr[s->addr_at++ % (unsigned)s->addrs->n];
+    s->addrs_left--;
+    s->addr_len = sockopt_len((struct sockaddr *)&s->addr);
+    sockopt_set_port(&s->addr, (uint16_t)h->port);
+    dial(s);
+}
+
+/* A name with several addresses is down only when none of them answers. */
+static bool next_address(struct server *s, const char *why)
+{
+    struct worker *w = s->conn.worker;
+    if (s->state != SV_CONNECT || s->addrs == NULL || s->addrs_left == 0)
+        return false;
+    LOG_LIMITED(LL_LOG, "S-%p: %s, trying the next address of %s", (void *)s, why,
+                s->pool->db->hosts[s->host_index].host);
+    conn_close(&s->conn);
+    worker_timeout(w, &s->timeout,
+                   config_timeout(worker_config(w), CONFIG_SERVER_CONNECT, s->pool->db, NULL));
+    try_address(s);
+    return true;
 }
 
 static void use_addrs(struct server *s, const struct resolver_addrs *a)
 {
-    const struct config_host *h = &s->pool->db->hosts[s->host_index];
     if (a->n == 0) {
         fail(s, SE_OTHER, "name of the server cannot be resolved");
         return;
     }
-    s->addr = a->addr[s->pool->next_addr++ % (unsigned)a->n];
-    s->addr_len = sockopt_len((struct sockaddr *)&s->addr);
+    s->addrs = mem_copy(a, sizeof(*a));
+    s->addrs_left = a->n;
+    s->addr_at = s->pool->next_addr++;
     s->dns_generation = a->generation;
-    sockopt_set_port(&s->addr, (uint16_t)h->port);
-    dial(s);
+    try_address(s);
 }
 
 static void on_resolved(struct message *m, void *ctx)
@@ -403,7 +434,9 @@ static void local_socket(struct server *s, const struct config_host *h)
 
 static void on_connect_timeout(struct timeout *t)
 {
-    fail(container_of(t, struct server, timeout), SE_OTHER, "connect timeout");
+    struct server *s = container_of(t, struct server, timeout);
+    if (!next_address(s, "connect timeout"))
+        fail(s, SE_OTHER, "connect timeout");
 }
 
 /* The next host that is not known to be down; if all are, the next one. */

@@ -12,7 +12,9 @@
 #include "proxy/session.h"
 
 #define JOB_VARS_MAX 300
-#define DRAIN_TIMEOUT_US (3 * USEC_PER_SEC) /* a cancelled statement that takes longer, likewise */
+#define DRAIN_STEP_US (300 * 1000) /* between cancel requests for a statement that nobody waits for */
+#define DRAIN_STEPS 10
+#define ASK_TRIES 3 /* of a question that a time limit of the session cut off */
 #define ASK_NAMES_MAX (2 * VARSET_MAX)
 #define CLEAN_TIMEOUT_US (5 * USEC_PER_SEC) /* a rollback that takes longer costs the connection */
 
@@ -34,10 +36,27 @@ void server_arm(struct server *s)
     conn_dirty(&s->conn);
 }
 
+/* A cancel request may overtake the statement that it is for, and the database would sit in that one long
+ * after we have gone; so it is repeated, also before the connection is given up. */
+static void on_drain(struct timeout *t)
+{
+    struct server *s = container_of(t, struct server, timeout);
+    if (s->fl_count == 0)
+        return; /* it has worked: what follows has times of its own */
+    if (s->cancels == 0)
+        cancel_server(s);
+    if (s->drains++ < DRAIN_STEPS)
+        worker_timeout(s->conn.worker, t, DRAIN_STEP_US);
+    else
+        server_close(s, "a vanished client's statement could not be stopped");
+}
+
 void server_drain(struct server *s)
 {
-    server_arm(s);
-    worker_timeout(s->conn.worker, &s->timeout, DRAIN_TIMEOUT_US);
+    timeout_stop(&s->timeout);
+    s->timeout.expired = on_drain;
+    s->drains = 0;
+    worker_timeout(s->conn.worker, &s->timeout, DRAIN_STEP_US);
     cancel_server(s);
 }
 
@@ -77,11 +96,16 @@ void server_ask(struct server *s)
     s->nmatched = 0;
     wire_of(s)->sv_ask(s->wire_state, asks, names, n, &s->conn.out);
     s->asks = 0;
-    s->reset_unknown = false;
-    varset_put(&s->ask_names);
-    s->ask_names = varset_empty(t);
-    server_push(s, FLIGHT_ASK, NULL);
+    server_push(s, FLIGHT_ASK, NULL)->effects = asks;
     server_arm(s);
+}
+
+bool server_ask_again(struct server *s, const struct flight *f)
+{
+    if (s->ask_tries++ >= ASK_TRIES)
+        return false;
+    s->asks |= f->effects;
+    return true;
 }
 
 void server_clean(struct server *s)
@@ -124,6 +148,9 @@ void server_cleaned(struct server *s, bool ok)
         session_vars_reset(s);
         return;
     }
+    /* Whether it dropped our statements is not known: they are given up. */
+    s->leaked += (int)s->stmts.count;
+    stmt_set_clear(&s->stmts);
     s->asks |= ASK_VARS_ALL | ASK_LOCKS | ASK_TEMP | ASK_CURSORS | ASK_PREPARED | ASK_LISTEN;
     s->reset_unknown = true;
 }
@@ -239,5 +266,6 @@ void job_done(struct server *s, struct flight *f, const struct wire_server_event
     j->profile = s->profile;
     if (j->vars != NULL && ev->error == SE_NONE)
         session_vars_accepted(s);
-    j->done(j, ev->error == SE_NONE, ev->message);
+    /* In doubt: what went before it failed, and it ran under a stranger's settings. */
+    j->done(j, ev->error == SE_NONE && !s->doubtful, ev->message);
 }

@@ -1,20 +1,23 @@
 /* session.c - from client to server: requests, bodies, uploads; see session.h.
  *
  * A request is looked at (session_plan.c), gets a server or a place in the queue, what it needs is put in
- * front of it (session_state.c), and its bytes go on.  When it has to wait, its bytes stay in the client's
+ * front of it (session_vars.c), and its bytes go on.  When it has to wait, its bytes stay in the client's
  * input buffer and are fed again later (cl_unread), so that there is one way in and nothing half-done.
  */
 #include "proxy/session.h"
 
 #include "base/check.h"
 #include "base/log.h"
+#include "proxy/kill.h"
 #include "proxy/listen.h"
+
+#include <stdatomic.h>
 
 /* What a client does next must see the outcome of these: settings and names are asked for or learned
  * when the request is done, so nothing more is sent before. */
 #define BARRIER_EFFECTS                                                                                      \
     (FX_UNKNOWN | FX_VARS_NAMED | FX_VARS_ALL | FX_ROLE | FX_PREPARE | FX_DEALLOCATE | FX_DEALLOCATE_ALL |   \
-     FX_DISCARD_ALL | FX_LISTEN | FX_UNLISTEN | FX_EXECUTE)
+     FX_DISCARD_ALL | FX_LISTEN | FX_UNLISTEN | FX_EXECUTE | FX_COPY | FX_KILL)
 
 enum taken { TAKEN, LEFT };
 
@@ -48,17 +51,24 @@ void session_attach(struct client *c, struct server *s)
         c->wait_at = 0;
     }
     c->told_queued = false;
-    worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
+    c->timed_out = 0;
 }
 
 void session_detach(struct client *c)
 {
     struct server *s = c->server;
-    if (s->conn.paused != 0)
+    if (s->conn.paused != 0) {
         conn_resume(&s->conn, PAUSE_PEER);
-    if (c->passthrough && s->session_begun)
+        conn_resume(&s->conn, PAUSE_MEMORY);
+    }
+    conn_resume(&c->conn, PAUSE_PEER);
+    if ((c->passthrough && s->session_begun) || worker_options(c->conn.worker)->server_reset_query_always)
         s->must_clean = true;
     s->unnamed_large = false;
+    if (s->counts_pinned) {
+        s->counts_pinned = false;
+        atomic_fetch_sub_explicit(&s->pool->shared->shared.pinned, 1, memory_order_relaxed);
+    }
     s->client = NULL;
     c->server = NULL;
     c->upload = false;
@@ -87,24 +97,24 @@ void session_go_on_later(struct client *c)
         ev_feed_event(c->conn.worker->loop, &c->conn.io, EV_CUSTOM);
 }
 
+/* The request is answered with f instead of being run. */
+static void tell_refused(struct client *c, const struct wire_req *r, struct wire_fault *f)
+{
+    f->req_open = (r->flags & REQ_END) == 0;
+    c->conn.worker->wire->cl_error(c->wire_state, f, &c->conn.out);
+    c->skipping = f->req_open;
+    conn_dirty(&c->conn);
+}
+
 static void refuse_as_told(struct client *c, const struct wire_req *r)
 {
     const struct refusal *x = &c->refusal;
-    bool open = (r->flags & REQ_END) == 0;
-    const struct wire *wire = c->conn.worker->wire;
-    if (x->code.n > 0)
-        wire->cl_error_code(c->wire_state, x->code, x->text, false, open, &c->conn.out);
-    else
-        wire->cl_error(c->wire_state, x->cause, x->text, false, open, TX_IDLE, &c->conn.out);
+    tell_refused(c, r, &(struct wire_fault){.cause = x->cause, .code = x->code, .text = x->text});
     c->refusal.set = false;
-    c->skipping = open;
-    conn_dirty(&c->conn);
 }
 
 static void refuse(struct client *c, const struct wire_req *r, enum cause cause, struct str text)
 {
-    const struct wire *wire = c->conn.worker->wire;
-    bool open = (r->flags & REQ_END) == 0;
     enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
     if (c->server != NULL && tx == TX_OPEN) {
         /* The transaction does not know of the refusal; going on in it would not be what the client
@@ -112,9 +122,7 @@ static void refuse(struct client *c, const struct wire_req *r, enum cause cause,
         client_fatal(c, cause, text);
         return;
     }
-    wire->cl_error(c->wire_state, cause, text, false, open, tx, &c->conn.out);
-    c->skipping = open;
-    conn_dirty(&c->conn);
+    tell_refused(c, r, &(struct wire_fault){.cause = cause, .text = text, .tx = tx});
 }
 
 /* Something a text may not do here at all. */
@@ -203,6 +211,8 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
     struct flight *f = server_push(s, FLIGHT_CLIENT, c);
     f->effects = plan->effects;
     f->start = w->now;
+    if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
+        worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
     s->request_at = w->now;
     if (plan->effects & FX_PREPARE)
         f->text = (struct str){str_dup(plan->text), plan->text.n};
@@ -225,9 +235,17 @@ static enum taken start_on(struct client *c, struct server *s, const struct wire
             session_settle(s); /* it was taken for nothing */
         return TAKEN;
     }
-    if (s->fl_count > 0 && ((plan->effects & BARRIER_EFFECTS) || session_unconfirmed(s))) {
+    if (s->fl_count > 0 &&
+        ((plan->effects & BARRIER_EFFECTS) || s->cancels > 0 || session_unconfirmed(s))) {
         c->barrier = true; /* lifted when what is in flight is done */
         return LEFT;
+    }
+    if ((plan->effects & FX_KILL) && s->fl_count == 0) {
+        enum kill_step k = kill_request(c, r);
+        if (k == KILL_DONE && c->server == s)
+            session_settle(s);
+        if (k != KILL_PASS)
+            return k == KILL_DONE ? TAKEN : LEFT;
     }
     switch (s->fl_count > 0 ? PRELUDE_NONE : session_prelude(c, s, r, plan)) {
     case PRELUDE_NONE:
@@ -236,8 +254,6 @@ static enum taken start_on(struct client *c, struct server *s, const struct wire
         return TAKEN;
     case PRELUDE_WAIT:
         c->barrier = true;
-        return LEFT;
-    case PRELUDE_FAILED:
         return LEFT;
     }
     return LEFT;

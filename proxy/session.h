@@ -14,10 +14,8 @@
 /* What a piece of a request needs and does, found out before anything is sent. */
 struct plan {
     uint32_t effects;
-    bool is_query;        /* a simple request of one text: facts is set */
-    bool cut;             /* not all of it could be looked at */
-    struct facts *facts;  /* reference */
-    struct str text;      /* borrowed: text of is_query */
+    struct facts *facts;  /* reference: of the text of a simple request; NULL otherwise */
+    struct str text;      /* borrowed: of that text */
 };
 
 /* session.c */
@@ -37,7 +35,7 @@ void session_plan(struct client *c, const struct wire_req *r, struct plan *plan)
 void session_plan_done(struct client *c, const struct wire_req *r, struct plan *plan);
 
 /* session_vars.c */
-enum prelude { PRELUDE_NONE, PRELUDE_GLUED, PRELUDE_WAIT, PRELUDE_FAILED };
+enum prelude { PRELUDE_NONE, PRELUDE_GLUED, PRELUDE_WAIT };
 /* Puts what the request needs on the server in front of it. WAIT: the client's own statement must be
  * done before the request may follow. */
 enum prelude session_prelude(struct client *c, struct server *s, const struct wire_req *r,
@@ -83,7 +81,7 @@ void session_settle(struct server *s); /* tx idle, nothing in flight: ask, clean
 
 /* session_end.c */
 void session_client_gone(struct client *c);
-void session_server_lost(struct server *s, enum server_error se, struct str code, struct str text);
+void session_server_lost(struct server *s, struct str code, struct str text);
 /* Asks the database to stop what runs for c; why C_CANCELLED: the client itself wanted it. */
 void session_cancel_running(struct client *c, enum cause why);
 /* The request at the front of c's input buffer is answered with an error instead of being run. code
@@ -96,6 +94,7 @@ void session_wait_failed(struct client *c, enum cause cause, struct str code, st
 void cancel_server(struct server *s); /* opens a connection that carries the request */
 void cancel_abandon(struct list *link); /* shutting down: one of worker->cancels */
 void cancel_forget_server(struct server *s); /* it is being freed */
+void cancel_client(struct client *c); /* as its own cancel request would */
 void cancel_request(struct worker *w, const struct wire_key *key); /* from a client; any client's key */
 
 /* admin/console.c */

@@ -60,11 +60,9 @@ struct loss {
 
 static void tell(struct client *c, const struct loss *l, bool fatal, bool open)
 {
-    const struct wire *wire = c->conn.worker->wire;
-    if (l->code.n > 0)
-        wire->cl_error_code(c->wire_state, l->code, l->text, fatal, open, &c->conn.out);
-    else
-        wire->cl_error(c->wire_state, l->cause, l->text, fatal, open, TX_IDLE, &c->conn.out);
+    const struct wire_fault f = {
+        .cause = l->cause, .code = l->code, .text = l->text, .fatal = fatal, .req_open = open};
+    c->conn.worker->wire->cl_error(c->wire_state, &f, &c->conn.out);
     conn_dirty(&c->conn);
 }
 
@@ -90,7 +88,24 @@ static bool answer_all(struct server *s, struct client *c, const struct loss *l)
     return told > 0 || s->fl_count > 0;
 }
 
-void session_server_lost(struct server *s, enum server_error se, struct str code, struct str text)
+#define LASTING_EFFECTS                                                                                      \
+    (FX_BEGIN | FX_LOCKS | FX_TEMP | FX_CURSOR | FX_LISTEN | FX_UNLISTEN | FX_UNKNOWN)
+
+/* Something of the session went with the server that its client relies on: going on as if it were still
+ * there would be wrong. */
+static bool lost_state(struct server *s, const struct client *c)
+{
+    if (s->tx != TX_IDLE || s->pins != 0 || s->asks != 0 || c->upload || c->passthrough)
+        return true;
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        const struct flight *f = server_flight(s, i);
+        if (f->client == c && (f->effects & LASTING_EFFECTS))
+            return true;
+    }
+    return false;
+}
+
+void session_server_lost(struct server *s, struct str code, struct str text)
 {
     struct client *c = s->client;
     if (c == NULL)
@@ -101,10 +116,9 @@ void session_server_lost(struct server *s, enum server_error se, struct str code
         l = (struct loss){(enum cause)c->timed_out, STR_NONE, STR_NONE};
         c->timed_out = 0;
     }
-    (void)se;
     bool waits = c->barrier && !runs_for(s, c) && s->fl_count > 0; /* prelude: its request is unread */
     bool idle = s->fl_count == 0;
-    bool may_go_on = !idle && !c->upload && !listen_is_moving(c) && !c->passthrough && answer_all(s, c, &l);
+    bool may_go_on = !idle && !listen_is_moving(c) && !lost_state(s, c) && answer_all(s, c, &l);
     disown_flights(s, c);
     session_detach(c);
     if (!may_go_on) {

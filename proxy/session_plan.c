@@ -51,11 +51,9 @@ static struct stmt *meaning(const struct client *c, const struct wire_req *r, in
 static void plan_query(struct client *c, const struct wire_part *p, struct plan *plan)
 {
     if (p->cut) {
-        plan->cut = true;
         plan->effects |= FX_UNKNOWN;
         return;
     }
-    plan->is_query = true;
     plan->text = p->text;
     plan->facts = sql_cache_get(c->conn.worker->sql, p->text, c->dialect);
     plan->effects |= text_effects(c, plan->facts);

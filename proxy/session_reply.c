@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "proxy/listen.h"
 
+#include <stdatomic.h>
+
 static const struct wire *wire_of(const struct server *s)
 {
     return s->conn.worker->wire;
@@ -27,10 +29,10 @@ static void forward(struct server *s, struct str bytes)
         f->output = true;
     outq_put_borrowed(&c->conn.out, bytes.p, bytes.n);
     conn_dirty(&c->conn);
-    if (!c->conn.out.borrowed)
-        return;
-    conn_flush(&c->conn); /* a large piece: written from where it lies */
-    outq_settle(&c->conn.out);
+    if (c->conn.out.borrowed) { /* a large piece: written from where it lies */
+        conn_flush(&c->conn);
+        outq_settle(&c->conn.out);
+    }
     if (conn_is_open(&c->conn) && conn_above_high(&c->conn))
         conn_pause(&s->conn, PAUSE_PEER);
 }
@@ -121,6 +123,8 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     if (c == NULL)
         return;
     c->timed_out = 0;
+    if (ev->tx == TX_IDLE)
+        timeout_stop(&c->tx_timeout);
     listen_request_done(c, ev);
 }
 
@@ -140,7 +144,9 @@ static void vars_done(struct server *s, struct flight *f, const struct wire_serv
     if (c == NULL)
         return;
     f->client = NULL;
-    wire_of(s)->cl_error_code(c->wire_state, ev->code, ev->message, true, false, &c->conn.out);
+    const struct wire_fault told = {
+        .cause = C_BAD_SETTING, .code = ev->code, .text = ev->message, .fatal = true};
+    wire_of(s)->cl_error(c->wire_state, &told, &c->conn.out);
     client_end(c, "server refused a setting");
 }
 
@@ -159,7 +165,8 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
         break;
     case FLIGHT_ASK:
         timeout_stop(&s->timeout);
-        session_ask_done(s, ev->error == SE_NONE);
+        if (ev->error != SE_CANCELLED || !server_ask_again(s, f))
+            session_ask_done(s, ev->error == SE_NONE);
         break;
     case FLIGHT_CLEAN:
         server_cleaned(s, ev->error == SE_NONE);
@@ -206,8 +213,24 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
 }
 
 /* A client keeps its server; what it had sent in advance goes on. */
+/* Counts a server that is held outside a transaction; true: one too many (max_pinned). */
+static bool one_pin_too_many(const struct client *c)
+{
+    struct server *s = c->server;
+    int max = worker_options(s->conn.worker)->max_pinned;
+    if (c->passthrough || s->counts_pinned || s->tx != TX_IDLE || s->pins == 0 || listen_may_move(c, s))
+        return false;
+    s->counts_pinned = true;
+    int others = atomic_fetch_add_explicit(&s->pool->shared->shared.pinned, 1, memory_order_relaxed);
+    return max > 0 && others >= max;
+}
+
 static void hold(struct client *c)
 {
+    if (one_pin_too_many(c)) {
+        client_fatal(c, C_TOO_MANY, STR("too many clients keep a server connection (max_pinned)"));
+        return;
+    }
     if (c->state == CL_BUSY)
         client_set_state(c, CL_HELD);
     listen_flush(c);
@@ -225,6 +248,11 @@ void session_settle(struct server *s)
     }
     if (s->shared_listener)
         return;
+    if (s->cancels > 0) { /* it may still strike: nothing is started that it could hit */
+        if (c != NULL)
+            c->barrier = true;
+        return;
+    }
     if (s->tx != TX_IDLE) {
         if (c != NULL)
             hold(c);
@@ -276,7 +304,7 @@ static void on_row(struct server *s, const struct wire_server_event *ev)
 
 static void on_fatal(struct server *s, const struct wire_server_event *ev)
 {
-    session_server_lost(s, ev->error, ev->code, ev->message);
+    session_server_lost(s, ev->code, ev->message);
     server_close(s, "server said goodbye");
 }
 
@@ -326,6 +354,16 @@ static void on_event(struct server *s, const struct wire_server_event *ev)
     }
 }
 
+/* Before anything of the requests in flight has been written there can be no answer to them; only what a
+ * server says unasked may come. */
+static bool too_early(const struct server *s, const struct wire_server_event *ev)
+{
+    if (s->conn.bytes_out != s->written || s->fl_count == 0)
+        return false;
+    return ev->kind != SV_VAR && ev->kind != SV_NOTIFY && ev->kind != SV_NOTICE && ev->kind != SV_FATAL &&
+           ev->kind != SV_BAD && (ev->kind != SV_MORE || ev->consumed > 0);
+}
+
 size_t session_output(struct server *s, struct str data, bool full)
 {
     size_t used = 0;
@@ -334,6 +372,10 @@ size_t session_output(struct server *s, struct str data, bool full)
         struct str rest = {data.p == NULL ? NULL : data.p + used, data.n - used};
         wire_of(s)->sv_feed(s->wire_state, rest, full && used == 0, &ev);
         used += ev.consumed;
+        if (data.n > 0 && UNLIKELY(too_early(s, &ev))) {
+            server_close(s, "answer before the request");
+            return data.n;
+        }
         if (ev.out.n > 0 && ev.kind != SV_FATAL && ev.kind != SV_NOTICE)
             forward(s, ev.out);
         if (s->state == SV_CLOSED)

@@ -119,16 +119,16 @@ static void put_check(struct client *c, struct server *s)
     conn_dirty(&s->conn);
 }
 
-/* Sequence values drawn by another client must not be seen as this client's last ones. */
+/* Sequence values that another client has drawn must not be seen as this client's last ones. They are
+ * discarded before it draws its own or may ask; what a transaction will do is not known at its start. */
 static void hide_sequences(struct client *c, struct server *s, uint32_t effects)
 {
-    if ((effects & (FX_SEQ_READ | FX_UNKNOWN)) == 0 ||
-        (!s->seq_mixed && (s->seq_client == 0 || s->seq_client == c->id)))
+    if ((effects & (FX_SEQ_READ | FX_SEQ_WRITE | FX_UNKNOWN | FX_BEGIN)) == 0 || s->seq_client == 0 ||
+        s->seq_client == c->id)
         return;
     wire_of(s)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
-    server_push(s, FLIGHT_CLEAN, NULL)->ended = true;
+    server_push(s, FLIGHT_CLEAN, NULL);
     s->seq_client = 0;
-    s->seq_mixed = false;
 }
 
 static void put_named(struct client *c, struct server *s, const struct wire_req *r, const struct plan *plan)
@@ -163,7 +163,7 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
         p = put_vars(c, s);
     else if (c->told != s->profile)
         session_report(c, s);
-    if (p == PRELUDE_WAIT || p == PRELUDE_FAILED)
+    if (p == PRELUDE_WAIT)
         return p;
     if (!s->session_begun && map_count(&s->stmts.by_name) > 0)
         session_expel_names(c, s);
@@ -310,13 +310,19 @@ void session_vars_reset(struct server *s)
     s->asks = 0;
     s->pins = 0;
     s->seq_client = 0;
-    s->seq_mixed = false;
     s->tainted_by = 0;
 }
 
 static void set_pin(struct server *s, uint32_t pin, bool held)
 {
     s->pins = held ? s->pins | pin : s->pins & ~pin;
+}
+
+/* The client came with this setting and nothing was reset since: it was asked for by name, and that it has
+ * the database's default now is what somebody wanted. */
+static bool set_to_default(const struct server *s, struct str name)
+{
+    return !s->reset_seen && s->client != NULL && varset_find(s->client->startup, name).p != NULL;
 }
 
 void session_ask_row(struct server *s, const struct wire_server_event *ev)
@@ -329,7 +335,8 @@ void session_ask_row(struct server *s, const struct wire_server_event *ev)
     switch (a.about) {
     case ASK_VARS:
     case ASK_VARS_ALL:
-        varset_change(&s->answered, a.var.name, a.is_default ? STR_NONE : a.var.value);
+        if (!a.is_default || !set_to_default(s, a.var.name))
+            varset_change(&s->answered, a.var.name, a.is_default ? STR_NONE : a.var.value);
         break;
     case ASK_LOCKS:
         set_pin(s, PIN_LOCK, a.held);
@@ -366,6 +373,10 @@ void session_ask_done(struct server *s, bool ok)
     if (s->asked_prepared)
         session_prepared_end(s);
     s->asked_prepared = false;
+    s->reset_unknown = false;
+    s->ask_tries = 0;
+    varset_put(&s->ask_names);
+    s->ask_names = varset_empty(&s->conn.worker->vars);
     if (!ok || s->answered == NULL) {
         s->doubtful = true; /* its state is not known: it will not be used again */
         varset_put(&s->answered);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "proxy/client.h"
 #include "proxy/client_login.h"
+#include "proxy/memory.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
@@ -34,6 +35,7 @@ static void turn_end(struct worker *w)
         flush_list(&w->dirty[0]);
         flush_list(&w->dirty[1]);
     } while (!list_empty(&w->dirty[0]) || !list_empty(&w->dirty[1]) || !list_empty(&w->giving));
+    memory_turn(w);
     struct list *l;
     while ((l = list_pop_front(&w->closed)) != NULL) {
         struct mortal *m = container_of(l, struct mortal, link);
@@ -86,6 +88,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *t, int revents)
 static void on_housekeeping(struct timeout *t)
 {
     struct worker *w = container_of(t, struct worker, housekeeping);
+    memory_housekeeping(w);
     pools_housekeeping(w);
     clients_housekeeping(w);
     worker_timeout(w, &w->housekeeping, HOUSEKEEPING_US);
@@ -137,9 +140,11 @@ uint8_t *worker_in_alloc(struct worker *w, uint32_t *cap)
             continue;
         *cap = in_class[i];
         void *p = w->in_free[i];
-        if (p == NULL)
-            return mem_try(in_class[i]);
-        memcpy(&w->in_free[i], p, sizeof(void *));
+        if (p != NULL)
+            memcpy(&w->in_free[i], p, sizeof(void *));
+        else
+            p = mem_try(in_class[i]);
+        w->memory.in_bytes += p != NULL ? in_class[i] : 0;
         return p;
     }
     return NULL;
@@ -152,6 +157,7 @@ void worker_in_free(struct worker *w, uint8_t *p, uint32_t cap)
             continue;
         memcpy(p, &w->in_free[i], sizeof(void *));
         w->in_free[i] = p;
+        w->memory.in_bytes -= in_class[i];
         return;
     }
     UNREACHABLE();

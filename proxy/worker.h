@@ -57,6 +57,11 @@ struct worker {
     struct list clients;     /* all of them */
     struct list servers;
     struct list cancels;     /* connections that carry a cancel request */
+    struct {                 /* memory.c */
+        size_t in_bytes, published;
+        usec_t over_since, looked_at;
+        bool paused;
+    } memory;
     struct map pools;        /* key -> struct pool */
     struct list pool_list;
     struct list giving;      /* pools with an idle server that another worker should have */

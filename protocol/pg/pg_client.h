@@ -122,10 +122,7 @@ void pg_client_negotiate(struct pg_client *c, struct outq *out);
 void pg_client_tls_reply(void *st, bool accept, struct outq *out);
 void pg_client_welcome(void *st, const struct wire_var *vars, int nvars, const struct wire_key *key,
                        struct outq *out);
-void pg_client_error(void *st, enum cause cause, struct str text, bool fatal, bool req_open,
-                     enum tx_state tx, struct outq *out);
-void pg_client_error_code(void *st, struct str code, struct str text, bool fatal, bool req_open,
-                          struct outq *out);
+void pg_client_error(void *st, const struct wire_fault *f, struct outq *out);
 void pg_client_notice(void *st, struct str text, struct str detail, struct outq *out);
 void pg_client_idle(void *st, enum tx_state tx, struct outq *out);
 void pg_client_vars(void *st, const struct wire_var *vars, int nvars, struct outq *out);
@@ -137,6 +134,5 @@ void pg_client_no_data(void *st, struct outq *out);
 void pg_client_row_desc(void *st, const struct wire_column *cols, int ncols, struct outq *out);
 void pg_client_row(void *st, const struct str *values, int ncols, struct outq *out);
 void pg_client_complete(void *st, struct str tag, struct outq *out);
-void pg_client_empty(void *st, struct outq *out);
 
 #endif

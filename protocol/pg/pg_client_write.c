@@ -2,8 +2,7 @@
  *
  * Called through pg_wire.c.  Texts from outside are cut at a zero byte, so that no field can forge
  * another. The version negotiation must be the first message after the start-up packet: every
- * function that may be the first to answer sends it (cl_auth_start, cl_welcome, cl_error,
- * cl_error_code, cl_notice).
+ * function that may be the first to answer sends it (cl_auth_start, cl_welcome, cl_error, cl_notice).
  */
 #include "protocol/pg/pg_client.h"
 #include "protocol/pg/pg_error.h"
@@ -93,25 +92,20 @@ static bool give_up(struct pg_client *c, bool req_open)
     return c->idle_sent;
 }
 
-void pg_client_error(void *st, enum cause cause, struct str text, bool fatal, bool req_open,
-                     enum tx_state tx, struct outq *out)
+static struct str fault_code(const struct wire_fault *f)
 {
-    struct pg_client *c = st;
-    pg_client_negotiate(c, out);
-    struct str code = cause == C_PROTOCOL ? pg_startup_code(text) : pg_error_code(cause);
-    pg_error_write(out, fatal, code, text.n > 0 ? text : pg_error_text(cause));
-    if (!fatal && give_up(c, req_open))
-        put_ready(out, tx);
+    if (f->code.n > 0)
+        return f->code.n == 5 ? f->code : STR("08P01");
+    return f->cause == C_PROTOCOL ? pg_startup_code(f->text) : pg_error_code(f->cause);
 }
 
-void pg_client_error_code(void *st, struct str code, struct str text, bool fatal, bool req_open,
-                          struct outq *out)
+void pg_client_error(void *st, const struct wire_fault *f, struct outq *out)
 {
     struct pg_client *c = st;
     pg_client_negotiate(c, out);
-    pg_error_write(out, fatal, code.n == 5 ? code : STR("08P01"), text);
-    if (!fatal && give_up(c, req_open))
-        put_ready(out, TX_IDLE);
+    pg_error_write(out, f->fatal, fault_code(f), f->text.n > 0 ? f->text : pg_error_text(f->cause));
+    if (!f->fatal && give_up(c, f->req_open))
+        put_ready(out, f->tx);
 }
 
 void pg_client_notice(void *st, struct str text, struct str detail, struct outq *out)
@@ -195,6 +189,8 @@ static struct type_row type_of(const struct wire_column *col)
         return (struct type_row){20, 8};
     case COL_NUMERIC:
         return (struct type_row){1700, 0xffff};
+    case COL_BOOL:
+        return (struct type_row){16, 1};
     case COL_BYTES:
         return (struct type_row){17, 0xffff};
     }
@@ -241,10 +237,4 @@ void pg_client_complete(void *st, struct str tag, struct outq *out)
     (void)st;
     pg_frame_put_head(out, 'C', pg_frame_clean(tag).n + 1);
     pg_frame_put_z(out, tag);
-}
-
-void pg_client_empty(void *st, struct outq *out)
-{
-    (void)st;
-    pg_frame_put_empty(out, 'I');
 }

@@ -83,6 +83,7 @@ static const struct {
     {C_LOGIN_TIMEOUT, "08P01", "client_login_timeout"},
     {C_SHUTDOWN, "57P01", "server shutting down"},
     {C_KILLED, "57P01", "admin forced disconnect"},
+    {C_DENIED, "42501", "permission denied to stop a client of another user"},
     {C_UNSUPPORTED, "0A000", "not supported"},
     {C_TX_IN_STATEMENT_MODE, "08P01", "transaction blocks not allowed in statement pooling mode"},
     {C_OVERLOAD, "53200", "bouncer resources exhaustion"},

@@ -134,7 +134,6 @@ static bool add_setting(struct maker *m, char *p, size_t n)
     for (size_t i = 0; i < len; i++)
         if (p[i] == '-')
             p[i] = '_';
-    m->l->login.has_options = true;
     return add_var(m, (struct str){p, len}, (struct str){eq + 1, n - len - 1});
 }
 

@@ -100,8 +100,23 @@ bool pg_text_var_free(struct str name)
     return str_ieq(name, STR("application_name"));
 }
 
+/* Encodings in which a byte below 128 may be the second half of a character. What is not known to be
+ * harmless is taken for one of them. */
+static bool odd_encoding(struct str value)
+{
+    static const char *const plain[] = {"utf",   "unicode",   "sql_ascii", "latin",     "iso",
+                                        "win12", "win866",    "win874",    "windows12", "windows866",
+                                        "koi8",  "windows874", "euc",      "mule",      "us-ascii"};
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++)
+        if (str_istarts(value, str_of(plain[i])))
+            return false;
+    return true;
+}
+
 uint32_t pg_text_dialect(struct str var, struct str value, uint32_t dialect)
 {
+    if (str_ieq(var, STR("client_encoding")))
+        return odd_encoding(value) ? dialect | SQL_DIALECT_MULTIBYTE : dialect & ~SQL_DIALECT_MULTIBYTE;
     if (!str_ieq(var, STR("standard_conforming_strings")))
         return dialect;
     static const char *const off[] = {"off", "false", "no",  "0",    "f",
@@ -142,23 +157,35 @@ static void put_delta(const struct wire_var *v, struct buf *out)
     buf_put_text(out, ",false)");
 }
 
-static int vars_pass(struct str name)
+#define VARS_PASSES 6
+
+/* The encoding comes first, for the values are in it. A role is left before anything is set with the
+ * rights that the session's user has, and the new one is entered at the end. A time limit that was left
+ * behind must not strike the rest. */
+static int vars_pass(const struct wire_var *v)
 {
-    int rank = pg_text_var_rank(name);
-    if (rank == 1)
-        return 0;
+    int rank = pg_text_var_rank(v->name);
     if (rank == 2)
-        return 3;
-    /* values before it are in the old encoding */
-    return str_ieq(name, STR("client_encoding")) ? 2 : 1;
+        return v->value.p == NULL ? 1 : 5;
+    if (rank == 1)
+        return 2;
+    if (str_ieq(v->name, STR("client_encoding")))
+        return 0;
+    return str_ieq(v->name, STR("statement_timeout")) || str_ieq(v->name, STR("lock_timeout")) ? 3 : 4;
 }
 
 void pg_text_vars(const struct wire_var *delta, int n, struct buf *out)
 {
-    for (int pass = 0; pass < 4; pass++)
+    for (int pass = 0; pass < VARS_PASSES; pass++) {
         for (int i = 0; i < n; i++)
-            if (vars_pass(delta[i].name) == pass)
+            if (vars_pass(&delta[i]) == pass)
                 put_delta(&delta[i], out);
+        for (int i = 0; pass == 1 && i < n; i++) {
+            struct wire_var left = {delta[i].name, STR_NONE};
+            if (vars_pass(&delta[i]) == 5)
+                put_delta(&left, out);
+        }
+    }
 }
 
 void pg_text_listen(struct str channel, bool on, struct buf *out)
@@ -172,23 +199,54 @@ void pg_text_listen(struct str channel, bool on, struct buf *out)
 
 /* ---- questions ------------------------------------------------------------------------------- */
 
-static void ask_named(const struct str *names, int n, struct buf *out)
+/* What these show cannot be set, or belongs to the transaction. */
+#define UNSETTABLE                                                                                 \
+    "(ARRAY[E'seed',E'transaction_isolation',E'transaction_read_only',"                            \
+    "E'transaction_deferrable',E'is_superuser'])"
+
+/* aside: the time limits in force are not the session's, see below. */
+static void ask_named(const struct str *names, int n, bool aside, struct buf *out)
 {
-    buf_put_text(out, "SELECT E'v',n,pg_catalog.current_setting(n,true),E''"
-                      " FROM pg_catalog.unnest(ARRAY[");
+    buf_put_text(out, aside ? "SELECT E'v',n,pg_catalog.current_setting(CASE pg_catalog.lower(n)"
+                              " WHEN E'statement_timeout' THEN E'penstock.s'"
+                              " WHEN E'lock_timeout' THEN E'penstock.l' ELSE n END,true),E''"
+                            : "SELECT E'v',n,pg_catalog.current_setting(n,true),E''");
+    buf_put_text(out, " FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < n; i++) {
         if (i > 0)
             buf_put_u8(out, ',');
         pg_text_literal(names[i], out);
     }
-    buf_put_text(out, "]::pg_catalog.text[]) AS t(n)");
+    buf_put_text(out, "]::pg_catalog.text[]) AS t(n)"
+                      " WHERE n OPERATOR(pg_catalog.<>) ALL " UNSETTABLE);
 }
+
+/* Whoever has set himself a short time limit must not lose his connection by our questions. The limits
+ * are put aside, so that they can be told with the rest. */
+#define LIMIT(name) "pg_catalog.current_setting(E'" name "')"
+#define PUT_ASIDE(statement, lock)                                                                 \
+    "SELECT WHERE pg_catalog.set_config(E'" statement "'," LIMIT("statement_timeout") ",true)"      \
+    " OPERATOR(pg_catalog.||) pg_catalog.set_config(E'" lock "'," LIMIT("lock_timeout") ",true)"    \
+    " IS NULL;"
+static const char put_limits_aside[] =
+    PUT_ASIDE("penstock.s", "penstock.l")
+    "SET LOCAL statement_timeout TO DEFAULT;SET LOCAL lock_timeout TO DEFAULT;"
+    PUT_ASIDE("penstock.sd", "penstock.ld")
+    "SET LOCAL statement_timeout=0;SET LOCAL lock_timeout=0;";
 
 /* pg_settings leaves out the identity, so that is asked by name. The user who logged in is told by
  * the activity view, whose column stays as it was at login. */
 static const char ask_changed[] =
     "SELECT E'v',name,pg_catalog.current_setting(name,true),CASE WHEN setting" EQ "reset_val"
     " THEN E'd' ELSE E'' END FROM pg_catalog.pg_settings WHERE source" EQ "E'session'"
+    " AND name OPERATOR(pg_catalog.<>) ALL(ARRAY[E'statement_timeout',E'lock_timeout'])"
+    " AND name OPERATOR(pg_catalog.<>) ALL" UNSETTABLE
+    " UNION ALL SELECT E'v',E'statement_timeout',v,CASE WHEN v" EQ "d THEN E'd' ELSE E'' END"
+    " FROM (SELECT pg_catalog.current_setting(E'penstock.s'),"
+    "pg_catalog.current_setting(E'penstock.sd')) AS t(v,d)"
+    " UNION ALL SELECT E'v',E'lock_timeout',v,CASE WHEN v" EQ "d THEN E'd' ELSE E'' END"
+    " FROM (SELECT pg_catalog.current_setting(E'penstock.l'),"
+    "pg_catalog.current_setting(E'penstock.ld')) AS t(v,d)"
     " UNION ALL SELECT E'v',E'role',r,CASE WHEN r" EQ "E'none' THEN E'd' ELSE E'' END"
     " FROM (SELECT pg_catalog.current_setting(E'role')) AS t(r)"
     " UNION ALL SELECT E'v',E'session_authorization',u::pg_catalog.text,CASE WHEN EXISTS"
@@ -224,12 +282,15 @@ void pg_text_ask(uint32_t asks, const struct str *names, int n, struct buf *out)
         {ASK_VARS_ALL, ask_changed}, {ASK_LOCKS, ask_locks},       {ASK_TEMP, ask_temp},
         {ASK_CURSORS, ask_cursors},  {ASK_PREPARED, ask_prepared}, {ASK_LISTEN, ask_listen},
     };
+    bool aside = (asks & ~(uint32_t)ASK_VARS) != 0;
+    if (aside)
+        buf_put_text(out, put_limits_aside);
     /* the first branch gives the columns their types */
     buf_put_text(out, "SELECT NULL::pg_catalog.text AS about,NULL::pg_catalog.text AS name,"
                       "NULL::pg_catalog.text AS value,NULL::pg_catalog.text AS extra WHERE false");
     if ((asks & ASK_VARS) && n > 0) {
         buf_put_text(out, " UNION ALL ");
-        ask_named(names, n, out);
+        ask_named(names, n, aside, out);
     }
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (asks & parts[i].ask) {

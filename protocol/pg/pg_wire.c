@@ -8,6 +8,7 @@
 #include "protocol/pg/pg_catalog.h"
 #include "protocol/pg/pg_client.h"
 #include "protocol/pg/pg_frame.h"
+#include "protocol/pg/pg_kill.h"
 #include "protocol/pg/pg_server.h"
 #include "protocol/pg/pg_startup.h"
 #include "protocol/pg/pg_text.h"
@@ -52,9 +53,13 @@ static uint32_t key_pid(const struct wire_key *key)
     return key->n >= 4 ? pg_frame_u32((const char *)key->b) : 0;
 }
 
+static bool kill_read(struct str text, struct wire_kill *out)
+{
+    return pg_kill_read(text, PID_BASE, out);
+}
+
 const struct wire pg_wire = {
     .name = "postgresql",
-    .traits = WIRE_SKIPS_AFTER_ERROR | WIRE_ASYNC_PUSH | WIRE_LOGIN_NEEDS_PROFILE,
     .default_port = 5432,
     .client_size = sizeof(struct pg_client),
     .server_size = sizeof(struct pg_server),
@@ -71,7 +76,6 @@ const struct wire pg_wire = {
     .cl_welcome = pg_client_welcome,
     .cl_raw = pg_client_raw,
     .cl_error = pg_client_error,
-    .cl_error_code = pg_client_error_code,
     .cl_notice = pg_client_notice,
     .cl_idle = pg_client_idle,
     .cl_vars = pg_client_vars,
@@ -84,7 +88,6 @@ const struct wire pg_wire = {
     .cl_row_desc = pg_client_row_desc,
     .cl_row = pg_client_row,
     .cl_complete = pg_client_complete,
-    .cl_empty = pg_client_empty,
 
     .sv_init = pg_server_init,
     .sv_fini = pg_server_fini,
@@ -118,6 +121,7 @@ const struct wire pg_wire = {
     .key_make = key_make,
     .key_read = key_read,
     .key_pid = key_pid,
+    .kill_read = kill_read,
 
     .dialect = pg_text_dialect,
     .encoding_var = "client_encoding",

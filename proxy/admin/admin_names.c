@@ -69,8 +69,10 @@ void admin_names_pins(const struct server *s, char *dst, size_t cap)
         set |= PIN_TX;
     if (s->client != NULL && s->client->passthrough)
         set |= PIN_SESSION;
-    if (s->client != NULL && s->direct)
+    if (s->client != NULL && s->client->replication)
         set |= PIN_REPLICATION;
+    if (s->client != NULL && s->answered != NULL)
+        set |= PIN_UNKNOWN;
     if (s->upload)
         set |= PIN_COPY;
     buf_init(&b, cap);

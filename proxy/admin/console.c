@@ -101,12 +101,9 @@ static void fail(struct client *c, struct str code, const char *text)
     drop_steps(con);
     if (worker_options(c->conn.worker)->log_pooler_errors)
         LOG_LIMITED(LL_WARNING, "C-%p: pooler error: %s", (void *)c, text);
-    if (code.n > 0)
-        wire_of(c)->cl_error_code(c->wire_state, code, str_of(text), false, !con->piece_ended,
-                                  &c->conn.out);
-    else
-        wire_of(c)->cl_error(c->wire_state, C_ADMIN, str_of(text), false, !con->piece_ended,
-                             TX_IDLE, &c->conn.out);
+    const struct wire_fault f = {
+        .cause = C_ADMIN, .code = code, .text = str_of(text), .req_open = !con->piece_ended};
+    wire_of(c)->cl_error(c->wire_state, &f, &c->conn.out);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */

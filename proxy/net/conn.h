@@ -39,7 +39,6 @@ enum conn_pause { /* reasons not to read; reading goes on when none is left */
     PAUSE_WAIT = 1u << 1,    /* the input buffer is full while a server is awaited */
     PAUSE_ADMIN = 1u << 2,   /* SUSPEND */
     PAUSE_MEMORY = 1u << 3,  /* max_buffer_memory */
-    PAUSE_STEP = 1u << 4,    /* connecting, handshake or login step under way elsewhere */
 };
 
 struct conn_ops {

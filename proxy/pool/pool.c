@@ -139,6 +139,12 @@ static void fail_waiters(struct pool *p, enum cause cause, struct str code, stru
     }
 }
 
+void pool_fail_waiters(struct pool *p, enum cause cause, struct str text)
+{
+    while (p->nwaiters > 0)
+        fail_waiters(p, cause, STR_NONE, text);
+}
+
 void pool_connect_failed(struct pool *p, enum server_error se, struct str code, struct str text)
 {
     usec_t longest = MAX(worker_options(p->worker)->server_login_retry, BACKOFF_MIN_US);
@@ -187,7 +193,7 @@ static struct server *pick_idle(struct pool *p, const struct varset *like)
             continue;
         if (first == NULL)
             first = s;
-        if (like == NULL || s->vars == like)
+        if (like == NULL || s->vars == like || worker_options(p->worker)->server_round_robin)
             return s;
         if (++looked == LIKE_SEARCH)
             break;
@@ -201,6 +207,7 @@ static void lend(struct server *s)
     if (s->state != SV_ACTIVE)
         server_set_state(s, SV_ACTIVE);
     s->session_begun = false;
+    s->written = s->conn.bytes_out;
 }
 
 static struct waiter *first_waiter(struct pool *p)
@@ -276,7 +283,8 @@ void pool_put(struct pool *p, struct server *s)
     struct waiter *w = pool_paused(p) ? NULL : first_waiter(p);
     if (pool_cleans_to_give(p, s))
         return;
-    if (w == NULL || pool_gives_away(p, s)) {
+    bool away = pool_gives_away(p, s);
+    if (w == NULL || away) {
         server_set_state(s, SV_IDLE);
         pool_publish(p);
         return;

@@ -70,6 +70,7 @@ struct pool {
     usec_t retry_at, backoff;      /* after a failed connect */
     bool ever_ready;               /* some server of this pool has logged in since the start */
     unsigned next_host, next_addr;
+    usec_t dns_asked_at;
     struct scram_client_cache scram_cache; /* keys made from a plain password, kept for the next login */
     struct varset *direct_vars;    /* replication: the client's own start-up parameters; reference */
     char replication[16];          /* replication mode of its only client; empty: an ordinary pool */
@@ -96,6 +97,8 @@ struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *
 /* pool_take would queue now. A hint. */
 bool pool_would_wait(const struct pool *p);
 void pool_leave_queue(struct pool *p, struct waiter *w); /* does nothing when not queued */
+/* Nobody will get a server here any more. */
+void pool_fail_waiters(struct pool *p, enum cause cause, struct str text);
 /* A server's state changed so that waiters may be served: grants, opens, or gives away. */
 void pool_dispatch(struct pool *p);
 /* Logged in (first or again): profile is known. */
@@ -125,6 +128,8 @@ void pool_close_servers(struct pool *p, const char *why);
 void pool_retire_servers(struct pool *p); /* idle ones now, used ones when released */
 void pool_free_when_empty(struct pool *p);
 void pool_open_one(struct pool *p); /* for min_pool_size, if the limits allow */
+
+void pool_dns_check(struct pool *p);     /* pool_dns.c: marks servers whose name means others now */
 
 /* pool_move.c: servers between workers. */
 void pool_ask_others(struct pool *p);          /* we have waiters and no room */

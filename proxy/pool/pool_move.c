@@ -232,49 +232,59 @@ static void on_plea(struct worker *w, void *arg)
     }
 }
 
+static void on_poke(struct worker *w, void *arg)
+{
+    struct pool *p = pool_by_shared(w, arg);
+    if (p != NULL && p->nwaiters > 0)
+        pool_schedule(p);
+}
+
 /* The limits of the database or the user are used up, perhaps by idle servers of other pools. */
 static void evict_for(struct worker *w, void *arg)
 {
-    const struct pool_shared *sh = arg;
+    struct plea *q = arg;
+    const struct pool_shared *sh = q->pool;
+    struct worker *from = q->from;
     struct list *it, *tmp;
+    mem_free(q);
     LIST_EACH(it, tmp, &w->pool_list) {
         struct pool *p = container_of(it, struct pool, link);
         struct list *l = list_last(&p->idle);
         if (p->shared == sh || l == NULL || (p->shared->db != sh->db && p->shared->user != sh->user))
             continue;
         server_quit(container_of(l, struct server, link), "evicted");
+        worker_post_call(from, on_poke, (void *)(uintptr_t)sh);
         return;
     }
+}
+
+static struct plea *make_plea(const struct pool *p)
+{
+    struct plea *q = mem_new(sizeof(*q));
+    q->pool = p->shared;
+    q->from = p->worker;
+    return q;
 }
 
 void pool_ask_others(struct pool *p)
 {
     const struct process *proc = p->worker->process;
-    int wanted = p->nwaiters - p->nprofile;
+    int servers_wanted = p->nwaiters - p->nprofile;
+    int wanted = MAX(servers_wanted, p->nprofile > 0); /* a first login needs one to be opened */
     bool any = false;
-    for (unsigned i = 0; i < proc->nworkers && p->steal_pending < wanted; i++) {
+    for (unsigned i = 0; i < proc->nworkers && p->steal_pending < servers_wanted; i++) {
         if (i == p->worker->index ||
             atomic_load_explicit(&p->shared->shared.worker[i].idle, memory_order_relaxed) == 0)
             continue;
-        struct plea *q = mem_new(sizeof(*q));
-        q->pool = p->shared;
-        q->from = p->worker;
         p->steal_pending++;
         any = true;
-        worker_post_call(proc->workers[i], on_plea, q);
+        worker_post_call(proc->workers[i], on_plea, make_plea(p));
     }
     int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed);
     if (any || have >= pool_limit(p) || wanted == 0)
         return;
     for (unsigned i = 0; i < proc->nworkers; i++)
-        worker_post_call(proc->workers[i], evict_for, p->shared);
-}
-
-static void on_poke(struct worker *w, void *arg)
-{
-    struct pool *p = pool_by_shared(w, arg);
-    if (p != NULL && p->nwaiters > 0)
-        pool_schedule(p);
+        worker_post_call(proc->workers[i], evict_for, make_plea(p));
 }
 
 void pool_poke_others(struct pool *p)

@@ -25,6 +25,8 @@ static const char *idle_server_unwanted(const struct server *s, int total, int m
         return "database configuration changed";
     if (p->gone)
         return "database removed";
+    if (s->dns_stale)
+        return "host name resolves to other addresses";
     if (pool_paused(p))
         return "database paused";
     if (process_phase(p->worker->process) >= PHASE_DRAIN_SERVERS)
@@ -50,6 +52,22 @@ static void close_unwanted(struct pool *p)
         if (why == NULL || (server_too_old(s) && aged++ > 0))
             continue;
         server_quit(s, why);
+    }
+}
+
+/* server_fast_close: a session that is idle must let go of a server that has to go. */
+static void close_fast(struct pool *p)
+{
+    struct list *it, *tmp;
+    uint32_t epoch = atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed);
+    if (!worker_options(p->worker)->server_fast_close)
+        return;
+    LIST_EACH(it, tmp, &p->active) {
+        struct server *s = container_of(it, struct server, link);
+        const struct client *c = s->client;
+        if (c != NULL && c->passthrough && c->state == CL_HELD && s->tx == TX_IDLE && s->fl_count == 0 &&
+            (s->epoch != epoch || s->dns_stale || server_too_old(s)))
+            server_quit(s, "server_fast_close");
     }
 }
 
@@ -94,8 +112,11 @@ static bool disposable(struct pool *p)
         p->empty_since = p->worker->now;
     if (p->gone || p->replication[0] != '\0')
         return true;
+    usec_t empty = p->worker->now - p->empty_since, idle = worker_options(p->worker)->pool_idle_timeout;
+    if (idle > 0 && empty > idle)
+        return true;
     usec_t after = worker_options(p->worker)->autodb_idle_timeout;
-    return p->db->is_auto && after > 0 && p->worker->now - p->empty_since > after;
+    return p->db->is_auto && after > 0 && empty > after;
 }
 
 void pools_housekeeping(struct worker *w)
@@ -103,7 +124,9 @@ void pools_housekeeping(struct worker *w)
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &w->pool_list) {
         struct pool *p = pool_of(it);
+        pool_dns_check(p);
         close_unwanted(p);
+        close_fast(p);
         listen_housekeeping(p);
         open_minimum(p);
         notify_waiting(p);
@@ -156,6 +179,7 @@ void pools_reconfigure(struct worker *w, const struct runtime *old)
         if (db == NULL) {
             drop_clients(p);
             pool_close_servers(p, "database removed");
+            pool_fail_waiters(p, C_KILLED, STR("database removed"));
             pool_free_when_empty(p);
             continue;
         }

@@ -57,6 +57,7 @@ struct pool_shared {
     struct {
         _Atomic int servers;
         _Atomic int waiting;
+        _Atomic int pinned;    /* servers held outside transactions, not counting session mode */
         _Atomic int listeners; /* servers that listen for all clients of a worker */
         _Atomic(const struct profile *) profile; /* set once, never freed before the end */
         struct {

@@ -115,7 +115,8 @@ static size_t feed(struct run *r, const uint8_t *p, size_t n, bool full)
 static void act(struct run *r, uint8_t what)
 {
     if (what % 4 == 0 && r->open) {
-        pg_wire.cl_error(r->st, C_QUERY_TIMEOUT, STR(""), false, true, TX_IDLE, &r->out);
+        pg_wire.cl_error(r->st, &(struct wire_fault){.cause = C_QUERY_TIMEOUT, .req_open = true},
+                         &r->out);
         r->skipping = true;
     } else if (what % 4 == 1 && !r->skipping) {
         pg_wire.cl_upload(r->st, !r->open && (what & 4));

@@ -65,7 +65,7 @@ static struct outcome run(const uint8_t *data, size_t size, size_t step)
                 break;
         }
     }
-    pg_wire.cl_error(st, C_AUTH, STR(""), true, false, TX_IDLE, &out);
+    pg_wire.cl_error(st, &(struct wire_fault){.cause = C_AUTH, .fatal = true}, &out);
     CHECK(out.len > 0);
     outq_clear(&out);
     outq_pool_fini(&pool);

@@ -1,4 +1,5 @@
-/* test_core_leave.c - clients that vanish, servers that are lost, cancels and timeouts; on the toy codec. */
+/* test_core_leave.c - clients that vanish, servers that are lost, cancels and timeouts; on the toy
+ * codec. */
 #include "base/base.h"
 
 #include "test/unit/support/core_rig.h"
@@ -34,9 +35,10 @@ static void accept_cancel(struct rig *r, struct peer *x)
     peer_hears(r, x, "cancel key\n");
 }
 
-/* ---- clients that vanish -------------------------------------------------------------------------- */
+/* ---- clients that vanish --------------------------------------------------------------------- */
 
-/* The server is neither lent before its answer is complete nor before the cancel has done its work. */
+/* The server is neither lent before its answer is complete nor before the cancel has done its
+ * work. */
 static void request_of_a_client_that_left_is_cancelled_and_drained(void **state)
 {
     (void)state;
@@ -189,7 +191,7 @@ static void client_that_left_the_queue_is_not_served(void **state)
     leave(r, &a, &s);
 }
 
-/* ---- servers that are lost ------------------------------------------------------------------------ */
+/* ---- servers that are lost ------------------------------------------------------------------- */
 
 static void client_goes_on_when_nothing_of_the_answer_had_reached_it(void **state)
 {
@@ -198,10 +200,12 @@ static void client_goes_on_when_nothing_of_the_answer_had_reached_it(void **stat
         const char *says, *asks, *passed, *hears;
     } cases[] = {
         {"Q select 1\n", "Q select 1\n", "", "err server_lost -\ndone I\n"},
-        {"Q select 1\n", "Q select 1\n", "bye shutdown going down\n", "err shutdown going down\ndone I\n"},
+        {"Q select 1\n", "Q select 1\n", "bye shutdown going down\n",
+         "err shutdown going down\ndone I\n"},
         {"Q select 1\nQ select 2\n", "Q select 1\nQ select 2\n", "",
          "err server_lost -\ndone I\nerr server_lost -\ndone I\n"},
-        {"P - select 1\nB -\nE 0\nS\n", "P - select 1\nB -\nE 0\nS\n", "", "err server_lost -\ndone I\n"},
+        {"P - select 1\nB -\nE 0\nS\n", "P - select 1\nB -\nE 0\nS\n", "",
+         "err server_lost -\ndone I\n"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct rig *r = rig(ONE_SERVER);
@@ -280,16 +284,16 @@ static void server_lost_while_settings_are_waited_for_fails_that_request_alone(v
     struct rig *r = rig(ONE_SERVER);
     struct peer b, c, s;
     rig_toy_client(r, 0, &b, &s);
-    rig_client(r, 0, &c);
-    peer_say(&c, "hello u d zone=x\n");
-    peer_hears_until(r, &c, "done I", NULL, 0);
-    peer_say(&c, "Q select 1\n");
-    peer_hears(r, &s, "set zone=x;\n");
+    rig_toy_client_with(r, &c, &s, "role=x");
     peer_close(&s);
-    peer_hears(r, &c, "err server_lost -\ndone I\n");
-    peer_say(&c, "Q select 3\n");
-    rig_toy_server(r, &s);
-    peer_hears(r, &s, "set zone=x;\n");
+    rig_settle(r);
+    for (int i = 0; i < 2; i++) {
+        peer_say(&c, "Q select 1\n");
+        rig_toy_server(r, &s);
+        peer_hears(r, &s, "set role=x;\n");
+        peer_close(&s);
+        peer_hears(r, &c, "err server_lost -\ndone I\n");
+    }
     peer_close(&b);
     leave(r, &c, &s);
 }
@@ -311,7 +315,7 @@ static void idle_server_that_is_lost_is_nobodys_trouble(void **state)
     leave(r, &c, &s);
 }
 
-/* ---- cancel --------------------------------------------------------------------------------------- */
+/* ---- cancel ---------------------------------------------------------------------------------- */
 
 /* Logs a client in and keeps the line "hi KEY". */
 static void client_with_key(struct rig *r, struct peer *c, char *key, size_t cap)
@@ -399,7 +403,7 @@ static void cancel_with_a_wrong_key_or_for_an_idle_client_does_nothing(void **st
     leave(r, &c, &s);
 }
 
-/* ---- timeouts ------------------------------------------------------------------------------------- */
+/* ---- timeouts -------------------------------------------------------------------------------- */
 
 static void query_timeout_cancels_and_the_client_goes_on(void **state)
 {

@@ -1,5 +1,5 @@
-/* test_core_pool.c - who gets a server and when one is opened, on the toy codec: limits, order, failures,
- * time, pause, and servers that move between two workers of one process. */
+/* test_core_pool.c - who gets a server and when one is opened, on the toy codec: limits, order,
+ * failures, time, pause, and servers that move between two workers of one process. */
 #include "base/base.h"
 
 #include "test/unit/support/core_rig.h"
@@ -27,7 +27,7 @@ static int servers(struct rig *r)
     return atomic_load(&rig_pool(r, 0)->shared->shared.servers);
 }
 
-/* ---- limits and order ----------------------------------------------------------------------------- */
+/* ---- limits and order ------------------------------------------------------------------------ */
 
 static void pool_size_is_never_exceeded(void **state)
 {
@@ -130,7 +130,7 @@ static void servers_of_a_database_are_limited_across_its_pools(void **state)
     let_go(r, &s, 1);
 }
 
-/* ---- failures ------------------------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------------------- */
 
 static void cold_pool_with_a_dead_server_fails_fast(void **state)
 {
@@ -163,7 +163,8 @@ static void refused_login_is_told_in_the_servers_own_words(void **state)
 static void nonsense_instead_of_a_login_fails_it(void **state)
 {
     (void)state;
-    static const char *const says[] = {"done I\n", "row 1\n", "\n", "ask something\n", "ask password\n"};
+    static const char *const says[] = {"done I\n", "row 1\n", "\n", "ask something\n",
+                                       "ask password\n"};
     for (size_t i = 0; i < ARRAY_LEN(says); i++) {
         struct rig *r = rig_new(&toy_wire, 1, NULL, NULL);
         struct peer c, s;
@@ -246,13 +247,13 @@ static void connection_that_comes_to_nothing_gives_its_place_back(void **state)
     let_go(r, &c, 1);
 }
 
-/* ---- time ----------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void idle_servers_are_closed_in_time_and_the_minimum_stays(void **state)
 {
     (void)state;
-    struct rig *r =
-        rig_new(&toy_wire, 1, "server_idle_timeout = 10\nmin_pool_size = 1\nserver_lifetime = 0\n", NULL);
+    struct rig *r = rig_new(
+        &toy_wire, 1, "server_idle_timeout = 10\nmin_pool_size = 1\nserver_lifetime = 0\n", NULL);
     struct peer c[2], s[2];
     rig_toy_client(r, 0, &c[0], &s[0]);
     rig_toy_client(r, 0, &c[1], NULL);
@@ -317,7 +318,7 @@ static void server_that_was_idle_for_long_is_checked_before_it_is_lent(void **st
     }
 }
 
-/* ---- pause ---------------------------------------------------------------------------------------- */
+/* ---- pause ----------------------------------------------------------------------------------- */
 
 static void paused_pool_grants_nothing_until_it_is_resumed(void **state)
 {
@@ -353,7 +354,7 @@ static void paused_pool_grants_nothing_until_it_is_resumed(void **state)
     let_go(r, c, 2);
 }
 
-/* ---- two workers ---------------------------------------------------------------------------------- */
+/* ---- two workers ----------------------------------------------------------------------------- */
 
 static void two_workers_share_one_server_both_ways(void **state)
 {
@@ -403,15 +404,11 @@ static void moved_server_keeps_its_settings_and_statements(void **state)
 {
     (void)state;
     struct rig *r = rig_new(&toy_wire, 2, "default_pool_size = 1\n", NULL);
-    struct peer a, b, s;
-    rig_client(r, 0, &a);
-    peer_say(&a, "hello u d zone=x\n");
-    rig_toy_server(r, &s);
-    peer_hears_until(r, &a, "done I", NULL, 0);
+    struct peer a, b, c, s;
+    rig_toy_client(r, 0, &c, &s);
+    rig_toy_client_with(r, &a, &s, "zone=x");
     rig_toy_client(r, 1, &b, NULL);
     peer_say(&a, "P s select 1\nS\n");
-    peer_hears(r, &s, "set zone=x;\n");
-    peer_say(&s, "var zone x\ndone I\n");
     peer_hears(r, &s, "P h0000000000001000 select 1\nS\n");
     peer_say(&s, "parsed\ndone I\n");
     peer_hears(r, &a, "parsed\ndone I\n");
@@ -419,6 +416,7 @@ static void moved_server_keeps_its_settings_and_statements(void **state)
     peer_hears(r, &s, "set zone;\nB h0000000000001000\nS\n");
     peer_say(&s, "var zone utc\ndone I\nbound\ndone I\n");
     peer_hears(r, &b, "parsed\nbound\ndone I\n");
+    let_go(NULL, &c, 1);
     let_go(NULL, &a, 1);
     let_go(NULL, &b, 1);
     let_go(r, &s, 1);

@@ -1,5 +1,6 @@
-/* test_core_prepared.c - prepared statements between clients and servers, on the toy codec: clients' names
- * become the server's handles, equal texts are prepared once, and errors take back what did not happen.
+/* test_core_prepared.c - prepared statements between clients and servers, on the toy codec:
+ * clients' names become the server's handles, equal texts are prepared once, and errors take back
+ * what did not happen.
  *
  * Handles are "h" and the salt of the rig (0x1000) plus a running number. */
 #include "base/base.h"
@@ -54,7 +55,8 @@ static void talk(struct pair *x, struct peer *c, const char *const line[4])
 /* a prepares select 1 as s. */
 static void prepare_first(struct pair *x)
 {
-    TALK(x, &x->a, "P s select 1\nS\n", "P " H0 " select 1\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
+    TALK(x, &x->a, "P s select 1\nS\n", "P " H0 " select 1\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
 }
 
 static void equal_texts_of_two_clients_are_prepared_once(void **state)
@@ -77,7 +79,8 @@ static void one_name_of_two_clients_means_two_statements(void **state)
     struct pair x;
     set_up(&x, ONE_SERVER);
     prepare_first(&x);
-    TALK(&x, &x.b, "P s select 2\nS\n", "P " H1 " select 2\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
+    TALK(&x, &x.b, "P s select 2\nS\n", "P " H1 " select 2\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
     TALK(&x, &x.a, "B s\nS\n", "B " H0 "\nS\n", "bound\ndone I\n", "bound\ndone I\n");
     TALK(&x, &x.b, "B s\nS\n", "B " H1 "\nS\n", "bound\ndone I\n", "bound\ndone I\n");
     tear_down(&x);
@@ -122,10 +125,11 @@ static void statement_that_was_refused_is_not_remembered(void **state)
     (void)state;
     struct pair x;
     set_up(&x, ONE_SERVER);
-    TALK(&x, &x.a, "P s select 1\nB s\nS\n", "P " H0 " select 1\nB " H0 "\nS\n", "err other x\ndone I\n",
-         "err other x\ndone I\n");
+    TALK(&x, &x.a, "P s select 1\nB s\nS\n", "P " H0 " select 1\nB " H0 "\nS\n",
+         "err other x\ndone I\n", "err other x\ndone I\n");
     TALK(&x, &x.a, "B s\nS\n", "B s\nS\n", "err unknown x\ndone I\n", "err unknown x\ndone I\n");
-    TALK(&x, &x.b, "P t select 1\nS\n", "P " H1 " select 1\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
+    TALK(&x, &x.b, "P t select 1\nS\n", "P " H1 " select 1\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
     tear_down(&x);
 }
 
@@ -135,8 +139,8 @@ static void what_was_confirmed_before_an_error_stays(void **state)
     struct pair x;
     set_up(&x, ONE_SERVER);
     TALK(&x, &x.a, "P s select 1\nP t select 2\nP u select 3\nS\n",
-         "P " H0 " select 1\nP " H1 " select 2\nP " H2 " select 3\nS\n", "parsed\nerr other x\ndone I\n",
-         "parsed\nerr other x\ndone I\n");
+         "P " H0 " select 1\nP " H1 " select 2\nP " H2 " select 3\nS\n",
+         "parsed\nerr other x\ndone I\n", "parsed\nerr other x\ndone I\n");
     TALK(&x, &x.a, "B s\nS\n", "B " H0 "\nS\n", "bound\ndone I\n", "bound\ndone I\n");
     TALK(&x, &x.a, "B t\nS\n", "B t\nS\n", "err unknown x\ndone I\n", "err unknown x\ndone I\n");
     TALK(&x, &x.a, "B u\nS\n", "B u\nS\n", "err unknown x\ndone I\n", "err unknown x\ndone I\n");
@@ -163,10 +167,11 @@ static void least_recently_used_statement_makes_room(void **state)
     struct pair x;
     set_up(&x, ONE_SERVER "max_prepared_statements = 2\n");
     prepare_first(&x);
-    TALK(&x, &x.a, "P t select 2\nS\n", "P " H1 " select 2\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
-    TALK(&x, &x.a, "B s\nS\n", "B " H0 "\nS\n", "bound\ndone I\n", "bound\ndone I\n");
-    TALK(&x, &x.a, "P u select 3\nS\n", "C " H1 "\nP " H2 " select 3\nS\n", "closed\nparsed\ndone I\n",
+    TALK(&x, &x.a, "P t select 2\nS\n", "P " H1 " select 2\nS\n", "parsed\ndone I\n",
          "parsed\ndone I\n");
+    TALK(&x, &x.a, "B s\nS\n", "B " H0 "\nS\n", "bound\ndone I\n", "bound\ndone I\n");
+    TALK(&x, &x.a, "P u select 3\nS\n", "C " H1 "\nP " H2 " select 3\nS\n",
+         "closed\nparsed\ndone I\n", "parsed\ndone I\n");
     TALK(&x, &x.a, "B t\nS\n", "C " H0 "\nP h0000000000001003 select 2\nB h0000000000001003\nS\n",
          "closed\nparsed\nbound\ndone I\n", "bound\ndone I\n");
     tear_down(&x);
@@ -177,11 +182,14 @@ static void unnamed_statement_of_another_client_is_never_used(void **state)
     (void)state;
     struct pair x;
     set_up(&x, ONE_SERVER);
-    TALK(&x, &x.a, "P - select 1\nS\n", "P - select 1\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
-    TALK(&x, &x.b, "P - select 2\nS\n", "P - select 2\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
-    TALK(&x, &x.a, "B -\nE 0\nS\n", "P - select 1\nB -\nE 0\nS\n", "parsed\nbound\nok read\ndone I\n",
+    TALK(&x, &x.a, "P - select 1\nS\n", "P - select 1\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
+    TALK(&x, &x.b, "P - select 2\nS\n", "P - select 2\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
+    TALK(&x, &x.a, "B -\nE 0\nS\n", "P - select 1\nB -\nE 0\nS\n",
+         "parsed\nbound\nok read\ndone I\n", "bound\nok read\ndone I\n");
+    TALK(&x, &x.a, "B -\nE 0\nS\n", "B -\nE 0\nS\n", "bound\nok read\ndone I\n",
          "bound\nok read\ndone I\n");
-    TALK(&x, &x.a, "B -\nE 0\nS\n", "B -\nE 0\nS\n", "bound\nok read\ndone I\n", "bound\nok read\ndone I\n");
     tear_down(&x);
 }
 
@@ -190,13 +198,15 @@ static void client_without_an_unnamed_statement_finds_none(void **state)
     (void)state;
     struct pair x;
     set_up(&x, ONE_SERVER);
-    TALK(&x, &x.a, "P - select 1\nS\n", "P - select 1\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
+    TALK(&x, &x.a, "P - select 1\nS\n", "P - select 1\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
     TALK(&x, &x.b, "B -\nE 0\nS\n", "C -\nB -\nE 0\nS\n", "closed\nerr unknown x\ndone I\n",
          "err unknown x\ndone I\n");
     tear_down(&x);
 }
 
-/* The acknowledgement that we make up must not wait for bytes that the server has no reason to send. */
+/* The acknowledgement that we make up must not wait for bytes that the server has no reason to
+ * send. */
 static void made_up_answers_come_at_once_and_in_order(void **state)
 {
     (void)state;
@@ -220,8 +230,8 @@ static void made_up_answer_behind_an_error_is_skipped_like_a_real_one(void **sta
     struct pair x;
     set_up(&x, ONE_SERVER);
     prepare_first(&x);
-    TALK(&x, &x.b, "P t select 2\nP u select 1\nS\n", "P " H1 " select 2\nS\n", "err other x\ndone I\n",
-         "err other x\ndone I\n");
+    TALK(&x, &x.b, "P t select 2\nP u select 1\nS\n", "P " H1 " select 2\nS\n",
+         "err other x\ndone I\n", "err other x\ndone I\n");
     TALK(&x, &x.b, "B u\nS\n", "B u\nS\n", "err unknown x\ndone I\n", "err unknown x\ndone I\n");
     tear_down(&x);
 }
@@ -234,7 +244,8 @@ static void name_used_twice_is_refused_by_the_server_itself(void **state)
     prepare_first(&x);
     TALK(&x, &x.a, "P s select 2\nS\n", "P s \nP s select 2\nS\n", "parsed\nerr exists x\ndone I\n",
          "err exists x\ndone I\n");
-    TALK(&x, &x.a, "B s\nS\n", "B " H0 "\nS\n", "bound\ndone I\n", "bound\ndone I\n");
+    TALK(&x, &x.a, "B s\nS\n", "C s\nS\nB " H0 "\nS\n", "closed\ndone I\nbound\ndone I\n",
+         "bound\ndone I\n"); /* the placeholder goes first */
     tear_down(&x);
 }
 
@@ -243,7 +254,8 @@ static void simple_query_forgets_the_unnamed_statement(void **state)
     (void)state;
     struct pair x;
     set_up(&x, ONE_SERVER);
-    TALK(&x, &x.a, "P - select 1\nS\n", "P - select 1\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
+    TALK(&x, &x.a, "P - select 1\nS\n", "P - select 1\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
     TALK(&x, &x.a, "Q select 9\n", "Q select 9\n", "done I\n", "done I\n");
     TALK(&x, &x.a, "B -\nS\n", "B -\nS\n", "err unknown x\ndone I\n", "err unknown x\ndone I\n");
     tear_down(&x);
@@ -256,12 +268,8 @@ static void settings_that_decide_analysis_are_part_of_the_identity(void **state)
     struct peer c;
     set_up(&x, ONE_SERVER);
     prepare_first(&x);
-    rig_client(x.r, 0, &c);
-    peer_say(&c, "hello u d search_path=p\n");
-    peer_hears_until(x.r, &c, "done I", NULL, 0);
+    rig_toy_client_with(x.r, &c, &x.s, "search_path=p");
     peer_say(&c, "P s select 1\nS\n");
-    peer_hears(x.r, &x.s, "set search_path=p;\n");
-    peer_say(&x.s, "done I\n");
     peer_hears(x.r, &x.s, "P " H1 " select 1\nS\n");
     peer_say(&x.s, "parsed\ndone I\n");
     peer_hears(x.r, &c, "parsed\ndone I\n");
@@ -274,7 +282,8 @@ static void session_mode_maps_nothing_and_cleans_afterwards(void **state)
     (void)state;
     struct pair x;
     set_up(&x, ONE_SERVER "pool_mode = session\n");
-    TALK(&x, &x.a, "P s select 1\nS\n", "P s select 1\nS\n", "parsed\ndone I\n", "parsed\ndone I\n");
+    TALK(&x, &x.a, "P s select 1\nS\n", "P s select 1\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
     TALK(&x, &x.a, "B s\nS\n", "B s\nS\n", "bound\ndone I\n", "bound\ndone I\n");
     peer_say(&x.b, "Q select 2\n");
     peer_hears_nothing(x.r, &x.s);
@@ -282,6 +291,39 @@ static void session_mode_maps_nothing_and_cleans_afterwards(void **state)
     peer_hears(x.r, &x.s, "clean full\n");
     peer_say(&x.s, "done I\n");
     peer_hears(x.r, &x.s, "Q select 2\n");
+    tear_down(&x);
+}
+
+/* What an earlier request of the same write was to prepare may have been skipped. */
+static void unnamed_statement_that_was_skipped_is_not_taken_for_prepared(void **state)
+{
+    (void)state;
+    struct pair x;
+    set_up(&x, ONE_SERVER);
+    TALK(&x, &x.b, "P - select 'b'\nS\n", "P - select 'b'\nS\n", "parsed\ndone I\n",
+         "parsed\ndone I\n");
+    TALK(&x, &x.a, "B nope\nP - select 'a'\nS\nB -\nE 0\nS\n",
+         "B nope\nP - select 'a'\nS\nP - select 'a'\nB -\nE 0\nS\n",
+         "err unknown x\ndone I\nparsed\nbound\nrow a\nok read\ndone I\n",
+         "err unknown x\ndone I\nbound\nrow a\nok read\ndone I\n");
+    tear_down(&x);
+}
+
+static void name_that_a_text_prepared_is_not_met_by_the_next_client(void **state)
+{
+    (void)state;
+    struct pair x;
+    set_up(&x, ONE_SERVER);
+    TALK(&x, &x.a, "Q prepare pp as select 'a'\n", "Q prepare pp as select 'a'\n",
+         "ok prepare\ndone I\n", "ok prepare\ndone I\n");
+    TALK(&x, &x.b, "P - select 1\nB -\nE 0\nS\nB pp\nE 0\nS\n",
+         "C pp\nS\nP - select 1\nB -\nE 0\nS\n", "closed\ndone I\nparsed\nbound\nok read\ndone I\n",
+         "parsed\nbound\nok read\ndone I\n");
+    peer_hears(x.r, &x.s, "B pp\nE 0\nS\n");
+    peer_say(&x.s, "err unknown x\ndone I\n");
+    peer_hears(x.r, &x.b, "err unknown x\ndone I\n");
+    TALK(&x, &x.a, "Q execute pp\n", "Q prepare pp as select 'a'\nQ execute pp\n",
+         "ok prepare\ndone I\nrow a\ndone I\n", "row a\ndone I\n");
     tear_down(&x);
 }
 
@@ -304,6 +346,8 @@ int main(void)
         cmocka_unit_test(simple_query_forgets_the_unnamed_statement),
         cmocka_unit_test(settings_that_decide_analysis_are_part_of_the_identity),
         cmocka_unit_test(session_mode_maps_nothing_and_cleans_afterwards),
+        cmocka_unit_test(unnamed_statement_that_was_skipped_is_not_taken_for_prepared),
+        cmocka_unit_test(name_that_a_text_prepared_is_not_met_by_the_next_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

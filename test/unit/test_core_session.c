@@ -1,5 +1,6 @@
-/* test_core_session.c - clients and servers bound for a transaction, on the toy codec: who hears what,
- * what is put in front of a request, what waits for what, and what happens when somebody leaves. */
+/* test_core_session.c - clients and servers bound for a transaction, on the toy codec: who hears
+ * what, what is put in front of a request, what waits for what, and what happens when somebody
+ * leaves. */
 #include "base/base.h"
 
 #include "proxy/session.h"
@@ -34,7 +35,7 @@ static struct server *first_server(struct rig *r)
     return container_of(l, struct server, all);
 }
 
-/* ---- requests ------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static void answers_go_to_the_client_that_asked(void **state)
 {
@@ -229,29 +230,16 @@ static void upload_reaches_the_server_and_ends_the_request(void **state)
     leave(r, &c, &s);
 }
 
-/* ---- settings ------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
-/* A client that came with a setting, logged in while the pool is warm. */
-static void client_with(struct rig *r, struct peer *c, const char *hello)
-{
-    rig_client(r, 0, c);
-    peer_say(c, hello);
-    peer_hears_until(r, c, "done I", NULL, 0);
-}
-
-static void new_setting_is_waited_for_and_a_known_one_goes_out_with_the_request(void **state)
+static void
+start_up_setting_is_tried_before_the_welcome_and_then_goes_out_with_requests(void **state)
 {
     (void)state;
     struct rig *r = rig(ONE_SERVER);
     struct peer a, b, s;
     rig_toy_client(r, 0, &b, &s);
-    client_with(r, &a, "hello u d zone=x\n");
-    peer_say(&a, "Q select 1\n");
-    peer_hears(r, &s, "set zone=x;\n"); /* the request waits: the setting might be refused */
-    peer_say(&s, "var zone x\ndone I\n");
-    peer_hears(r, &s, "Q select 1\n");
-    peer_say(&s, "done I\n");
-    peer_hears(r, &a, "done I\n");
+    rig_toy_client_with(r, &a, &s, "zone=x");
     peer_say(&b, "Q select 2\n"); /* a reset cannot fail */
     peer_hears(r, &s, "set zone;\nQ select 2\n");
     peer_say(&s, "var zone utc\ndone I\nrow 2\ndone I\n");
@@ -260,8 +248,38 @@ static void new_setting_is_waited_for_and_a_known_one_goes_out_with_the_request(
     peer_hears(r, &s, "set zone=x;\nQ select 3\n");
     peer_say(&s, "var zone x\ndone I\nrow 3\ndone I\n");
     peer_hears(r, &a, "row 3\ndone I\n");
+    rig_toy_ask(r, &a, &s); /* now it is there */
     peer_close(&b);
     leave(r, &a, &s);
+}
+
+static void start_up_setting_that_is_refused_refuses_the_login(void **state)
+{
+    (void)state;
+    struct rig *r = rig(ONE_SERVER);
+    struct peer a, b, s;
+    rig_toy_client(r, 0, &b, &s);
+    rig_client(r, 0, &a);
+    peer_say(&a, "hello u d zone=x\n");
+    peer_hears(r, &s, "set zone=x;\n");
+    peer_say(&s, "err other no such zone\ndone I\n");
+    peer_hears(r, &a, "bye other no such zone\n");
+    peer_hears_end(r, &a);
+    peer_close(&b);
+    leave(r, &b, &s);
+}
+
+/* Both have used the server, so that it has b's settings and not a's role. */
+static void set_up_role(struct rig *r, struct peer *a, struct peer *b, struct peer *s)
+{
+    rig_toy_client(r, 0, b, s);
+    rig_toy_client_with(r, a, s, "role=x");
+    peer_say(b, "Q select 1\n");
+    peer_hears(r, s, "set role;\n"); /* a setting with a rank is waited for in both directions */
+    peer_say(s, "done I\n");
+    peer_hears(r, s, "Q select 1\n");
+    peer_say(s, "done I\n");
+    peer_hears(r, b, "done I\n");
 }
 
 static void setting_with_a_rank_is_always_waited_for(void **state)
@@ -269,22 +287,13 @@ static void setting_with_a_rank_is_always_waited_for(void **state)
     (void)state;
     struct rig *r = rig(ONE_SERVER);
     struct peer a, b, s;
-    rig_toy_client(r, 0, &b, &s);
-    client_with(r, &a, "hello u d role=x\n");
-    for (int i = 0; i < 2; i++) {
-        peer_say(&a, "Q select 1\n");
-        peer_hears(r, &s, "set role=x;\n");
-        peer_say(&s, "done I\n");
-        peer_hears(r, &s, "Q select 1\n");
-        peer_say(&s, "done I\n");
-        peer_hears(r, &a, "done I\n");
-        peer_say(&b, "Q select 1\n");
-        peer_hears(r, &s, "set role;\n");
-        peer_say(&s, "done I\n");
-        peer_hears(r, &s, "Q select 1\n");
-        peer_say(&s, "done I\n");
-        peer_hears(r, &b, "done I\n");
-    }
+    set_up_role(r, &a, &b, &s);
+    peer_say(&a, "Q select 1\nQ select 2\n");
+    peer_hears(r, &s, "set role=x;\n");
+    peer_say(&s, "done I\n");
+    peer_hears(r, &s, "Q select 1\nQ select 2\n");
+    peer_say(&s, "done I\ndone I\n");
+    peer_hears(r, &a, "done I\ndone I\n");
     peer_close(&b);
     leave(r, &a, &s);
 }
@@ -294,17 +303,36 @@ static void request_is_not_run_when_its_settings_are_refused(void **state)
     (void)state;
     struct rig *r = rig(ONE_SERVER);
     struct peer a, b, s;
-    rig_toy_client(r, 0, &b, &s);
-    client_with(r, &a, "hello u d zone=x\n");
+    set_up_role(r, &a, &b, &s);
     peer_say(&a, "Q select 1\n");
-    peer_hears(r, &s, "set zone=x;\n");
-    peer_say(&s, "err other no such zone\ndone I\n");
-    peer_hears(r, &a, "bye other no such zone\n");
+    peer_hears(r, &s, "set role=x;\n");
+    peer_say(&s, "err other not allowed\ndone I\n");
+    peer_hears(r, &a, "bye other not allowed\n");
     peer_hears_end(r, &a);
     peer_hears_end(r, &s);
     peer_say(&b, "Q select 2\n");
     rig_toy_server(r, &s);
     peer_hears(r, &s, "Q select 2\n");
+    leave(r, &b, &s);
+}
+
+static void glued_request_under_refused_settings_is_not_believed(void **state)
+{
+    (void)state;
+    struct rig *r = rig(ONE_SERVER);
+    struct peer a, b, s;
+    rig_toy_client(r, 0, &b, &s);
+    rig_toy_client_with(r, &a, &s, "zone=x");
+    peer_say(&b, "Q select 2\n");
+    peer_hears(r, &s, "set zone;\nQ select 2\n");
+    peer_say(&s, "var zone utc\ndone I\ndone I\n");
+    peer_hears(r, &b, "done I\n");
+    peer_say(&a, "Q select 3\n");
+    peer_hears(r, &s, "set zone=x;\nQ select 3\n");
+    peer_say(&s, "err other not today\ndone I\nrow 3\ndone I\n");
+    peer_hears(r, &a, "bye other not today\n");
+    peer_hears_end(r, &a);
+    peer_close(&b);
     leave(r, &b, &s);
 }
 
@@ -321,7 +349,7 @@ static void client_is_told_of_a_setting_that_changed_under_it(void **state)
     leave(r, &c, &s);
 }
 
-/* ---- barrier -------------------------------------------------------------------------------------- */
+/* ---- barrier --------------------------------------------------------------------------------- */
 
 static void nothing_follows_a_lasting_effect_before_its_outcome_is_known(void **state)
 {
@@ -338,7 +366,8 @@ static void nothing_follows_a_lasting_effect_before_its_outcome_is_known(void **
     peer_say(&b, "Q select 2\n");
     peer_hears_nothing(r, &s);
     peer_say(&s, "row var|zone|x\ndone I\n");
-    peer_hears(r, &s, "set zone;\nQ select 2\n"); /* b has waited longer; nothing of a is left for it */
+    peer_hears(r, &s,
+               "set zone;\nQ select 2\n"); /* b has waited longer; nothing of a is left for it */
     peer_say(&s, "done I\ndone I\n");
     peer_hears(r, &b, "done I\n");
     peer_hears(r, &s, "set zone=x;\nQ select 1\n");
@@ -390,8 +419,11 @@ static void pins_hold_the_server_until_they_are_gone(void **state)
     (void)state;
     static const struct {
         const char *kind, *row;
-    } pins[] = {{"locks", "row locks|yes\n"}, {"temp", "row temp|yes\n"}, {"cursors", "row cursors|yes\n"},
-                {"listen", "row listen|news\n"}, {"prepared", "row prepared|x\n"}};
+    } pins[] = {{"locks", "row locks|yes\n"},
+                {"temp", "row temp|yes\n"},
+                {"cursors", "row cursors|yes\n"},
+                {"listen", "row listen|news\n"},
+                {"prepared", "row prepared|x\n"}};
     for (size_t i = 0; i < ARRAY_LEN(pins); i++) {
         struct rig *r = rig(ONE_SERVER);
         struct peer a, b, s;
@@ -415,7 +447,7 @@ static void pins_hold_the_server_until_they_are_gone(void **state)
     }
 }
 
-/* ---- the release test ----------------------------------------------------------------------------- */
+/* ---- the release test ------------------------------------------------------------------------ */
 
 static void term_fl_count(struct server *s, bool on)
 {
@@ -499,9 +531,9 @@ static void server_with_anything_of_anybody_left_is_not_releasable(void **state)
 {
     (void)state;
     static void (*const terms[])(struct server *, bool) = {
-        term_fl_count,    term_tx,       term_failed_tx,  term_pins,    term_asks,   term_upload,
-        term_half_request, term_doubtful, term_must_clean, term_cancels, term_client, term_output,
-        term_pending};
+        term_fl_count, term_tx,           term_failed_tx, term_pins,       term_asks,
+        term_upload,   term_half_request, term_doubtful,  term_must_clean, term_cancels,
+        term_client,   term_output,       term_pending};
     struct rig *r = rig(ONE_SERVER);
     struct peer c, peer;
     rig_toy_client(r, 0, &c, &peer);
@@ -530,9 +562,12 @@ int main(void)
         cmocka_unit_test(answer_without_a_request_closes_the_server),
         cmocka_unit_test(text_larger_than_the_buffer_goes_through_and_is_not_trusted),
         cmocka_unit_test(upload_reaches_the_server_and_ends_the_request),
-        cmocka_unit_test(new_setting_is_waited_for_and_a_known_one_goes_out_with_the_request),
+        cmocka_unit_test(
+            start_up_setting_is_tried_before_the_welcome_and_then_goes_out_with_requests),
+        cmocka_unit_test(start_up_setting_that_is_refused_refuses_the_login),
         cmocka_unit_test(setting_with_a_rank_is_always_waited_for),
         cmocka_unit_test(request_is_not_run_when_its_settings_are_refused),
+        cmocka_unit_test(glued_request_under_refused_settings_is_not_believed),
         cmocka_unit_test(client_is_told_of_a_setting_that_changed_under_it),
         cmocka_unit_test(nothing_follows_a_lasting_effect_before_its_outcome_is_known),
         cmocka_unit_test(lasting_effect_behind_other_requests_waits_for_them),

@@ -21,10 +21,14 @@ static void equal_statements_are_one_and_every_part_of_the_identity_counts(void 
 {
     (void)state;
     static const struct stmt_key keys[] = {
-        {STR_INIT("select 1"), {NULL, 0}, 0, false}, {STR_INIT("select 2"), {NULL, 0}, 0, false},
-        {STR_INIT("select 1"), STR_INIT("t"), 0, false}, {STR_INIT("select 1"), {NULL, 0}, 1, false},
-        {STR_INIT("select 1"), {NULL, 0}, 0, true},  {STR_INIT("select 1t"), {NULL, 0}, 0, false},
-        {STR_INIT(""), {NULL, 0}, 0, false},         {STR_INIT("a\0b"), {NULL, 0}, 0, false},
+        {STR_INIT("select 1"), {NULL, 0}, 0, false},
+        {STR_INIT("select 2"), {NULL, 0}, 0, false},
+        {STR_INIT("select 1"), STR_INIT("t"), 0, false},
+        {STR_INIT("select 1"), {NULL, 0}, 1, false},
+        {STR_INIT("select 1"), {NULL, 0}, 0, true},
+        {STR_INIT("select 1t"), {NULL, 0}, 0, false},
+        {STR_INIT(""), {NULL, 0}, 0, false},
+        {STR_INIT("a\0b"), {NULL, 0}, 0, false},
         {STR_INIT("a\0c"), {NULL, 0}, 0, false},
     };
     struct stmt_registry r;

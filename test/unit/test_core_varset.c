@@ -11,7 +11,10 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define V(name, value) {STR_INIT(name), STR_INIT(value)}
+#define V(name, value)                                                                             \
+    {                                                                                              \
+        STR_INIT(name), STR_INIT(value)                                                            \
+    }
 
 static const struct wire *const codecs[] = {&toy_wire, &pg_wire};
 

@@ -295,13 +295,20 @@ static void sent_is(struct pg_stream *s, struct str expect)
     buf_fini(&b);
 }
 
+static void fail_request(struct pg_stream *s, bool req_open)
+{
+    const struct wire_fault f = {
+        .cause = C_QUERY_TIMEOUT, .text = STR("x"), .req_open = req_open};
+    pg_wire.cl_error(s->st, &f, &s->out);
+}
+
 static void error_of_a_complete_request_is_followed_by_the_idle_marker(void **state)
 {
     (void)state;
     struct pg_stream s;
     pg_stream_running(&s);
     pg_stream_feed_client(&s, BYTES(QUERY1));
-    pg_wire.cl_error(s.st, C_QUERY_TIMEOUT, STR("x"), false, false, TX_IDLE, &s.out);
+    fail_request(&s, false);
     sent_is(&s, BYTES("E\0\0\0\35SERROR\0VERROR\0C57014\0Mx\0\0Z\0\0\0\5I"));
     pg_stream_fini_client(&s);
 }
@@ -313,7 +320,7 @@ static void error_in_an_open_request_skips_to_its_sync(void **state)
     pg_stream_running(&s);
     pg_stream_feed_client(&s, BYTES(PARSE1 FLUSH));
     buf_reset(&s.log);
-    pg_wire.cl_error(s.st, C_QUERY_TIMEOUT, STR("x"), false, true, TX_IDLE, &s.out);
+    fail_request(&s, true);
     sent_is(&s, BYTES("E\0\0\0\35SERROR\0VERROR\0C57014\0Mx\0\0"));
     pg_stream_feed_client(&s, BYTES(BIND1 QUERY1 COPY_DATA FLUSH "S\0\0"));
     assert_string_equal(pg_stream_log(&s), "");
@@ -332,7 +339,7 @@ static void error_in_a_cut_query_skips_its_rest(void **state)
     running_full(&s);
     pg_stream_feed_client(&s, BYTES("Q\0\0\0\21abcd"));
     buf_reset(&s.log);
-    pg_wire.cl_error(s.st, C_QUERY_TIMEOUT, STR("x"), false, true, TX_IDLE, &s.out);
+    fail_request(&s, true);
     pg_stream_feed_client(&s, BYTES("efgh"));
     pg_stream_feed_client(&s, BYTES("ijkl\0" QUERY1));
     assert_string_equal(pg_stream_log(&s), "SKIPPED <simple query(||select 1|0) > ");
@@ -344,7 +351,7 @@ static void error_in_a_text_upload_lets_the_client_go_on_at_once(void **state)
     (void)state;
     struct pg_stream s;
     upload_simple(&s);
-    pg_wire.cl_error(s.st, C_QUERY_TIMEOUT, STR("x"), false, true, TX_IDLE, &s.out);
+    fail_request(&s, true);
     sent_is(&s, BYTES("E\0\0\0\35SERROR\0VERROR\0C57014\0Mx\0\0Z\0\0\0\5I"));
     pg_stream_feed_client(&s, BYTES(""));
     pg_wire.cl_idle(s.st, TX_IDLE, &s.out); /* the answer to SKIPPED: was sent already */
@@ -359,7 +366,7 @@ static void error_in_an_extended_upload_skips_to_the_sync_that_ends_it(void **st
     (void)state;
     struct pg_stream s;
     upload_void(&s);
-    pg_wire.cl_error(s.st, C_QUERY_TIMEOUT, STR("x"), false, true, TX_IDLE, &s.out);
+    fail_request(&s, true);
     sent_is(&s, BYTES("E\0\0\0\35SERROR\0VERROR\0C57014\0Mx\0\0"));
     pg_stream_feed_client(&s, BYTES(COPY_DATA COPY_DONE SYNC QUERY1));
     assert_string_equal(pg_stream_log(&s), "SKIPPED <simple query(||select 1|0) > ");
@@ -371,11 +378,15 @@ static void fatal_error_and_server_code_are_written(void **state)
     (void)state;
     struct pg_stream s;
     pg_stream_running(&s);
-    pg_wire.cl_error(s.st, C_SHUTDOWN, STR("x"), true, false, TX_IDLE, &s.out);
+    struct wire_fault f = {.cause = C_SHUTDOWN, .text = STR("x"), .fatal = true};
+    pg_wire.cl_error(s.st, &f, &s.out);
     sent_is(&s, BYTES("E\0\0\0\35SFATAL\0VFATAL\0C57P01\0Mx\0\0"));
-    pg_wire.cl_error_code(s.st, STR("3D000"), BYTES("x\0Cfake"), true, false, &s.out);
+    f.code = STR("3D000");
+    f.text = BYTES("x\0Cfake");
+    pg_wire.cl_error(s.st, &f, &s.out);
     sent_is(&s, BYTES("E\0\0\0\35SFATAL\0VFATAL\0C3D000\0Mx\0\0"));
-    pg_wire.cl_error_code(s.st, STR(""), STR("x"), false, false, &s.out);
+    f = (struct wire_fault){.code = STR("no code"), .text = STR("x")};
+    pg_wire.cl_error(s.st, &f, &s.out);
     sent_is(&s, BYTES("E\0\0\0\35SERROR\0VERROR\0C08P01\0Mx\0\0Z\0\0\0\5I"));
     pg_stream_fini_client(&s);
 }
@@ -397,8 +408,7 @@ static void console_answers_have_the_right_bytes(void **state)
     pg_wire.cl_ack(s.st, PART_BIND, &s.out);
     pg_wire.cl_no_params(s.st, &s.out);
     pg_wire.cl_no_data(s.st, &s.out);
-    pg_wire.cl_empty(s.st, &s.out);
-    sent_is(&s, BYTES("2\0\0\0\4t\0\0\0\6\0\0n\0\0\0\4I\0\0\0\4"));
+    sent_is(&s, BYTES("2\0\0\0\4t\0\0\0\6\0\0n\0\0\0\4"));
     pg_wire.cl_notify(s.st, 7, STR("ch"), STR("p"), &s.out);
     sent_is(&s, BYTES("A\0\0\0\15\0\0\0\7ch\0p\0"));
     pg_wire.cl_notice(s.st, STR("x"), STR("d"), &s.out);

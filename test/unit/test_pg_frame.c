@@ -80,6 +80,8 @@ static void tags_say_what_was_done(void **state)
     assert_int_equal(pg_tag_bits(STR("PREPARE")), WT_PREPARE);
     assert_int_equal(pg_tag_bits(STR("PREPARE TRANSACTION")), WT_TX);
     assert_int_equal(pg_tag_bits(STR("UNLISTEN")), WT_LISTEN);
+    assert_int_equal(pg_tag_bits(STR("ROLLBACK")), WT_TX | WT_ROLLBACK);
+    assert_int_equal(pg_tag_bits(STR("COMMIT")), WT_TX);
     assert_int_equal(pg_tag_bits(STR("CLOSE CURSOR ALL")), WT_CURSOR);
     assert_int_equal(pg_tag_bits(STR("CREATE TABLE")), WT_DDL);
     assert_int_equal(pg_tag_bits(STR("SETTLE")), WT_DDL);

@@ -22,7 +22,7 @@
 #define SETTLE_TURNS 8
 #define PATIENCE 200 /* turns until bytes that were said must have been heard */
 
-/* ---- configuration -------------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 static struct runtime *make_runtime(const struct rig *r, const char *options, const char *db)
 {
@@ -32,8 +32,8 @@ static struct runtime *make_runtime(const struct rig *r, const char *options, co
     struct config *cfg = NULL;
     struct runtime *rt = NULL;
     buf_init(&b, 65536);
-    buf_printf(&b, "[databases]\nd = host=127.0.0.1 port=%d %s\n[pgbouncer]\nauth_type = trust\n", r->port,
-               db != NULL ? db : "");
+    buf_printf(&b, "[databases]\nd = host=127.0.0.1 port=%d %s\n[pgbouncer]\nauth_type = trust\n",
+               r->port, db != NULL ? db : "");
     buf_printf(&b, "server_tls_sslmode = disable\npool_mode = transaction\n%s\n",
                options != NULL ? options : "");
     int fd = memfd_create("rig.ini", 0);
@@ -48,7 +48,7 @@ static struct runtime *make_runtime(const struct rig *r, const char *options, co
     return rt;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static int listen_on(int *port)
 {
@@ -91,7 +91,8 @@ void rig_free(struct rig **rp)
     struct rig *r = *rp;
     struct process *p = &r->process;
     *rp = NULL;
-    for (unsigned i = 0; i < p->nworkers; i++) { /* as main.c stops: all first, then they are freed */
+    for (unsigned i = 0; i < p->nworkers;
+         i++) { /* as main.c stops: all first, then they are freed */
         clients_close_all(r->workers[i]);
         pools_close_all(r->workers[i]);
     }
@@ -137,7 +138,7 @@ void rig_listen_again(struct rig *r)
     r->listen_fd = listen_on(&r->port);
 }
 
-/* ---- turning -------------------------------------------------------------------------------------- */
+/* ---- turning --------------------------------------------------------------------------------- */
 
 void rig_turn(struct rig *r)
 {
@@ -166,7 +167,7 @@ static void wait_for(struct rig *r, int fd, int turn)
         (void)poll(&pfd, 1, 1);
 }
 
-/* ---- peers ---------------------------------------------------------------------------------------- */
+/* ---- peers ----------------------------------------------------------------------------------- */
 
 static void peer_init(struct peer *p, int fd)
 {
@@ -253,7 +254,8 @@ void peer_hears_nothing(struct rig *r, struct peer *p)
     rig_settle(r);
     int got = hear(p);
     if (got != 0 || p->n > 0)
-        fail_msg("expected nothing, heard \"%.*s\"%s", (int)p->n, p->got, got < 0 ? " and the end" : "");
+        fail_msg("expected nothing, heard \"%.*s\"%s", (int)p->n, p->got,
+                 got < 0 ? " and the end" : "");
 }
 
 void peer_hears_end(struct rig *r, struct peer *p)
@@ -265,7 +267,8 @@ void peer_hears_end(struct rig *r, struct peer *p)
             wait_for(r, p->fd, i);
     }
     if (got >= 0 || p->n > 0)
-        fail_msg("expected the end, heard \"%.*s\"%s", (int)p->n, p->got, got < 0 ? " and the end" : "");
+        fail_msg("expected the end, heard \"%.*s\"%s", (int)p->n, p->got,
+                 got < 0 ? " and the end" : "");
     peer_close(p);
 }
 
@@ -296,7 +299,7 @@ void peer_close(struct peer *p)
     p->fd = -1;
 }
 
-/* ---- toy protocol --------------------------------------------------------------------------------- */
+/* ---- toy protocol ---------------------------------------------------------------------------- */
 
 void rig_toy_server(struct rig *r, struct peer *s)
 {
@@ -314,6 +317,22 @@ void rig_toy_client(struct rig *r, unsigned worker, struct peer *c, struct peer 
         rig_toy_server(r, s);
     peer_hears_until(r, c, "done I", NULL, 0);
     peer_hears_nothing(r, c);
+}
+
+void rig_toy_client_with(struct rig *r, struct peer *c, struct peer *s, const char *setting)
+{
+    char text[128];
+    rig_client(r, 0, c);
+    snprintf(text, sizeof(text), "hello u d %s\n", setting);
+    peer_say(c, text);
+    snprintf(text, sizeof(text), "set %s;\n", setting);
+    peer_hears(r, s, text);
+    if (strncmp(setting, "zone=", 5) == 0) { /* the only one of them that the server reports */
+        snprintf(text, sizeof(text), "var zone %s\n", setting + 5);
+        peer_say(s, text);
+    }
+    peer_say(s, "done I\n");
+    peer_hears_until(r, c, "done I", NULL, 0);
 }
 
 void rig_toy_ask(struct rig *r, struct peer *c, struct peer *s)

@@ -1,4 +1,5 @@
-/* toy_language.c - what the toy codec does without a connection: keys, handles, settings, state rows.
+/* toy_language.c - what the toy codec does without a connection: keys, handles, settings, state
+ * rows.
  *
  * Called through the table in toy_wire.c.
  */
@@ -7,7 +8,7 @@
 static void put_hex(uint64_t v, uint8_t *dst) /* 16 digits */
 {
     for (int i = 0; i < 16; i++)
-        dst[i] = (uint8_t)"0123456789abcdef"[(v >> (60 - 4 * i)) & 15];
+        dst[i] = (uint8_t) "0123456789abcdef"[(v >> (60 - 4 * i)) & 15];
 }
 
 void toy_language_handle_make(uint64_t salt, uint64_t n, struct wire_handle *h)

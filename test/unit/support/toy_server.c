@@ -1,8 +1,8 @@
 /* toy_server.c - what a toy server hears and says; the lines are listed in toy_wire.h.
  *
- * Called through the table in toy_wire.c.  Every line that is sent leaves a `want` for each answer it
- * will get; the answers are read against that queue, so that what is the client's goes on and what is
- * ours does not.
+ * Called through the table in toy_wire.c.  Every line that is sent leaves a `want` for each answer
+ * it will get; the answers are read against that queue, so that what is the client's goes on and
+ * what is ours does not.
  */
 #include "test/unit/support/toy_server.h"
 
@@ -23,20 +23,32 @@ struct word {
 };
 
 static const struct word codes[] = {
-    {"auth", SE_AUTH},         {"nodb", SE_NO_DB},         {"starting", SE_STARTING},
-    {"shutdown", SE_SHUTDOWN}, {"toomany", SE_TOO_MANY},   {"readonly", SE_READ_ONLY},
-    {"conflict", SE_STANDBY_CONFLICT}, {"unknown", SE_STMT_UNKNOWN}, {"exists", SE_STMT_EXISTS},
-    {"plan", SE_PLAN_CHANGED}, {"cancelled", SE_CANCELLED}, {"deadlock", SE_DEADLOCK},
+    {"auth", SE_AUTH},
+    {"nodb", SE_NO_DB},
+    {"starting", SE_STARTING},
+    {"shutdown", SE_SHUTDOWN},
+    {"toomany", SE_TOO_MANY},
+    {"readonly", SE_READ_ONLY},
+    {"conflict", SE_STANDBY_CONFLICT},
+    {"unknown", SE_STMT_UNKNOWN},
+    {"exists", SE_STMT_EXISTS},
+    {"plan", SE_PLAN_CHANGED},
+    {"cancelled", SE_CANCELLED},
+    {"deadlock", SE_DEADLOCK},
 };
 
 static const struct word tags[] = {
-    {"set", WT_SET},         {"reset", WT_RESET},   {"discard", WT_DISCARD}, {"deallocate", WT_DEALLOCATE},
-    {"prepare", WT_PREPARE}, {"listen", WT_LISTEN}, {"cursor", WT_CURSOR},   {"ddl", WT_DDL},
-    {"write", WT_WRITE},     {"read", WT_READ},     {"copy", WT_COPY},       {"code", WT_CODE},
+    {"set", WT_SET},         {"reset", WT_RESET},
+    {"discard", WT_DISCARD}, {"deallocate", WT_DEALLOCATE},
+    {"prepare", WT_PREPARE}, {"listen", WT_LISTEN},
+    {"cursor", WT_CURSOR},   {"ddl", WT_DDL},
+    {"write", WT_WRITE},     {"read", WT_READ},
+    {"copy", WT_COPY},       {"code", WT_CODE},
     {"tx", WT_TX},           {"deallocate_all", WT_DEALLOCATE_ALL},
 };
 
-static const char *const ask_words[] = {"vars", "all", "locks", "temp", "cursors", "prepared", "listen"};
+static const char *const ask_words[] = {"vars",    "all",      "locks", "temp",
+                                        "cursors", "prepared", "listen"};
 
 static unsigned look_up(const struct word *words, size_t n, struct str s, unsigned missing)
 {
@@ -56,7 +68,7 @@ void toy_server_fini(void *st)
     mem_free(((struct toy_server *)st)->wants);
 }
 
-/* ---- sending -------------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static void put(struct outq *out, const char *z)
 {
@@ -100,7 +112,8 @@ static void want_part(struct toy_server *s, const struct wire_part *p, bool trac
     want(s, w);
 }
 
-void toy_server_parts(void *st, const struct wire_part *parts, int n, struct str raw, struct outq *out)
+void toy_server_parts(void *st, const struct wire_part *parts, int n, struct str raw,
+                      struct outq *out)
 {
     for (int i = 0; i < n; i++)
         want_part(st, &parts[i], false);
@@ -261,7 +274,7 @@ int toy_server_pending(const void *st)
     return n;
 }
 
-/* ---- login ---------------------------------------------------------------------------------------- */
+/* ---- login ----------------------------------------------------------------------------------- */
 
 void toy_server_tls_request(void *st, struct outq *out)
 {
@@ -285,8 +298,8 @@ void toy_server_open(void *st, const struct wire_target *t, struct outq *out)
     put(out, "\n");
 }
 
-enum auth_result toy_server_auth(void *st, const struct wire_cred *c, struct str data, struct outq *out,
-                                 struct error *err)
+enum auth_result toy_server_auth(void *st, const struct wire_cred *c, struct str data,
+                                 struct outq *out, struct error *err)
 {
     (void)st;
     if (!str_eq(data, STR("password")) || c->secret == NULL || c->secret->kind != SECRET_PLAIN) {
@@ -304,7 +317,7 @@ void toy_server_raw(void *st)
     ((struct toy_server *)st)->phase = TOY_SV_RAW;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void bad(struct wire_server_event *ev, const char *why)
 {
@@ -403,8 +416,8 @@ static void read_row(struct str rest, struct wire_server_event *ev)
     }
 }
 
-/* An answer to what was sent. Returns whether it goes to the client; kind stays SV_MORE when the line
- * means nothing else. */
+/* An answer to what was sent. Returns whether it goes to the client; kind stays SV_MORE when the
+ * line means nothing else. */
 static bool answer_line(struct toy_server *s, struct str line, struct wire_server_event *ev)
 {
     struct str rest = line, word = str_cut(&rest, ' ');
@@ -422,8 +435,9 @@ static bool answer_line(struct toy_server *s, struct str line, struct wire_serve
         ev->kind = SV_UPLOAD;
     } else if (str_eq(word, STR("done"))) {
         read_done(s, rest, ev);
-    } else if (w.kind == WANT_PART && (str_eq(word, STR("parsed")) || str_eq(word, STR("bound")) ||
-                                       str_eq(word, STR("described")) || str_eq(word, STR("closed")))) {
+    } else if (w.kind == WANT_PART &&
+               (str_eq(word, STR("parsed")) || str_eq(word, STR("bound")) ||
+                str_eq(word, STR("described")) || str_eq(word, STR("closed")))) {
         pop(s, 1);
         if (w.tracked)
             ev->kind = SV_ACK;
@@ -493,7 +507,8 @@ static bool one_line(struct toy_server *s, struct str in, size_t *start, size_t 
 static bool long_row(struct toy_server *s, struct str in, bool full, struct wire_server_event *ev)
 {
     ptrdiff_t end = str_find(in, '\n');
-    bool begins = full && end < 0 && str_starts(in, STR("row ")) && s->nwants > 0 && s->wants[0].forward;
+    bool begins = full && end < 0 && str_starts(in, STR("row ")) && s->nwants > 0 &&
+                  s->wants[0].forward;
     if (!s->mid_row && !begins)
         return false;
     s->mid_row = end < 0;
@@ -517,7 +532,8 @@ static void run_feed(struct toy_server *s, struct str in, bool full, struct wire
             return;
         }
         struct str rest = {in.p + pos, in.n - pos};
-        bool stop = rest.n == 0 || str_find(rest, '\n') < 0 || (s->nwants > 0 && s->wants[0].fake != NULL);
+        bool stop = rest.n == 0 || str_find(rest, '\n') < 0 ||
+                    (s->nwants > 0 && s->wants[0].fake != NULL);
         if (stop) {
             ev->kind = pos > 0 ? SV_SPAN : SV_MORE;
             break;

@@ -1,7 +1,7 @@
 /* toy_wire.c - the toy codec: what a client says and hears, and the table.
  *
- * Called by the core through toy_wire.  The server's side is toy_server.c, keys, handles and the words of
- * the language are toy_language.c.
+ * Called by the core through toy_wire.  The server's side is toy_server.c, keys, handles and the
+ * words of the language are toy_language.c.
  */
 #include "test/unit/support/toy_wire.h"
 
@@ -12,7 +12,7 @@
 
 #define VARS_MAX 16
 
-struct reading { /* what cl_unread takes back */
+struct reading {     /* what cl_unread takes back */
     bool in_request; /* a piece was handed over and its end was not */
     bool in_line;    /* the rest of a line that was too long is still to come */
     bool line_ends;  /* and completes the request */
@@ -48,7 +48,7 @@ static void bad(struct wire_client_event *ev, const char *why)
     ev->reason = why;
 }
 
-/* ---- login ---------------------------------------------------------------------------------------- */
+/* ---- login ----------------------------------------------------------------------------------- */
 
 static void read_hello(struct toy_client *c, struct str rest, struct wire_client_event *ev)
 {
@@ -128,14 +128,14 @@ static enum auth_result cl_auth(void *st, struct wire_auth *a, struct str data, 
     return known && str_eq(data, secret_plain(a->secret)) ? AUTH_OK : AUTH_FAIL;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static bool part_kind(char c, enum wire_part_kind *kind)
 {
     static const char letters[] = "QXPBDECFS";
-    static const enum wire_part_kind kinds[] = {PART_QUERY,    PART_CALL,    PART_PARSE,
-                                                PART_BIND,     PART_DESCRIBE, PART_EXECUTE,
-                                                PART_CLOSE,    PART_FLUSH,   PART_SYNC};
+    static const enum wire_part_kind kinds[] = {PART_QUERY, PART_CALL,     PART_PARSE,
+                                                PART_BIND,  PART_DESCRIBE, PART_EXECUTE,
+                                                PART_CLOSE, PART_FLUSH,    PART_SYNC};
     const char *at = c == '\0' ? NULL : strchr(letters, c);
     if (at != NULL)
         *kind = kinds[at - letters];
@@ -255,7 +255,8 @@ static void skip_line(struct toy_client *c, struct str line, struct wire_client_
         c->now.in_request = false;
 }
 
-static void rest_of_line(struct toy_client *c, struct str in, ptrdiff_t end, struct wire_client_event *ev)
+static void rest_of_line(struct toy_client *c, struct str in, ptrdiff_t end,
+                         struct wire_client_event *ev)
 {
     ev->kind = c->now.skipping ? CE_IGNORED : CE_BODY;
     ev->consumed = end < 0 ? in.n : (size_t)end + 1;
@@ -311,7 +312,7 @@ static void cl_unread(void *st, const struct wire_client_event *ev)
     c->now = c->before;
 }
 
-/* ---- what a client hears -------------------------------------------------------------------------- */
+/* ---- what a client hears --------------------------------------------------------------------- */
 
 static void put_done(enum tx_state tx, struct outq *out)
 {
@@ -344,33 +345,20 @@ static void cl_raw(void *st)
     ((struct toy_client *)st)->raw = true;
 }
 
-static void tell(struct toy_client *c, struct str code, struct str text, bool fatal, bool req_open,
-                 struct outq *out)
+static void cl_error(void *st, const struct wire_fault *f, struct outq *out)
 {
-    put(out, fatal ? "bye " : "err ");
-    outq_put_str(out, code);
+    struct toy_client *c = st;
+    put(out, f->fatal ? "bye " : "err ");
+    outq_put_str(out, f->code.n > 0 ? f->code : str_of(cause_name(f->cause)));
     put(out, " ");
-    outq_put_str(out, text);
+    outq_put_str(out, f->text.n > 0 ? f->text : STR("-"));
     put(out, "\n");
-    if (!fatal && req_open)
+    if (f->fatal)
+        return;
+    if (f->req_open)
         c->now.skipping = true;
-}
-
-static void cl_error(void *st, enum cause cause, struct str text, bool fatal, bool req_open,
-                     enum tx_state tx, struct outq *out)
-{
-    struct str code = str_of(cause_name(cause));
-    tell(st, code, text.n > 0 ? text : STR("-"), fatal, req_open, out);
-    if (!fatal && !req_open)
-        put_done(tx, out);
-}
-
-static void cl_error_code(void *st, struct str code, struct str text, bool fatal, bool req_open,
-                          struct outq *out)
-{
-    tell(st, code, text, fatal, req_open, out);
-    if (!fatal && !req_open)
-        put_done(TX_IDLE, out);
+    else
+        put_done(f->tx, out);
 }
 
 static void cl_notice(void *st, struct str text, struct str detail, struct outq *out)
@@ -394,7 +382,8 @@ static void cl_vars(void *st, const struct wire_var *vars, int nvars, struct out
     put_vars(vars, nvars, out);
 }
 
-static void cl_notify(void *st, uint32_t pid, struct str channel, struct str payload, struct outq *out)
+static void cl_notify(void *st, uint32_t pid, struct str channel, struct str payload,
+                      struct outq *out)
 {
     (void)st;
     (void)pid;
@@ -454,14 +443,8 @@ static void cl_complete(void *st, struct str tag, struct outq *out)
     put(out, "\n");
 }
 
-static void cl_empty(void *st, struct outq *out)
-{
-    cl_complete(st, STR("empty"), out);
-}
-
 const struct wire toy_wire = {
     .name = "toy",
-    .traits = WIRE_SKIPS_AFTER_ERROR | WIRE_ASYNC_PUSH | WIRE_LOGIN_NEEDS_PROFILE,
     .default_port = 7,
     .client_size = sizeof(struct toy_client),
     .server_size = sizeof(struct toy_server),
@@ -476,7 +459,6 @@ const struct wire toy_wire = {
     .cl_welcome = cl_welcome,
     .cl_raw = cl_raw,
     .cl_error = cl_error,
-    .cl_error_code = cl_error_code,
     .cl_notice = cl_notice,
     .cl_idle = cl_idle,
     .cl_vars = cl_vars,
@@ -489,7 +471,6 @@ const struct wire toy_wire = {
     .cl_row_desc = cl_row_desc,
     .cl_row = cl_row,
     .cl_complete = cl_complete,
-    .cl_empty = cl_empty,
     .sv_init = toy_server_init,
     .sv_fini = toy_server_fini,
     .sv_tls_request = toy_server_tls_request,

@@ -1,0 +1,11 @@
+/* pg_kill.h - recognises the statement that cancels or terminates another session by its number. */
+#ifndef PENSTOCK_PG_KILL_H
+#define PENSTOCK_PG_KILL_H
+
+#include "protocol/wire.h"
+
+/* text is nothing but SELECT pg_cancel_backend(N) or pg_terminate_backend(N) with a decimal N of at
+ * least base; out->id is N - base then. */
+bool pg_kill_read(struct str text, uint32_t base, struct wire_kill *out);
+
+#endif

@@ -1,0 +1,87 @@
+/* listen_subs.h - the tables behind listen.h, shared by listen.c and listen_subs.c only.
+ *
+ * A pool has one struct listen, a client that listens one struct listen_client; a struct sub ties a client
+ * to a channel and is on a list of both.  A channel without subscriptions is freed at once, or at the end
+ * of the walk that is under way (busy).
+ * Thread: the worker's that owns pool, clients and servers.
+ */
+#ifndef PENSTOCK_PROXY_LISTEN_SUBS_H
+#define PENSTOCK_PROXY_LISTEN_SUBS_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/outq.h"
+#include "proxy/listen.h"
+
+#define HEX_ID 16
+
+enum channel_state { CHANNEL_OFF, CHANNEL_SENT, CHANNEL_ON };
+
+struct channel {
+    enum channel_state state; /* at the shared listener */
+    uint32_t ticket;          /* of the LISTEN whose answer is awaited */
+    struct list subs;
+    struct str name;          /* owned */
+};
+
+struct sub {
+    struct list in_channel, in_client;
+    struct channel *channel;     /* borrowed */
+    struct listen_client *owner; /* borrowed */
+    bool gated;                  /* the client's own server still delivers */
+    bool seen;                   /* named by the answer that is being read */
+};
+
+struct op { /* UNLISTEN of a transaction that is not over */
+    struct str name; /* owned; empty: all */
+    bool done;       /* its request has succeeded */
+};
+
+struct listen_client {
+    struct client *client; /* borrowed */
+    struct list subs;
+    struct list leaving; /* in listen->leaving: a marker is under way */
+    struct list member;  /* in listen->members */
+    int ngated, nsubs;
+    bool here, there;    /* the marker has come over the own server, over the shared listener */
+    char marker[HEX_ID];
+    usec_t retry_at;
+    struct outq held;    /* to be delivered between two answers */
+    struct outq behind;  /* of gated channels: came behind the marker, which the own server has not shown */
+    struct op *ops;      /* owned */
+    int nops;
+};
+
+struct listen {
+    struct pool *pool;     /* borrowed */
+    struct server *server; /* borrowed; NULL: none */
+    struct map channels;   /* name -> struct channel, owned */
+    struct list members, leaving;
+    struct channel marker; /* its name: the channel of markers */
+    char marker_name[32];
+    uint32_t tickets;
+    bool busy;             /* channels are being walked: none may be freed */
+    usec_t checked_at;
+};
+
+/* What an own statement of kind FLIGHT_LISTEN is, in flight.effects. */
+#define WHAT_OTHER 0u
+#define WHAT_MARK 1u  /* NOTIFY of the marker, on the client's server */
+#define WHAT_LEAVE 2u /* UNLISTEN * there */
+#define WHAT_TICKET (1u << 31)
+
+/* n random digits, not terminated. */
+void listen_subs_put_hex(char *dst, size_t n);
+/* Has the shared listener LISTEN on ch; confirmed under the channel's ticket. */
+void listen_subs_ask_for(struct listen *l, struct channel *ch);
+/* After a walk of the channels: what lost its last subscriber meanwhile is dropped. */
+void listen_subs_sweep(struct listen *l);
+struct sub *listen_subs_find(const struct listen_client *x, struct str channel); /* NULL: none */
+/* Whether the client of s may be moved to a shared listener at all. */
+bool listen_subs_wanted(const struct server *s);
+/* No answer of c is half-written, and it has no transaction open. */
+bool listen_subs_may_hear(const struct client *c);
+/* What was held back goes out. */
+void listen_subs_write_held(struct listen_client *x);
+
+#endif
