@@ -42,7 +42,7 @@ const char *cause_name(enum cause c)
     case C_SHUTDOWN:
         return "shutdown";
     case C_DENIED:
-        return "permission denied";
+        return "denied";
     case C_KILLED:
         return "killed";
     case C_UNSUPPORTED:
@@ -57,6 +57,16 @@ const char *cause_name(enum cause c)
         return "tls_required";
     case C_ADMIN:
         return "admin";
+    case C_BAD_CONFIG:
+        return "bad_config";
+    case C_STMT_UNKNOWN:
+        return "stmt_unknown";
+    case C_STMT_EXISTS:
+        return "stmt_exists";
+    case C_STMT_TOO_MANY:
+        return "stmt_too_many";
+    case C_PORTAL_UNKNOWN:
+        return "portal_unknown";
     case C_INTERNAL:
         return "internal";
     }

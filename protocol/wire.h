@@ -54,6 +54,11 @@ enum cause {
     C_BAD_SETTING,       /* a start-up option was refused */
     C_TLS_REQUIRED,
     C_ADMIN,             /* console: command failed */
+    C_BAD_CONFIG,        /* console: the configuration file was refused */
+    C_STMT_UNKNOWN,      /* console: no such prepared statement */
+    C_STMT_EXISTS,       /* console: its name is taken */
+    C_STMT_TOO_MANY,     /* console: more statements or portals than a session may have */
+    C_PORTAL_UNKNOWN,    /* console */
     C_INTERNAL,
 };
 

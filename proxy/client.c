@@ -307,15 +307,21 @@ void client_end(struct client *c, const char *why)
     conn_close_after_flush(&c->conn);
 }
 
+void client_tell(struct client *c, const struct wire_fault *f)
+{
+    c->conn.worker->wire->cl_error(c->wire_state, f, &c->conn.out);
+    conn_dirty(&c->conn);
+    if (!worker_options(c->conn.worker)->log_pooler_errors)
+        return;
+    struct str text = f->text.n > 0 ? f->text : str_of(cause_name(f->cause));
+    LOG_LIMITED(LL_WARNING, "C-%p: pooler error: " STR_FMT, (void *)c, STR_ARG(text));
+}
+
 void client_fatal(struct client *c, enum cause cause, struct str text)
 {
     if (c->state == CL_ENDING || c->state == CL_CLOSED)
         return;
-    const struct wire_fault f = {.cause = cause, .text = text, .fatal = true};
-    c->conn.worker->wire->cl_error(c->wire_state, &f, &c->conn.out);
-    if (worker_options(c->conn.worker)->log_pooler_errors)
-        LOG_LIMITED(LL_WARNING, "C-%p: pooler error: %s", (void *)c,
-                    text.n > 0 ? text.p : cause_name(cause));
+    client_tell(c, &(struct wire_fault){.cause = cause, .text = text, .fatal = true});
     client_end(c, cause_name(cause));
 }
 

@@ -103,6 +103,8 @@ void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer
 void client_set_state(struct client *c, enum client_state to);
 /* Ends it now, without a word. why is for the log. */
 void client_close(struct client *c, const char *why);
+/* The one place where a client is told an error, and where that is logged. */
+void client_tell(struct client *c, const struct wire_fault *f);
 /* Tells it why (text empty: the cause's default), then closes. */
 void client_fatal(struct client *c, enum cause cause, struct str text);
 /* Its last words have been appended already: written, then closed. */

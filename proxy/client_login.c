@@ -69,12 +69,6 @@ static void begin_replication(struct client *c, struct server *s)
     wire_of(c)->sv_raw(s->wire_state);
 }
 
-static void tell_fatal(struct client *c, enum cause cause, struct str code, struct str text)
-{
-    const struct wire_fault f = {.cause = cause, .code = code, .text = text, .fatal = true};
-    wire_of(c)->cl_error(c->wire_state, &f, &c->conn.out);
-}
-
 /* The database has said whether it takes the settings that the client came with; ok false without a code:
  * nobody could be asked, and they are tried with the first request. */
 static void settings_tried(struct job *j, bool ok, struct str message)
@@ -82,7 +76,9 @@ static void settings_tried(struct job *j, bool ok, struct str message)
     struct client *c = container_of(j, struct login, query)->auth.owner;
     c->login->query_running = false;
     if (!ok && j->code.n > 0) {
-        tell_fatal(c, C_BAD_SETTING, j->code, message);
+        const struct wire_fault f = {
+            .cause = C_BAD_SETTING, .code = j->code, .text = message, .fatal = true};
+        client_tell(c, &f);
         client_end(c, "start-up setting refused");
         return;
     }
@@ -130,7 +126,7 @@ void login_granted(struct client *c, struct server *s)
 
 void login_refused(struct client *c, enum cause cause, struct str code, struct str text)
 {
-    tell_fatal(c, cause, code, text);
+    client_tell(c, &(struct wire_fault){.cause = cause, .code = code, .text = text, .fatal = true});
     client_end(c, "server login failed");
 }
 

@@ -115,8 +115,7 @@ enum kill_step kill_request(struct client *c, const struct wire_req *r)
     case KILL_DENIED:
         if (c->server->tx != TX_IDLE)
             return KILL_PASS; /* an error of ours would not end the transaction */
-        wire->cl_error(c->wire_state, &(struct wire_fault){.cause = C_DENIED}, &c->conn.out);
-        conn_dirty(&c->conn);
+        client_tell(c, &(struct wire_fault){.cause = C_DENIED});
         return KILL_DONE;
     case KILL_SENT:
         if (c->state != CL_ENDING && c->state != CL_CLOSED)

@@ -101,9 +101,8 @@ void session_go_on_later(struct client *c)
 static void tell_refused(struct client *c, const struct wire_req *r, struct wire_fault *f)
 {
     f->req_open = (r->flags & REQ_END) == 0;
-    c->conn.worker->wire->cl_error(c->wire_state, f, &c->conn.out);
     c->skipping = f->req_open;
-    conn_dirty(&c->conn);
+    client_tell(c, f);
 }
 
 static void refuse_as_told(struct client *c, const struct wire_req *r)

@@ -60,10 +60,8 @@ struct loss {
 
 static void tell(struct client *c, const struct loss *l, bool fatal, bool open)
 {
-    const struct wire_fault f = {
-        .cause = l->cause, .code = l->code, .text = l->text, .fatal = fatal, .req_open = open};
-    c->conn.worker->wire->cl_error(c->wire_state, &f, &c->conn.out);
-    conn_dirty(&c->conn);
+    client_tell(c, &(struct wire_fault){
+                       .cause = l->cause, .code = l->code, .text = l->text, .fatal = fatal, .req_open = open});
 }
 
 /* Answers every request of c that is in flight with the error. False: the client cannot go on. */

@@ -146,7 +146,7 @@ static void vars_done(struct server *s, struct flight *f, const struct wire_serv
     f->client = NULL;
     const struct wire_fault told = {
         .cause = C_BAD_SETTING, .code = ev->code, .text = ev->message, .fatal = true};
-    wire_of(s)->cl_error(c->wire_state, &told, &c->conn.out);
+    client_tell(c, &told);
     client_end(c, "server refused a setting");
 }
 

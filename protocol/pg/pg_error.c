@@ -90,6 +90,11 @@ static const struct {
     {C_BAD_SETTING, "22023", "invalid server parameter"},
     {C_TLS_REQUIRED, "28000", "SSL required"},
     {C_ADMIN, "08P01", "command failed"},
+    {C_BAD_CONFIG, "F0000", "configuration file error"},
+    {C_STMT_UNKNOWN, "26000", "prepared statement does not exist"},
+    {C_STMT_EXISTS, "42P05", "prepared statement already exists"},
+    {C_STMT_TOO_MANY, "53400", "too many prepared statements"},
+    {C_PORTAL_UNKNOWN, "34000", "portal does not exist"},
     {C_INTERNAL, "XX000", "internal error"},
 };
 

@@ -18,14 +18,14 @@ static uint8_t *slot(struct pg_track *t, uint32_t i)
 {
     if (t->ring)
         return &t->ring[(t->head + i) & (t->cap - 1)];
-    return &t->few[(t->head + i) % PG_TRACK_INLINE];
+    return &t->few[(t->head + i) & (PG_TRACK_INLINE - 1)];
 }
 
 static unsigned at(const struct pg_track *t, uint32_t i)
 {
     if (t->ring)
         return t->ring[(t->head + i) & (t->cap - 1)];
-    return t->few[(t->head + i) % PG_TRACK_INLINE];
+    return t->few[(t->head + i) & (PG_TRACK_INLINE - 1)];
 }
 
 static bool grow(struct pg_track *t)
@@ -96,7 +96,7 @@ void pg_track_pop(struct pg_track *t)
             t->head = 0;
         }
     } else {
-        t->head = (t->head + 1) % PG_TRACK_INLINE;
+        t->head = (t->head + 1) & (PG_TRACK_INLINE - 1);
     }
 }
 

@@ -1,7 +1,7 @@
 /* sql_quick.c - the skeleton of a plain text; see sql_quick.h.  Pure. */
 #include "protocol/sql/sql_quick.h"
 
-enum quick_class { Q_COPY, Q_WORD, Q_DIGIT, Q_STRING, Q_QUOTED, Q_STOP, Q_DASH, Q_SLASH, Q_POINT };
+enum quick_class { Q_WORD, Q_DIGIT, Q_COPY, Q_STRING, Q_QUOTED, Q_STOP, Q_DASH, Q_SLASH, Q_POINT };
 
 #define NUMBER_MARK '\1'
 #define STRING_MARK '\2'
@@ -71,68 +71,79 @@ static const char *skip_number(const char *p, const char *end)
     return p;
 }
 
-/* Copies a word with its digits. Strings with a prefix (E'', N'', U&"") begin with a word. */
-static const char *copy_word(const char *p, const char *end, char **out)
+/* Behind a word with its digits, or NULL: a quote behind a word makes it a prefix (E'', N'', U&""). */
+static const char *skip_word(const char *p, const char *end)
 {
-    char *to = *out;
-    while (p < end && (class_at(p) == Q_WORD || class_at(p) == Q_DIGIT))
-        *to++ = *p++;
-    *out = to;
+    while (p < end && class_at(p) <= Q_DIGIT)
+        p++;
     if (p < end && (class_at(p) == Q_STRING || class_at(p) == Q_STOP || *p == '&'))
         return NULL;
     return p;
 }
 
-static const char *copy_quoted(const char *p, const char *end, char **out)
+static const char *skip_quoted(const char *p, const char *end)
 {
     const char *close = memchr(p + 1, '"', (size_t)(end - p - 1));
-    if (close == NULL)
-        return NULL;
-    size_t n = (size_t)(close + 1 - p);
-    memcpy(*out, p, n);
-    *out += n;
-    return close + 1;
+    return close == NULL ? NULL : close + 1;
 }
 
-static const char *step(const char *p, const char *end, char **out)
+/* Behind one byte that stays as it is, or NULL where it begins a comment or a number. */
+static const char *skip_other(const char *p, const char *end)
 {
+    unsigned c = class_at(p);
+    if (p + 1 == end || c == Q_COPY)
+        return p + 1;
+    if (c == Q_POINT)
+        return class_at(p + 1) == Q_DIGIT ? NULL : p + 1;
+    return p[1] == '-' || p[1] == '*' ? NULL : p + 1;
+}
+
+/* Behind what stands at p, or NULL. *mark: what replaces it in the skeleton, 0: itself. */
+static const char *step(const char *p, const char *end, char *mark)
+{
+    *mark = 0;
     switch ((enum quick_class)class_at(p)) {
     case Q_WORD:
-        return copy_word(p, end, out);
+        return skip_word(p, end);
     case Q_DIGIT:
-        *(*out)++ = NUMBER_MARK;
+        *mark = NUMBER_MARK;
         return skip_number(p, end);
     case Q_STRING:
-        *(*out)++ = STRING_MARK;
+        *mark = STRING_MARK;
         return skip_string(p, end);
     case Q_QUOTED:
-        return copy_quoted(p, end, out);
+        return skip_quoted(p, end);
+    case Q_COPY:
     case Q_DASH:
     case Q_SLASH:
-        if (p + 1 < end && (p[1] == '-' || p[1] == '*'))
-            return NULL;
-        break;
     case Q_POINT:
-        if (p + 1 < end && class_at(p + 1) == Q_DIGIT)
-            return NULL;
-        break;
+        return skip_other(p, end);
     case Q_STOP:
         return NULL;
-    case Q_COPY:
-        break;
     }
-    *(*out)++ = *p;
-    return p + 1;
+    return NULL;
 }
 
 bool sql_quick(struct str text, char *dst, size_t *n)
 {
-    const char *p = text.p, *end = text.p + text.n;
-    char *out = dst;
+    const char *p = text.p, *end = text.p + text.n, *kept = text.p;
+    char *out = dst, mark;
     if (text.n == 0 || text.n > SQL_QUICK_MAX)
         return false;
-    while (p != NULL && p < end)
-        p = step(p, end, &out);
+    while (p < end) {
+        const char *next = step(p, end, &mark);
+        if (next == NULL)
+            return false;
+        if (mark != 0) { /* everything since the last constant is copied at once */
+            memcpy(out, kept, (size_t)(p - kept));
+            out += p - kept;
+            *out++ = mark;
+            kept = next;
+        }
+        p = next;
+    }
+    memcpy(out, kept, (size_t)(end - kept));
+    out += end - kept;
     *n = (size_t)(out - dst);
-    return p != NULL;
+    return true;
 }

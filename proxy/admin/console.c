@@ -95,15 +95,12 @@ static void drop_steps(struct console *con)
 }
 
 /* The request is answered with an error; what is left of it is dropped. */
-static void fail(struct client *c, struct str code, const char *text)
+static void fail(struct client *c, enum cause cause, const char *text)
 {
     struct console *con = c->console;
     drop_steps(con);
-    if (worker_options(c->conn.worker)->log_pooler_errors)
-        LOG_LIMITED(LL_WARNING, "C-%p: pooler error: %s", (void *)c, text);
-    const struct wire_fault f = {
-        .cause = C_ADMIN, .code = code, .text = str_of(text), .req_open = !con->piece_ended};
-    wire_of(c)->cl_error(c->wire_state, &f, &c->conn.out);
+    client_tell(c, &(struct wire_fault){
+                       .cause = cause, .text = str_of(text), .req_open = !con->piece_ended});
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -148,18 +145,18 @@ static void write_answer(struct client *c, struct admin_reply *r)
     switch (r->outcome) {
     case ADMIN_DONE:
         if (r->rows.failed)
-            fail(c, STR_NONE, "the answer is too large");
+            fail(c, C_ADMIN, "the answer is too large");
         else
             write_done(c, r);
         break;
     case ADMIN_ERROR:
-        fail(c, STR_NONE, r->error.text);
+        fail(c, C_ADMIN, r->error.text);
         break;
     case ADMIN_UNLOADED:
-        fail(c, STR("F0000"), r->error.text);
+        fail(c, C_BAD_CONFIG, r->error.text);
         break;
     case ADMIN_CANCELLED:
-        fail(c, STR("57014"), "canceling statement due to user request");
+        fail(c, C_CANCELLED, "canceling statement due to user request");
         break;
     case ADMIN_LEAVE:
         client_end(c, "the console asked for it");
@@ -185,7 +182,7 @@ static void run(struct client *c, const struct admin_command *cmd, bool simple)
     if (!mailbox_post(c->conn.worker->process->main_box, &r->m)) {
         con->flying = false;
         admin_reply_free(&r);
-        fail(c, STR_NONE, "pooler is shutting down");
+        fail(c, C_ADMIN, "pooler is shutting down");
     }
 }
 
@@ -196,7 +193,7 @@ static bool parse(struct client *c, const struct step *s, struct admin_command *
         (void)!error_set(&err, ST_INVALID, "invalid command, use SHOW HELP;");
     else if (admin_command_parse(s->text, cmd, &err) == ST_OK)
         return true;
-    fail(c, STR_NONE, err.text);
+    fail(c, C_ADMIN, err.text);
     return false;
 }
 
@@ -205,11 +202,11 @@ static void do_parse(struct client *c, const struct step *s)
     struct console *con = c->console;
     struct admin_command cmd;
     if (s->name.n > 0 && map_get(&con->statements, s->name) != NULL)
-        fail(c, STR("42P05"), "prepared statement already exists");
+        fail(c, C_STMT_EXISTS, "prepared statement already exists");
     else if (!parse(c, s, &cmd))
         return;
     else if (!remember(&con->statements, s->name, &cmd))
-        fail(c, STR("53400"), "too many prepared statements in a console session");
+        fail(c, C_STMT_TOO_MANY, "too many prepared statements in a console session");
     else
         wire_of(c)->cl_ack(c->wire_state, PART_PARSE, &c->conn.out);
 }
@@ -219,11 +216,11 @@ static void do_bind(struct client *c, const struct step *s)
     struct console *con = c->console;
     const struct admin_command *cmd = map_get(&con->statements, s->name);
     if (s->cut)
-        fail(c, STR_NONE, "console commands have no parameters");
+        fail(c, C_ADMIN, "console commands have no parameters");
     else if (cmd == NULL)
-        fail(c, STR("26000"), "prepared statement does not exist");
+        fail(c, C_STMT_UNKNOWN, "prepared statement does not exist");
     else if (!remember(&con->portals, s->portal, cmd))
-        fail(c, STR("53400"), "too many portals in a console session");
+        fail(c, C_STMT_TOO_MANY, "too many portals in a console session");
     else
         wire_of(c)->cl_ack(c->wire_state, PART_BIND, &c->conn.out);
 }
@@ -235,7 +232,7 @@ static void do_describe(struct client *c, const struct step *s)
     const struct admin_command *cmd = portal ? map_get(&con->portals, s->portal)
                                              : map_get(&con->statements, s->name);
     if (cmd == NULL) {
-        fail(c, portal ? STR("34000") : STR("26000"),
+        fail(c, portal ? C_PORTAL_UNKNOWN : C_STMT_UNKNOWN,
              portal ? "portal does not exist" : "prepared statement does not exist");
         return;
     }
@@ -249,7 +246,7 @@ static void do_execute(struct client *c, const struct step *s)
     struct console *con = c->console;
     const struct admin_command *cmd = map_get(&con->portals, s->portal);
     if (cmd == NULL)
-        fail(c, STR("34000"), "portal does not exist");
+        fail(c, C_PORTAL_UNKNOWN, "portal does not exist");
     else
         run(c, cmd, false);
 }
@@ -264,7 +261,7 @@ static void do_step(struct client *c, const struct step *s)
             run(c, &cmd, true);
         break;
     case PART_CALL:
-        fail(c, STR_NONE, "there are no functions on the console");
+        fail(c, C_ADMIN, "there are no functions on the console");
         break;
     case PART_PARSE:
         do_parse(c, s);

@@ -467,6 +467,64 @@ static void look_at_a_quiet_connection_takes_nothing(void **state)
     tear_down();
 }
 
+/* ---- between a client and its server --------------------------------------------------------- */
+
+/* Says total bytes of lines to from while to does not read, then reads all of them; out is what the
+ * proxy holds for to. */
+static void pump(struct rig *r, const struct peer *from, const struct peer *to,
+                 const struct outq *out, const char *line)
+{
+    enum { TOTAL = 6 << 20, CHUNK = 16384 };
+    static char chunk[CHUNK], sink[CHUNK * 4];
+    size_t sent = 0, heard = 0, stuck = 0, most = 0;
+    memset(chunk, 'x', sizeof(chunk));
+    memcpy(chunk, line, strlen(line));
+    chunk[CHUNK - 1] = '\n';
+    for (size_t i = 0; i < 100000 && heard < TOTAL; i++) {
+        ssize_t k = 0;
+        if (sent < TOTAL)
+            k = send(from->fd, chunk + sent % CHUNK, CHUNK - sent % CHUNK,
+                     MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent += k > 0 ? (size_t)k : 0;
+        stuck = k > 0 ? 0 : stuck + 1;
+        rig_turn(r);
+        most = MAX(most, out->len);
+        if (stuck < 20 && sent < TOTAL)
+            continue;
+        k = recv(to->fd, sink, sizeof(sink), MSG_DONTWAIT);
+        heard += k > 0 ? (size_t)k : 0;
+    }
+    assert_int_equal(heard, TOTAL);
+    assert_in_range(most, CONN_OUT_HIGH, CONN_OUT_HIGH + 2 * CONN_SCRATCH);
+    assert_int_equal(out->len, 0);
+}
+
+static void neither_side_fills_the_memory_when_the_other_does_not_read(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(&toy_wire, 1, "default_pool_size = 1\n", NULL);
+    struct peer c, s;
+    rig_toy_client(r, 0, &c, &s);
+    const struct client *client = container_of(list_first(&rig_worker(r)->clients), struct client,
+                                               all);
+    const struct server *server = container_of(list_first(&rig_worker(r)->servers), struct server,
+                                               all);
+    peer_say(&c, "Q select 1\n");
+    peer_hears(r, &s, "Q select 1\n");
+    pump(r, &s, &c, &client->conn.out, "row ");
+    peer_say(&s, "up\n");
+    peer_hears(r, &c, "up\n");
+    pump(r, &c, &s, &server->conn.out, "+");
+    peer_say(&c, ".\n");
+    peer_hears(r, &s, ".\n");
+    peer_say(&s, "done I\n");
+    peer_hears(r, &c, "done I\n");
+    rig_toy_ask(r, &c, &s);
+    peer_close(&c);
+    peer_close(&s);
+    rig_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -488,6 +546,7 @@ int main(void)
         cmocka_unit_test(connection_with_anything_in_its_buffers_does_not_move),
         cmocka_unit_test(moved_connection_works_on_its_new_loop),
         cmocka_unit_test(look_at_a_quiet_connection_takes_nothing),
+        cmocka_unit_test(neither_side_fills_the_memory_when_the_other_does_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
