@@ -7,9 +7,12 @@
  * next client's statement.
  * Called by client_login.c (CE_CANCEL) and session_end.c.  Thread: the worker's that owns the target.
  */
+#include "proxy/cancel.h"
+
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/admin/console.h"
 #include "proxy/session.h"
 
 #include <openssl/crypto.h>

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "proxy/admin/console.h"
 #include "proxy/client_login.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/server.h"

@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/admin/console.h"
+#include "proxy/cancel.h"
 #include "proxy/config/hba.h"
 #include "proxy/login.h"
 #include "proxy/net/conn_tls.h"

@@ -7,6 +7,7 @@
 #include "proxy/kill.h"
 
 #include "base/mem.h"
+#include "proxy/cancel.h"
 #include "proxy/config/config.h"
 
 struct order {

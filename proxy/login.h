@@ -43,7 +43,5 @@ void login_credentials(struct client *c, struct str data); /* an answer of the c
 
 /* client_login.c */
 void login_passed(struct client *c);
-/* admin/console.c */
-void console_begin(struct client *c);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/cancel.h"
 #include "proxy/listen.h"
 #include "proxy/session.h"
 

@@ -90,16 +90,4 @@ void session_refuse(struct client *c, enum cause cause, struct str code, struct 
 /* c was waiting for a server (CL_WAIT) and will not get one. */
 void session_wait_failed(struct client *c, enum cause cause, struct str code, struct str text);
 
-/* cancel.c */
-void cancel_server(struct server *s); /* opens a connection that carries the request */
-void cancel_abandon(struct list *link); /* shutting down: one of worker->cancels */
-void cancel_forget_server(struct server *s); /* it is being freed */
-void cancel_client(struct client *c); /* as its own cancel request would */
-void cancel_request(struct worker *w, const struct wire_key *key); /* from a client; any client's key */
-
-/* admin/console.c */
-size_t console_input(struct client *c, struct str data, bool full);
-void console_cancel(struct client *c);
-void console_gone(struct client *c);
-
 #endif

@@ -6,6 +6,7 @@
  * the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
+#include "proxy/cancel.h"
 #include "proxy/session.h"
 
 #include "base/check.h"

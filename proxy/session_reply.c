@@ -212,7 +212,6 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
         session_settle(s);
 }
 
-/* A client keeps its server; what it had sent in advance goes on. */
 /* Counts a server that is held outside a transaction; true: one too many (max_pinned). */
 static bool one_pin_too_many(const struct client *c)
 {
@@ -225,6 +224,7 @@ static bool one_pin_too_many(const struct client *c)
     return max > 0 && others >= max;
 }
 
+/* A client keeps its server; what it had sent in advance goes on. */
 static void hold(struct client *c)
 {
     if (one_pin_too_many(c)) {
@@ -235,6 +235,23 @@ static void hold(struct client *c)
         client_set_state(c, CL_HELD);
     listen_flush(c);
     session_go_on(c);
+}
+
+/* Nothing is left to be asked: the client keeps the server for a pin, or it goes back. */
+static void keep_or_release(struct server *s)
+{
+    struct client *c = s->client;
+    if (c == NULL) {
+        server_release(s);
+    } else if (s->pins != 0 && !worker_options(s->conn.worker)->server_reset_query_always) {
+        hold(c);
+    } else {
+        session_detach(c);
+        client_set_state(c, CL_IDLE);
+        listen_flush(c);
+        server_release(s);
+        session_go_on(c);
+    }
 }
 
 void session_settle(struct server *s)
@@ -276,17 +293,7 @@ void session_settle(struct server *s)
     }
     if (c != NULL && s->pins != 0 && listen_settle(c, s))
         return;
-    if (c == NULL) {
-        server_release(s);
-    } else if (s->pins != 0 && !worker_options(s->conn.worker)->server_reset_query_always) {
-        hold(c);
-    } else {
-        session_detach(c);
-        client_set_state(c, CL_IDLE);
-        listen_flush(c);
-        server_release(s);
-        session_go_on(c);
-    }
+    keep_or_release(s);
 }
 
 /* ---- events --------------------------------------------------------------------------------------- */

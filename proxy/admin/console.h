@@ -2,15 +2,19 @@
  *
  * A console client lives on its worker in state CL_ADMIN.  Its commands are parsed there
  * (admin_command.h), run by the main thread (admin.h) and answered there; one is under way at a
- * time, later input waits. console_begin, _input, _cancel and _gone are declared where the client
- * machine wants them (login.h, session.h).  Thread: the client's worker.
+ * time, later input waits.  Called by the client machine.  Thread: the client's worker.
  */
 #ifndef PENSTOCK_PROXY_CONSOLE_H
 #define PENSTOCK_PROXY_CONSOLE_H
 
 #include "base/base.h"
+#include "proxy/client.h"
 #include "proxy/net/mailbox.h"
 
+void console_begin(struct client *c); /* logged in */
+size_t console_input(struct client *c, struct str data, bool full);
+void console_cancel(struct client *c); /* what it waits for is given up and answered with an error */
+void console_gone(struct client *c);
 /* Delivery of a struct admin_reply to the worker of its client. */
 void console_answer(struct message *m, void *ctx);
 

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/listen.h"
 #include "proxy/pool/pool.h"

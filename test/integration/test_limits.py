@@ -77,13 +77,11 @@ def test_memory_limit_closes_those_who_do_not_read(pg, proxy, workers):
 
 def test_slow_reader_under_the_limit_gets_everything(pg, proxy):
     p = proxy(pg, pool_size=5, config={"max_buffer_memory": "64kB", "tcp_socket_buffer": 8192})
-    c = RawClient(p.port, p.host, 30)
-    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    c.start(USER, SECRET, DB)
-    c.send(w.query(FLOOD.replace("20000", "1000")))
+    c = login(p, timeout=30)
+    c.send(w.query(FLOOD))
     time.sleep(1)
     rows = [m for m in c.read_until() if m.type == "D"]
-    assert len(rows) == 1000 and all(len(m.fields["values"][0]) == 8000 for m in rows)
+    assert len(rows) == 20000 and all(len(m.fields["values"][0]) == 8000 for m in rows)
     assert c.value("SELECT 1") == "1"
 
 
@@ -103,6 +101,7 @@ def test_newest_pinned_client_is_closed(pg, proxy):
     for x in (a, b):                            # the older ones are left alone
         assert x.query("SELECT * FROM mine") == []
     a.query("DROP TABLE mine")
+    wait_for(lambda: p.pool(DB)["sv_active"] == 1, 5, "a to have left its server")
     with login(p) as d:
         d.query("SELECT pg_advisory_lock(77)")
         assert d.value("SELECT pg_advisory_unlock(77)") == "t"
