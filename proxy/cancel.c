@@ -5,7 +5,7 @@
  * To a server: a raw connection carries the request; the server is not released before that connection
  * has ended, because the database sends the signal before it closes it: so a cancel can never hit the
  * next client's statement.
- * Called by client_login.c (CE_CANCEL) and session_end.c.  Thread: the worker's that owns the target.
+ * Thread: the worker's that owns the target.
  */
 #include "proxy/cancel.h"
 

@@ -346,11 +346,9 @@ static bool keep_login(struct client *c, const struct wire_login *in)
     for (int i = 0; i < in->nvars; i++) {
         l->vars[i].name = (struct str){str_dup(in->vars[i].name), in->vars[i].name.n};
         l->vars[i].value = (struct str){str_dup(in->vars[i].value), in->vars[i].value.n};
-        if (str_ieq(in->vars[i].name, STR("replication")))
-            str_copy(l->replication_mode, sizeof(l->replication_mode), in->vars[i].value);
     }
-    if (l->replication && l->replication_mode[0] == '\0')
-        str_copy(l->replication_mode, sizeof(l->replication_mode), STR("true"));
+    if (l->replication)
+        str_copy(l->replication_mode, sizeof(l->replication_mode), in->replication_mode);
     l->admin = is_admin_db(in->database);
     return true;
 }

@@ -9,7 +9,7 @@
 #include "protocol/auth/scram.h"
 #include "protocol/auth/secret.h"
 #include "proxy/client.h"
-#include "proxy/server.h"
+#include "proxy/job.h"
 
 #define LOGIN_VARS_MAX 64
 

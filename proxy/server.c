@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/cancel.h"
+#include "proxy/job.h"
 #include "proxy/listen.h"
 #include "proxy/session.h"
 

@@ -202,21 +202,5 @@ void server_clean(struct server *s);
 /* Its client has gone and something still runs: that is cancelled, and waited for within bounds. */
 void server_drain(struct server *s);
 void server_cleaned(struct server *s, bool ok);
-struct job {
-    struct waiter waiter;
-    struct server *server; /* borrowed: that runs it */
-    struct str text;       /* owned by the job's maker until done */
-    struct varset *vars;   /* instead of text: settings to be tried; borrowed from the maker */
-    struct varset *profile; /* with done, when vars were taken: what the server reports; borrowed */
-    struct str code;       /* with done: the database's own code of the failure, or empty */
-    usec_t limit;          /* until it is given up; 0: query_wait_timeout */
-    struct timeout timeout;
-    void (*row)(struct job *j, const struct str *cols, int ncols);
-    void (*done)(struct job *j, bool ok, struct str message); /* takes the job back */
-};
-void job_start(struct pool *p, struct job *j);
-void job_cancel(struct job *j); /* its answer will be swallowed; done is not called */
-void job_lost(struct job *j);
-void job_done(struct server *s, struct flight *f, const struct wire_server_event *ev);
 
 #endif

@@ -1,18 +1,18 @@
-/* server_own.c - statements of the proxy's own: questions, cleaning, jobs; see server.h.
+/* server_own.c - questions to a server about its session, and cleaning it; see server.h.
  *
  * They travel in the in-flight queue like a client's requests.  Cleaning goes step by step, each started
  * when the one before has been answered: end the transaction, then reset the session, then, when a reset
  * query of the configuration was used whose effect is not known, ask what is left.
  */
+#include "proxy/server.h"
+
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/cancel.h"
-#include "proxy/server.h"
 #include "proxy/listen.h"
 #include "proxy/session.h"
 
-#define JOB_VARS_MAX 300
 #define DRAIN_STEP_US (300 * 1000) /* between cancel requests for a statement that nobody waits for */
 #define DRAIN_STEPS 10
 #define ASK_TRIES 3 /* of a question that a time limit of the session cut off */
@@ -154,119 +154,4 @@ void server_cleaned(struct server *s, bool ok)
     stmt_set_clear(&s->stmts);
     s->asks |= ASK_VARS_ALL | ASK_LOCKS | ASK_TEMP | ASK_CURSORS | ASK_PREPARED | ASK_LISTEN;
     s->reset_unknown = true;
-}
-
-/* ---- jobs ----------------------------------------------------------------------------------------- */
-
-/* What a job needs the server's settings to be: those it tries, or none. False: too many. */
-static bool job_vars(struct server *s, const struct job *j)
-{
-    const struct wire *wire = wire_of(s);
-    struct wire_var delta[JOB_VARS_MAX];
-    struct varset *want = j->vars != NULL ? j->vars : s->conn.worker->vars.empty;
-    int n = varset_diff(s->vars, want, delta, JOB_VARS_MAX);
-    if (n > JOB_VARS_MAX)
-        return false;
-    if (n > 0)
-        wire->sv_vars(s->wire_state, delta, n, &s->conn.out);
-    else if (j->vars != NULL)
-        wire->sv_ping(s->wire_state, &s->conn.out);
-    varset_put(&s->vars);
-    s->vars = varset_get(want);
-    if (n > 0 && j->vars == NULL)
-        server_push(s, FLIGHT_VARS, NULL);
-    return true;
-}
-
-static void job_granted(struct waiter *wt, struct server *s)
-{
-    struct job *j = container_of(wt, struct job, waiter);
-    if (s->tainted_by != 0) {
-        wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
-        server_push(s, FLIGHT_CLEAN, NULL);
-        s->tainted_by = 0;
-    }
-    if (!job_vars(s, j)) { /* nothing that a client has set may bend a question of ours */
-        job_lost(j);
-        s->doubtful = true;
-        server_release(s);
-        return;
-    }
-    if (j->vars == NULL)
-        wire_of(s)->sv_text(s->wire_state, OWN_ROWS, j->text, &s->conn.out);
-    struct flight *f = server_push(s, FLIGHT_JOB, NULL);
-    f->job = j;
-    j->server = s;
-    conn_dirty(&s->conn);
-}
-
-static void job_failed(struct waiter *wt, enum cause cause, struct str code, struct str text)
-{
-    (void)code;
-    struct job *j = container_of(wt, struct job, waiter);
-    timeout_stop(&j->timeout);
-    j->done(j, false, text.n > 0 ? text : str_of(cause_name(cause)));
-}
-
-static void on_job_timeout(struct timeout *t)
-{
-    struct job *j = container_of(t, struct job, timeout);
-    job_cancel(j);
-    j->done(j, false, STR("timed out"));
-}
-
-void job_start(struct pool *p, struct job *j)
-{
-    bool refused = false;
-    j->waiter.granted = job_granted;
-    j->waiter.failed = job_failed;
-    j->server = NULL;
-    timeout_init(&j->timeout, on_job_timeout);
-    usec_t limit = j->limit > 0 ? j->limit : worker_options(p->worker)->query_wait_timeout;
-    worker_timeout(p->worker, &j->timeout, limit);
-    struct server *s = pool_take(p, &j->waiter, p->worker->vars.empty, &refused);
-    if (s != NULL)
-        job_granted(&j->waiter, s);
-    else if (refused)
-        job_failed(&j->waiter, C_POOL_FULL, STR_NONE, STR_NONE);
-}
-
-void job_cancel(struct job *j)
-{
-    timeout_stop(&j->timeout);
-    if (j->server == NULL) {
-        pool_leave_queue(j->waiter.pool, &j->waiter);
-        return;
-    }
-    struct server *s = j->server;
-    j->server = NULL;
-    for (uint32_t i = 0; i < s->fl_count; i++)
-        if (server_flight(s, i)->job == j)
-            server_flight(s, i)->job = NULL;
-    cancel_server(s);
-}
-
-void job_lost(struct job *j)
-{
-    timeout_stop(&j->timeout);
-    j->server = NULL;
-    j->done(j, false, STR("server connection lost"));
-}
-
-void job_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
-{
-    struct job *j = f->job;
-    if (ev->error != SE_NONE)
-        s->asks |= ASK_VARS_ALL; /* it may have been about settings */
-    if (j == NULL)
-        return;
-    f->job = NULL;
-    timeout_stop(&j->timeout);
-    j->server = NULL;
-    j->code = ev->code;
-    j->profile = s->profile;
-    if (j->vars != NULL && ev->error == SE_NONE)
-        session_vars_accepted(s);
-    /* In doubt: what went before it failed, and it ran under a stranger's settings. */
-    j->done(j, ev->error == SE_NONE && !s->doubtful, ev->message);
 }

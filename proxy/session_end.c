@@ -6,10 +6,10 @@
  * the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
-#include "proxy/cancel.h"
 #include "proxy/session.h"
 
 #include "base/check.h"
+#include "proxy/cancel.h"
 #include "proxy/listen.h"
 
 static void disown_flights(struct server *s, const struct client *c)

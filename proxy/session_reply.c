@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "proxy/job.h"
 #include "proxy/listen.h"
 
 #include <stdatomic.h>

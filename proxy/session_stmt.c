@@ -285,6 +285,8 @@ void session_send(struct client *c, struct server *s, struct flight *f, const st
         const struct wire_part *p = &r->parts[i];
         if (p->kind == PART_QUERY)
             forget_unnamed(c, s);
+        if (p->kind == PART_BIND && stmts[i] != NULL && stmts[i]->facts != NULL)
+            session_note_bound(s, stmts[i]->facts, p);
         if (plain_use(&x, p, stmts[i]))
             continue;
         flush_run(&x, run, p);
@@ -292,8 +294,6 @@ void session_send(struct client *c, struct server *s, struct flight *f, const st
         if (p->kind == PART_BIND && stmts[i] != NULL && stmts[i]->facts != NULL &&
             (stmts[i]->facts->effects & (FX_DISCARD_ALL | FX_DEALLOCATE_ALL)))
             journal_note(f, JOURNAL_FORGET);
-        if (p->kind == PART_BIND && stmts[i] != NULL && stmts[i]->facts != NULL)
-            session_note_bound(s, stmts[i]->facts, p);
         if (p->kind == PART_PARSE)
             send_parse(&x, p, stmts[i]);
         else if (p->kind == PART_CLOSE)

@@ -14,7 +14,7 @@
 #include "base/str.h"
 #include "protocol/wire.h"
 
-#define VARSET_MAX 512 /* settings of one set; more are refused by dropping the last ones named */
+#define VARSET_MAX 512 /* settings of one set; of more the first ones named are dropped */
 
 struct varset {
     uint32_t refs;

@@ -7,6 +7,7 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/job.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
 

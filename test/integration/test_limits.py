@@ -76,7 +76,7 @@ def test_memory_limit_closes_those_who_do_not_read(pg, proxy, workers):
 
 
 def test_slow_reader_under_the_limit_gets_everything(pg, proxy):
-    p = proxy(pg, pool_size=5, config={"max_buffer_memory": "64kB", "tcp_socket_buffer": 8192})
+    p = proxy(pg, pool_size=5, config={"max_buffer_memory": "64kB"})
     c = login(p, timeout=30)
     c.send(w.query(FLOOD))
     time.sleep(1)
