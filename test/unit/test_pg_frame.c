@@ -127,10 +127,12 @@ static void settings_go_out_in_order_of_rank(void **state)
     };
     buf_init(&b, PG_TEXT_MAX);
     pg_text_vars(v, 5, &b);
-    text_is(&b, "SELECT pg_catalog.set_config(E'Session_Authorization',E's',false);"
+    /* The encoding before all values; the old identity is left before the new one is taken. */
+    text_is(&b, "SELECT pg_catalog.set_config(E'client_encoding',E'UTF8',false);"
+                "RESET \"role\";"
+                "SELECT pg_catalog.set_config(E'Session_Authorization',E's',false);"
                 "RESET \"a\".\"b\";"
                 "SELECT pg_catalog.set_config(E'x',E'\\\\''',false);"
-                "SELECT pg_catalog.set_config(E'client_encoding',E'UTF8',false);"
                 "SELECT pg_catalog.set_config(E'role',E'r',false)");
     buf_fini(&b);
 }
