@@ -217,6 +217,8 @@ static void enter_pool(struct client *c, const struct config_database *db)
     list_push_back(&c->pool->clients, &c->in_pool);
     c->pool->nclients++;
     take_startup(c);
+    if (l->replication)
+        c->pool->mode = CONFIG_POOL_SESSION; /* nothing of ours may run there, the catalog's query least */
     c->passthrough = pool_mode(c->pool) == CONFIG_POOL_SESSION;
     if (l->replication) {
         str_copy(c->pool->replication, sizeof(c->pool->replication), str_of(l->replication_mode));
@@ -246,6 +248,9 @@ void login_passed(struct client *c)
     c->user = str_dup(str_of(l->user));
     if (l->keys.have_client_key && (l->secret == NULL || l->secret->kind != SECRET_PLAIN))
         registry_set_keys(w->process->registry, str_of(l->user), &l->keys);
+    if (l->query_secret != NULL)
+        registry_set_secret(w->process->registry, str_of(l->database), str_of(l->user), w->now,
+                            str_of(l->query_secret));
     if (l->admin) {
         client_set_state(c, CL_ADMIN);
         console_begin(c);

@@ -371,9 +371,13 @@ void listen_housekeeping(struct pool *p)
     usec_t every = worker_options(p->worker)->server_check_delay;
     if (l == NULL || l->server == NULL)
         return;
-    if (l->server->dns_stale ||
+    /* PAUSE ends when no server is left, and the others listen to the wrong place. */
+    bool suspended =
+        atomic_load_explicit(&p->worker->process->shared.suspended, memory_order_relaxed);
+    bool paused = pool_paused(p) && !suspended;
+    if (paused || l->server->dns_stale ||
         l->server->epoch != atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed)) {
-        server_quit(l->server, "database configuration changed"); /* its clients listen to the wrong place */
+        server_quit(l->server, "database paused or its configuration changed");
         return;
     }
     if (l->server->fl_count > 0 || every == 0 ||

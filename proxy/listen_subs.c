@@ -71,6 +71,7 @@ static void give_back(struct listen *l)
     l->marker.state = CHANNEL_OFF;
     s->shared_listener = false;
     s->must_clean = true;
+    s->pins |= PIN_LISTEN; /* cleaned in full, whatever the reset query is */
     atomic_fetch_sub_explicit(&l->pool->shared->shared.listeners, 1, memory_order_relaxed);
     if (s->fl_count == 0)
         session_settle(s);

@@ -33,6 +33,7 @@ struct login {
     struct runtime *runtime;           /* reference: the snapshot that secrets are borrowed from */
     struct job query;                  /* auth_query */
     struct str query_text;             /* owned */
+    char *query_secret;                /* owned; what auth_query found, for the login to servers; NULL */
     bool query_running, query_found;
     struct external *external;         /* owned by the resolver thread until it answers */
 };

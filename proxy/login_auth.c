@@ -114,6 +114,14 @@ static void begin(struct client *c)
 
 /* ---- auth_query ----------------------------------------------------------------------------------- */
 
+/* A server can be logged in to with it as well; a verifier could not, the keys of the login do that. */
+static void keep_for_servers(struct client *c, struct str secret)
+{
+    struct worker *w = c->conn.worker;
+    registry_set_secret(w->process->registry, str_of(c->login->database), str_of(c->login->user), w->now,
+                        secret);
+}
+
 static void query_row(struct job *j, const struct str *cols, int ncols)
 {
     struct login *l = container_of(j, struct login, query);
@@ -121,6 +129,12 @@ static void query_row(struct job *j, const struct str *cols, int ncols)
     if (ncols < 2 || l->query_found || cols[1].p == NULL || !str_eq(cols[0], str_of(l->user)))
         return;
     l->query_found = secret_parse(&l->own, cols[1], &err) == ST_OK;
+    if (l->query_found)
+        l->query_secret = str_dup(cols[1]);
+    if (!l->query_found)
+        LOG_LIMITED(LL_WARNING, "auth_query: secret of %s: %s", l->user, err.text);
+    else if (l->own.kind == SECRET_PLAIN || l->own.kind == SECRET_MD5)
+        keep_for_servers(l->auth.owner, cols[1]);
 }
 
 static void query_done(struct job *j, bool ok, struct str message)
@@ -450,6 +464,9 @@ void login_free(struct client *c)
         mem_free((void *)(uintptr_t)l->vars[i].value.p);
     }
     mem_free((void *)(uintptr_t)l->query_text.p);
+    if (l->query_secret != NULL)
+        mem_wipe(l->query_secret, strlen(l->query_secret));
+    mem_free(l->query_secret);
     secret_fini(&l->own);
     mem_wipe(&l->keys, sizeof(l->keys));
     runtime_put(&l->runtime);

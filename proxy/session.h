@@ -1,7 +1,8 @@
 /* session.h - binds clients and servers for a transaction and acts on what both say.
  *
  * session.c: from client to server; session_plan.c: what a request does; session_reply.c: from server to
- * client; session_stmt.c: prepared statements; session_vars.c: settings and other session state;
+ * client; session_stmt.c: prepared statements on their way, with session_journal.c: what to undo, and
+ * session_named.c: those under a client's own names; session_vars.c: settings and other session state;
  * session_end.c: leaving, losing, cancelling.
  * Thread: the worker's that owns both.
  */

@@ -283,9 +283,9 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
     s->reset_seen = s->reset_seen || (tags & (WT_RESET | WT_DISCARD)) != 0;
     if (tags & WT_DISCARD) {
         session_vars_reset(s);
-        if (s->client != NULL) {
-            varset_put(&s->client->vars);
-            s->client->vars = varset_get(s->client->startup);
+        if (f->client != NULL) {
+            varset_put(&f->client->vars);
+            f->client->vars = varset_get(f->client->startup);
         }
         /* Unless it was that and nothing else, something may have followed it. */
         if (tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI))

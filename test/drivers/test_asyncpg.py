@@ -66,7 +66,10 @@ def test_prepared_statements_wander_over_servers(door):
     async def work(_c):
         conns = [await connect(door, statement_cache_size=8) for _ in range(12)]
         try:
-            stmts = [await c.prepare("SELECT $1::text || $2::int") for c in conns]
+            stmts = []
+            for i, c in enumerate(conns):       # prepare() sends no Sync: until the next request the server
+                stmts.append(await c.prepare("SELECT $1::text || $2::int"))     # is the client's
+                assert await stmts[i].fetchval("c", i) == f"c{i}"
             for turn in range(6):
                 out = await asyncio.gather(*[s.fetchval(f"c{i}-", turn) for i, s in enumerate(stmts)])
                 assert out == [f"c{i}-{turn}" for i in range(12)]

@@ -325,6 +325,41 @@ def test_one_server_is_left_for_clients(pg, proxy, admin):
     progress(p, 1)
 
 
+@pytest.mark.parametrize("command", ["PAUSE", "RECONNECT", "RELOAD"])
+def test_console_is_not_held_up_by_a_listener(pg, proxy, admin, command):
+    p = proxy(pg, pool_size=3)
+    c, d = login(p), login(p)
+    c.query("LISTEN a")
+    d.query("LISTEN a")
+    if command == "RELOAD":                     # servers of the old settings are retired
+        p.databases["*"]["application_name"] = "other"
+    with p.console() as con:
+        p.reload() if command == "RELOAD" else con.run(command)
+        for x in (c, d):
+            assert x.read_until("E")[-1].fields["S"] == "FATAL"
+        if command == "PAUSE":
+            con.run("RESUME")
+    with login(p) as e:
+        e.query("LISTEN a")
+        admin.query("NOTIFY a, 'again'")
+        assert heard(e) == [("a", "again")]
+
+
+def test_reset_query_does_not_matter_for_a_server_given_back(pg, proxy, admin):
+    p = proxy(pg, pool_size=2, config={"server_reset_query": ""})
+    c, d = login(p), login(p)
+    c.query("LISTEN a")
+    d.query("LISTEN a")
+    c.close()
+    d.close()
+    cs = [login(p) for _ in range(2)]
+    for x in cs:
+        x.query("BEGIN")
+    for x in cs:
+        assert x.query("SELECT * FROM pg_listening_channels()") == []
+        x.query("COMMIT")
+
+
 def test_session_mode_is_as_ever(pg, proxy, admin):
     p = proxy(pg, mode="session", pool_size=3)
     with login(p) as c:

@@ -49,6 +49,8 @@ class Penstock:
         self.check_on_stop, self.child, self.args = check_on_stop, None, list(args)
         self.env = {**os.environ, **(env or {})}
         self.env.setdefault("ASAN_OPTIONS", "exitcode=99:abort_on_error=0")
+        suppressions = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan.supp")
+        self.env["TSAN_OPTIONS"] = f"{self.env.get('TSAN_OPTIONS', '')}:suppressions={suppressions}"
         self.env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1:exitcode=99")
         self.env.setdefault("TSAN_OPTIONS", "exitcode=66:second_deadlock_stack=1")
         if databases is None and cluster is not None:

@@ -63,8 +63,8 @@ static void options_are_taken_apart(void **state)
     login(BYTES("user\0a\0options\0-c x=a=b\0\0"), "LOGIN a@a 3.0 x='a=b' ");
     login(BYTES("user\0a\0options\0-c+x=1\0\0"), "LOGIN a@a 3.0 +x='1' ");
     login(BYTES("user\0a\0options\0\0\0"), "LOGIN a@a 3.0 ");
-    login(BYTES("user\0a\0options\0-c\\\0\0"), "BAD startup option -c requires a value ");
-    login(BYTES("user\0a\0options\0-c\0\0"), "BAD startup option -c requires a value ");
+    login(BYTES("user\0a\0options\0-c\\\0\0"), "BAD startup option requires a value ");
+    login(BYTES("user\0a\0options\0-c\0\0"), "BAD startup option requires a value ");
     login(BYTES("user\0a\0options\0-c x\0\0"), "BAD startup option requires a value ");
     login(BYTES("user\0a\0options\0--=x\0\0"), "BAD startup option requires a value ");
     const char *only = "BAD unsupported options startup parameter: only '-c config=val' and "
