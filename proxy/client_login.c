@@ -282,6 +282,9 @@ static bool answer_tls(struct client *c, const struct wire_client_event *ev, siz
     }
     if (!yes)
         return conn_is_open(&c->conn) && !ev->direct_tls;
+    /* the hello itself has been read only where a PROXY header came before it */
+    if (ev->direct_tls)
+        return c->login->proxy_done && worker_options(c->conn.worker)->client_direct_tls;
     if (behind > 0) {
         client_fatal(c, C_PROTOCOL, STR("received unencrypted data after SSL request"));
         return false;
@@ -289,9 +292,12 @@ static bool answer_tls(struct client *c, const struct wire_client_event *ev, siz
     return true;
 }
 
-static bool start_tls(struct client *c, bool direct)
+/* early: what came behind a PROXY header and belongs to the handshake. */
+static bool start_tls(struct client *c, bool direct, struct str early)
 {
     struct tls *t = tls_start(c->conn.worker->runtime->client_tls, c->conn.fd, true, NULL, direct);
+    if (t != NULL && early.n > 0 && !tls_begin_with(t, early))
+        tls_free(&t);
     if (t == NULL) {
         client_close(c, "out of memory for TLS");
         return false;
@@ -306,7 +312,7 @@ void login_direct_tls(struct conn *conn)
     if (worker_options(conn->worker)->proxy_protocol == CONFIG_PROXY_ON && !c->login->proxy_done)
         client_close(c, "no PROXY header");
     else
-        start_tls(c, true);
+        start_tls(c, true, STR_NONE);
 }
 
 /* Returns how much was used of the PROXY header, SIZE_MAX: wait for more or given up. */
@@ -435,7 +441,7 @@ size_t login_input(struct client *c, struct str data, bool full)
             break;
         if (c->login != NULL && c->login->start_tls) {
             c->login->start_tls = false;
-            start_tls(c, ev.direct_tls);
+            start_tls(c, ev.direct_tls, (struct str){data.p + used, data.n - used});
             return data.n;
         }
         if (ev.consumed == 0)

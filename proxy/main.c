@@ -36,6 +36,7 @@ struct program {
     struct mailbox mailbox;
     struct listener *listener;
     struct runtime *runtime;
+    const struct options *cli;
     struct tls_ticket_keys *tickets;
     ev_signal signals[SIGNALS];
     ev_timer stats, drain;
@@ -46,9 +47,9 @@ struct program {
 
 static enum status configure_log(const struct config_options *o, const struct options *cli, struct error *err)
 {
-    int level = LL_LOG + o->verbose + (cli != NULL ? cli->verbose : 0);
+    int level = LL_LOG + o->verbose + cli->verbose;
     struct log_config lc = {.file = o->logfile,
-                            .to_stderr = o->logfile[0] == '\0' && !o->syslog,
+                            .to_stderr = o->logfile[0] == '\0' && !o->syslog && !cli->quiet,
                             .to_syslog = o->syslog,
                             .ident = o->syslog_ident,
                             .facility = o->syslog_facility,
@@ -62,7 +63,7 @@ static enum status publish(struct program *g, struct config *cfg, struct error *
     enum status st = runtime_new(cfg, g->tickets, &rt, err);
     if (st != ST_OK)
         return st;
-    st = configure_log(&cfg->opt, NULL, err);
+    st = configure_log(&cfg->opt, g->cli, err);
     if (st != ST_OK) {
         runtime_put(&rt);
         return st;
@@ -316,6 +317,8 @@ static int run(const struct options *o, struct config *cfg)
 {
     struct program *g = mem_new(sizeof(*g));
     struct error err = {""};
+    int pidfile = -1;
+    g->cli = o;
     g->process.wire = &pg_wire;
     g->tickets = tls_ticket_keys_new();
     g->loop = ev_default_loop(EVFLAG_NOENV);
@@ -323,18 +326,18 @@ static int run(const struct options *o, struct config *cfg)
     if (st == ST_OK)
         st = configure_log(&cfg->opt, o, &err);
     if (st == ST_OK)
-        st = options_become(o, &cfg->opt, &err);
+        st = options_become(o, &cfg->opt, &pidfile, &err);
     if (st == ST_OK) {
+        watch(g); /* first: whoever can connect must also be able to signal */
         st = start(g, &err);
         if (st == ST_OK) {
-            watch(g);
             log_line(LL_LOG, "process up: penstock %s, %u workers", PENSTOCK_VERSION, g->process.nworkers);
             ev_run(g->loop, 0);
         } else {
             log_line(LL_FATAL, "%s", err.text);
         }
         stop(g);
-        options_remove_pidfile(&g->runtime->config->opt);
+        options_remove_pidfile(&g->runtime->config->opt, pidfile);
     } else {
         fprintf(stderr, "penstock: %s\n", err.text);
     }

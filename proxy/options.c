@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -109,18 +110,28 @@ static enum status change_user(const char *name, struct error *err)
     return ST_OK;
 }
 
-static enum status write_pidfile(const char *path, struct error *err)
+/* The lock ends with the process, however it ends: a file that a crash left behind is in nobody's way. */
+static enum status write_pidfile(const char *path, int *pidfile, struct error *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return error_set(err, ST_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
-    dprintf(fd, "%ld\n", (long)getpid());
-    close(fd);
-    return ST_OK;
+    enum status st = ST_OK;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        st = error_set(err, ST_IO, "pidfile %s belongs to a running process", path);
+    else if (ftruncate(fd, 0) != 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
+        st = error_set(err, ST_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
+    if (st == ST_OK)
+        *pidfile = fd;
+    else
+        close(fd);
+    return st;
 }
 
-enum status options_become(const struct options *o, const struct config_options *cfg, struct error *err)
+enum status options_become(const struct options *o, const struct config_options *cfg, int *pidfile,
+                           struct error *err)
 {
+    *pidfile = -1;
     const char *user = o->user != NULL ? o->user : cfg->user;
     if (user[0] != '\0') {
         enum status st = change_user(user, err);
@@ -135,11 +146,13 @@ enum status options_become(const struct options *o, const struct config_options 
         if (daemon(1, 0) != 0)
             return error_set(err, ST_IO, "cannot go to the background: %s", strerrordesc_np(errno));
     }
-    return cfg->pidfile[0] != '\0' ? write_pidfile(cfg->pidfile, err) : ST_OK;
+    return cfg->pidfile[0] != '\0' ? write_pidfile(cfg->pidfile, pidfile, err) : ST_OK;
 }
 
-void options_remove_pidfile(const struct config_options *cfg)
+void options_remove_pidfile(const struct config_options *cfg, int pidfile)
 {
-    if (cfg->pidfile[0] != '\0')
-        unlink(cfg->pidfile);
+    if (pidfile < 0)
+        return;
+    unlink(cfg->pidfile);
+    close(pidfile);
 }

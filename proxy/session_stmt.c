@@ -64,10 +64,30 @@ static bool fresh(const struct server *s, const struct stmt_entry *e)
     return e->definitions == definitions_of(s);
 }
 
-static struct stmt_entry *ensure(struct server *s, struct flight *f, struct stmt *stmt)
+struct sending { /* what the functions below have in common */
+    struct client *c;
+    struct server *s;
+    struct flight *f;
+    const struct wire *wire;
+};
+
+/* A client that was told what rows a statement gives takes them apart by that. Whether they are still the
+ * same is then for the database to say: it refuses, and the client prepares anew. */
+static bool told_of(const struct client *c, struct str name, const struct stmt_entry *e)
 {
+    uint32_t definitions;
+    return c->names != NULL && stmt_names_description(c->names, name, &definitions) &&
+           (int32_t)(e->definitions - definitions) >= 0;
+}
+
+static struct stmt_entry *ensure(struct sending *x, const struct wire_part *p, struct stmt *stmt)
+{
+    struct server *s = x->s;
+    struct flight *f = x->f;
     struct stmt_entry *e = stmt_set_find(&s->stmts, stmt);
     if (e != NULL && (fresh(s, e) || s->tx == TX_FAILED))
+        return e;
+    if (e != NULL && p->kind == PART_BIND && told_of(x->c, p->name, e))
         return e;
     if (e != NULL)
         unprepare(s, f, e);
@@ -88,12 +108,6 @@ struct stmt_entry *stmt_add_named(struct server *s, struct flight *f, struct stm
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 
-struct sending { /* what the functions below have in common */
-    struct client *c;
-    struct server *s;
-    struct flight *f;
-    const struct wire *wire;
-};
 
 /* The part as it came, but confirmed. */
 static void send_tracked(struct sending *x, const struct wire_part *p)
@@ -207,7 +221,9 @@ static bool send_use(struct sending *x, const struct wire_part *p, struct stmt *
     }
     if (stmt == NULL || stmt->text->by_text)
         return true; /* under the client's own spelling, or nowhere */
-    struct stmt_entry *e = ensure(x->s, x->f, stmt);
+    struct stmt_entry *e = ensure(x, p, stmt);
+    if (p->kind == PART_DESCRIBE)
+        stmt_names_described(journal_names(x->c), p->name, e->definitions);
     x->wire->sv_part_named(x->s->wire_state, p, &e->handle, &x->s->conn.out);
     return false;
 }

@@ -179,7 +179,20 @@ void stmt_put(struct stmt **sp)
 void stmt_names_init(struct stmt_names *n)
 {
     map_init(&n->by_name);
+    map_init(&n->described);
     n->unnamed = NULL;
+}
+
+void stmt_names_described(struct stmt_names *n, struct str name, uint32_t definitions)
+{
+    map_put(&n->described, name, (void *)((uintptr_t)definitions + 1));
+}
+
+bool stmt_names_description(const struct stmt_names *n, struct str name, uint32_t *definitions)
+{
+    const void *v = map_get(&n->described, name);
+    *definitions = v == NULL ? 0 : (uint32_t)((uintptr_t)v - 1);
+    return v != NULL;
 }
 
 void stmt_names_clear(struct stmt_names *n)
@@ -192,6 +205,8 @@ void stmt_names_clear(struct stmt_names *n)
     }
     map_fini(&n->by_name);
     map_init(&n->by_name);
+    map_fini(&n->described);
+    map_init(&n->described);
     stmt_put(&n->unnamed);
 }
 
@@ -199,6 +214,7 @@ void stmt_names_fini(struct stmt_names *n)
 {
     stmt_names_clear(n);
     map_fini(&n->by_name);
+    map_fini(&n->described);
 }
 
 struct stmt *stmt_names_find(const struct stmt_names *n, struct str name)
@@ -213,6 +229,7 @@ struct stmt *stmt_names_set(struct stmt_names *n, struct str name, struct stmt *
         n->unnamed = s;
         return old;
     }
+    map_remove(&n->described, name);
     return s == NULL ? map_remove(&n->by_name, name) : map_put(&n->by_name, name, s);
 }
 

@@ -64,7 +64,11 @@ void stmt_put(struct stmt **s);
 struct stmt_names {
     struct map by_name;   /* name -> struct stmt *, one reference each */
     struct stmt *unnamed; /* owned reference or NULL */
+    struct map described; /* name -> definitions under which its rows were described, plus one */
 };
+/* The client was told what rows name gives, under these definitions; 0 and false: it was not. */
+void stmt_names_described(struct stmt_names *n, struct str name, uint32_t definitions);
+bool stmt_names_description(const struct stmt_names *n, struct str name, uint32_t *definitions);
 void stmt_names_init(struct stmt_names *n);
 void stmt_names_fini(struct stmt_names *n);
 struct stmt *stmt_names_find(const struct stmt_names *n, struct str name); /* borrowed; NULL: none */

@@ -16,6 +16,7 @@
 #include "proxy/net/tls_ctx.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -30,6 +31,7 @@ struct tls {
     struct tls_ctx *ctx; /* reference */
     bool server_role, direct;
     bool nameless;     /* verify-full without a name to verify */
+    bool early;        /* reads come from memory until tls_begin_with's bytes are used up */
     bool starved;      /* what is buffered is less than a record */
     bool blocked;      /* a record is half-written */
     enum tls_io ended; /* TLS_IO_OK until it failed or the peer closed */
@@ -103,6 +105,29 @@ fail:
     tls_ctx_put(&t->ctx);
     mem_free(t);
     return NULL;
+}
+
+bool tls_begin_with(struct tls *t, struct str bytes)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    if (bio == NULL || bytes.n > INT_MAX || BIO_write(bio, bytes.p, (int)bytes.n) != (int)bytes.n) {
+        BIO_free(bio);
+        ERR_clear_error();
+        return false;
+    }
+    SSL_set0_rbio(t->ssl, bio);
+    t->early = true;
+    return true;
+}
+
+/* Back to the socket when memory is empty. False: there is more of it. */
+static bool leave_memory(struct tls *t)
+{
+    if (BIO_pending(SSL_get_rbio(t->ssl)) > 0 || BIO_up_ref(SSL_get_wbio(t->ssl)) != 1)
+        return false;
+    SSL_set0_rbio(t->ssl, SSL_get_wbio(t->ssl));
+    t->early = false;
+    return true;
 }
 
 void tls_free(struct tls **t)
@@ -186,12 +211,18 @@ enum tls_io tls_handshake(struct tls *t, struct error *err)
     }
     if (t->ended != TLS_IO_OK)
         return t->ended;
-    ERR_clear_error();
-    errno = 0;
-    int rc = SSL_do_handshake(t->ssl);
-    if (rc == 1)
-        return check_handshake(t, err);
-    enum tls_io io = result_of(t, rc);
+    enum tls_io io = TLS_IO_WANT_READ;
+    for (bool again = true; again && io == TLS_IO_WANT_READ;) {
+        ERR_clear_error();
+        errno = 0;
+        int rc = SSL_do_handshake(t->ssl);
+        if (rc == 1 && (!t->early || leave_memory(t)))
+            return check_handshake(t, err);
+        io = rc == 1 ? TLS_IO_ERROR : result_of(t, rc); /* a hello ends where we must answer it */
+        again = t->early && leave_memory(t);
+    }
+    if (io == TLS_IO_ERROR)
+        t->ended = io;
     if (io == TLS_IO_EOF || io == TLS_IO_ERROR)
         describe_failure(t, io, err);
     return io;

@@ -30,6 +30,13 @@ int pool_limit(const struct pool *p)
     return n == 0 ? INT_MAX : n;
 }
 
+bool pool_too_large(const struct pool *p)
+{
+    int limit = pool_limit(p);
+    int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed);
+    return have > limit && have - limit > config_reserve_pool_size(worker_config(p->worker), p->db, user_of(p));
+}
+
 enum config_pool_mode pool_mode(const struct pool *p)
 {
     return p->mode;
@@ -280,6 +287,10 @@ void pool_dispatch(struct pool *p)
 
 void pool_put(struct pool *p, struct server *s)
 {
+    if (pool_too_large(p)) {
+        server_quit(s, "too many servers in the pool");
+        return;
+    }
     struct waiter *w = pool_paused(p) ? NULL : first_waiter(p);
     if (pool_cleans_to_give(p, s))
         return;

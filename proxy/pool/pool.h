@@ -110,6 +110,8 @@ void pool_put(struct pool *p, struct server *s);
 /* A server was closed: its place is free. */
 void pool_forget(struct pool *p, struct server *s);
 
+/* More servers than pool_size and the reserve allow: a reload has made them smaller. */
+bool pool_too_large(const struct pool *p);
 int pool_limit(const struct pool *p);    /* pool_size by precedence; INT_MAX for unlimited */
 enum config_pool_mode pool_mode(const struct pool *p);
 bool pool_paused(const struct pool *p);

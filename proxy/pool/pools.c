@@ -30,6 +30,8 @@ static const char *idle_server_unwanted(const struct server *s, int total, int m
         return "host name resolves to other addresses";
     if (pool_paused(p))
         return "database paused";
+    if (pool_too_large(p))
+        return "too many servers in the pool";
     if (process_phase(p->worker->process) >= PHASE_DRAIN_SERVERS)
         return "shutting down";
     if (server_too_old(s))
@@ -120,9 +122,23 @@ static bool disposable(struct pool *p)
     return p->db->is_auto && after > 0 && empty > after;
 }
 
+/* min_pool_size with a login of its own needs no client to be known; one worker sees to it. */
+static void make_wanted(struct worker *w)
+{
+    const struct config *cfg = worker_config(w);
+    if (w->index != 0 || process_phase(w->process) != PHASE_RUN)
+        return;
+    for (size_t i = 0; i < cfg->entries->ndatabases; i++) {
+        const struct config_database *db = cfg->entries->databases[i];
+        if (db->user != NULL && !str_eq(str_of(db->name), STR("*")) && config_min_pool_size(cfg, db) > 0)
+            (void)pool_for(w, db, str_of(db->name), str_of(db->user));
+    }
+}
+
 void pools_housekeeping(struct worker *w)
 {
     struct list *it, *tmp;
+    make_wanted(w);
     LIST_EACH(it, tmp, &w->pool_list) {
         struct pool *p = pool_of(it);
         pool_dns_check(p);

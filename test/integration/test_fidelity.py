@@ -376,6 +376,34 @@ def test_ddl_between_two_runs_of_a_statement(world):
     b.query("DROP TABLE altered")
 
 
+def test_ddl_after_a_description_is_not_hidden(pg, proxy):
+    """Who was told the columns decodes by them: other rows must not come without a word."""
+    p = proxy(pg, pool_size=1)
+    a, b = p.connect(USER, SECRET, DB), p.connect(USER, SECRET, DB)
+    b.query("DROP TABLE IF EXISTS shape")
+    b.query("CREATE TABLE shape AS SELECT 1 AS x")
+    a.ask(w.parse("SELECT * FROM shape", "d1"), w.describe("d1"), w.sync())
+    assert run_named(a, "d1") == [["1"]]
+    b.query("ALTER TABLE shape ADD COLUMN y int DEFAULT 2")
+    assert code_of(a, w.bind([], "d1"), w.execute(), w.sync()) == "0A000"
+    a.ask(w.close("d1"), w.parse("SELECT * FROM shape", "d2"), w.describe("d2"), w.sync())
+    assert run_named(a, "d2") == [["1", "2"]]
+    b.query("DROP TABLE shape")
+    a.close()
+    b.close()
+
+
+def test_short_time_limit_of_the_session_strikes_statements_only(world):
+    c = world.connect()
+    c.query("SET statement_timeout = 40")
+    for _ in range(5):
+        c.query("DO $$ BEGIN PERFORM 1; END $$")
+        assert code_of(c, w.query("SELECT pg_sleep(1)")) == "57014"
+        same(world, c, "SHOW statement_timeout", "40ms", times=1)
+    c.query("SET statement_timeout = 0")
+    same(world, c, "SHOW statement_timeout", "0")
+
+
 def test_errors_of_helpers_are_raised():
     """The helpers above would pass silently if errors were swallowed."""
     with pytest.raises(ServerError):

@@ -85,7 +85,6 @@ def test_term_waits_until_the_clients_have_left(pg, proxy, workers):
     in_tx.query("BEGIN")
     p.child.send_signal(signal.SIGTERM)
     wait_for(lambda: refused(p), 5, "new clients to be refused")
-    assert not idle.quiet(0) or p.alive()
     time.sleep(0.5)
     assert p.alive() and idle.value("SELECT 'idle stays'") == "idle stays"
     in_tx.query("COMMIT")
@@ -148,6 +147,8 @@ def test_quit_ends_at_once(pg, proxy):
     for c in (idle, busy):
         error = end_of(c)
         assert error is None or error["S"] == "FATAL"
+    pg.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'")
+    pg.wait_backends(DB, 0, f"usename = '{USER}'")
 
 
 def test_usr1_pauses_and_usr2_resumes(pg, proxy):
@@ -241,7 +242,8 @@ def test_kill_9_leaves_nothing_in_the_way_of_the_next_start(pg, proxy):
     p.config["pidfile"] = f"{p.dir}/pid"
     p.write()
     p.start()
-    login(p).close()
+    with login(p) as c:
+        before = [backend(c)]
     p.kill()
     assert os.path.exists(f"{p.dir}/.s.PGSQL.{p.port}") and os.path.exists(f"{p.dir}/pid")
     p.start()
@@ -249,7 +251,8 @@ def test_kill_9_leaves_nothing_in_the_way_of_the_next_start(pg, proxy):
         assert c.value("SELECT 1") == "1"
     with open(f"{p.dir}/pid") as f:
         assert int(f.read()) == p.pid
-    pg.wait_backends(DB, 1, f"usename = '{USER}'")          # those of the killed one have gone
+    pids = ",".join(before)
+    pg.wait_backends(DB, 0, f"pid IN ({pids})")             # those of the killed one have gone
 
 
 # ---- reload -----------------------------------------------------------------------------------------
@@ -270,12 +273,16 @@ class Load:
             with login(self.p, db=self.db, timeout=20) as c:
                 while not self.stop.is_set():
                     want = str(me * 1000000 + self.done[me])
+                    c.send(w.query("SELECT " + want))
+                    msgs = [c.read()]
+                    while msgs[-1].type != "Z":
+                        if msgs[-1].type == "E" and msgs[-1].fields["S"] != "ERROR":
+                            raise ServerError(msgs[-1].fields)
+                        msgs.append(c.read())
                     try:
-                        assert c.value("SELECT " + want) == want
+                        assert w.rows_of(msgs) == [[want]]
                     except ServerError as e:
                         self.errors.append(e)
-                        if e.fields["S"] != "ERROR":
-                            raise
                     self.done[me] += 1
         except Exception as e:
             self.lost.append(e)
@@ -341,7 +348,7 @@ def test_removed_database(pg, proxy):
     assert b.value("SELECT 1") == "1"
     with pytest.raises(ServerError) as e:
         login(p, db="a")
-    assert '"a"' in str(e.value)
+    assert e.value.code == "3D000"
     p.databases["a"] = kept
     p.reload()
     with login(p, db="a") as a:

@@ -138,25 +138,37 @@ func mistakes() error {
 	})
 }
 
+// cancelled: lib/pq sends a cancel request when a context ends, and gives the connection up afterwards.
 func cancelled() error {
-	return with(func(c *sql.Conn) error {
-		for range 3 {
-			short, stop := context.WithTimeout(ctx, 200*time.Millisecond)
-			_, err := c.ExecContext(short, "SELECT pg_sleep(20)")
-			stop()
-			if sqlstate(err) != "57014" && !errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("wanted 57014: %v", err)
-			}
-			var n int
-			if err := c.QueryRowContext(ctx, "SELECT $1::int", 6).Scan(&n); err != nil || n != 6 {
-				return fmt.Errorf("after the cancel: %d %w", n, err)
-			}
+	db, err := open(2)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for range 3 {
+		short, stop := context.WithTimeout(ctx, 200*time.Millisecond)
+		began := time.Now()
+		_, err := db.ExecContext(short, "SELECT pg_sleep(20)")
+		stop()
+		if sqlstate(err) != "57014" && !errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("wanted 57014: %v", err)
 		}
+		if time.Since(began) > 10*time.Second {
+			return errors.New("the cancel came late")
+		}
+		var n int
+		if err := db.QueryRow("SELECT $1::int", 6).Scan(&n); err != nil || n != 6 {
+			return fmt.Errorf("after the cancel: %d %w", n, err)
+		}
+	}
+	return with(func(c *sql.Conn) error {
 		if _, err := c.ExecContext(ctx, "SET statement_timeout = 100"); err != nil {
 			return err
 		}
-		if _, err := c.ExecContext(ctx, "SELECT pg_sleep(20)"); sqlstate(err) != "57014" {
-			return fmt.Errorf("wanted 57014: %v", err)
+		for range 3 {
+			if _, err := c.ExecContext(ctx, "SELECT pg_sleep(20)"); sqlstate(err) != "57014" {
+				return fmt.Errorf("wanted 57014: %v", err)
+			}
 		}
 		return nil
 	})
