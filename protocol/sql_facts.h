@@ -43,44 +43,44 @@ enum fact_effect {
     FX_LISTEN = 1u << 16,   /* channel in channel */
     FX_UNLISTEN = 1u << 17, /* channel, or empty for all */
     FX_NOTIFY = 1u << 18,
-    FX_SEQ_READ = 1u << 19, /* lastval, currval */
+    FX_SEQ_READ = 1u << 19,  /* lastval, currval */
     FX_SEQ_WRITE = 1u << 20, /* nextval, setval, or an insert whose defaults may */
-    FX_COPY = 1u << 21,     /* COPY FROM STDIN or TO STDOUT */
-    FX_KILL = 1u << 22,     /* pg_cancel_backend, pg_terminate_backend */
+    FX_COPY = 1u << 21,      /* COPY FROM STDIN or TO STDOUT */
+    FX_KILL = 1u << 22,      /* pg_cancel_backend, pg_terminate_backend */
     /* SET LOCAL, SET CONSTRAINTS, SET TRANSACTION: ends with the transaction */
     FX_LOCAL = 1u << 23,
-    FX_MULTI = 1u << 24,    /* more than one statement */
-    FX_TXCTL = 1u << 25,    /* SAVEPOINT, RELEASE, ROLLBACK TO, and everything FX_BEGIN or FX_END */
-    FX_EMPTY = 1u << 26,    /* nothing but blanks and comments */
-    FX_LOAD = 1u << 27,     /* LOAD, DO, CALL: code that may do anything (also FX_UNKNOWN) */
-    FX_SHOW = 1u << 28,     /* SHOW: reads settings only */
-    FX_UNKNOWN = 1u << 30,  /* may have done anything to the session: ask the server */
+    FX_MULTI = 1u << 24,   /* more than one statement */
+    FX_TXCTL = 1u << 25,   /* SAVEPOINT, RELEASE, ROLLBACK TO, and everything FX_BEGIN or FX_END */
+    FX_EMPTY = 1u << 26,   /* nothing but blanks and comments */
+    FX_LOAD = 1u << 27,    /* LOAD, DO, CALL: code that may do anything (also FX_UNKNOWN) */
+    FX_SHOW = 1u << 28,    /* SHOW: reads settings only */
+    FX_UNKNOWN = 1u << 30, /* may have done anything to the session: ask the server */
 };
 
 struct fact_name {
     struct str schema; /* empty when not qualified; owned by the facts */
     struct str name;
-    bool written;      /* relations only */
+    bool written; /* relations only */
 };
 
 struct facts {
     uint32_t refs;
-    uint32_t effects;      /* fact_effect bits from the text alone, before the catalog was asked */
-    uint32_t flags_memo;   /* private to sql_effects */
+    uint32_t effects;    /* fact_effect bits from the text alone, before the catalog was asked */
+    uint32_t flags_memo; /* private to sql_effects */
     uint64_t memo_generation;
     const struct catalog *memo_catalog; /* private to sql_effects; compared, never followed */
-    bool complete;         /* the grammar understood all of it */
+    bool complete;                      /* the grammar understood all of it */
     /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE, and no effect but
      * FX_READ or FX_SHOW */
     bool repeatable_text;
-    bool read_only_begin;  /* BEGIN READ ONLY */
+    bool read_only_begin; /* BEGIN READ ONLY */
     uint64_t digest;
-    struct str text;       /* normalised text, owned */
+    struct str text;             /* normalised text, owned */
     struct fact_name *relations; /* owned array; every table or view named */
     uint16_t nrelations;
     struct fact_name *functions; /* owned array; every function named (not operators) */
     uint16_t nfunctions;
-    struct str *vars;      /* owned; lower-case names for FX_VARS_NAMED */
+    struct str *vars; /* owned; lower-case names for FX_VARS_NAMED */
     uint16_t nvars;
     bool vars_reset;       /* all of vars[] are RESET or SET TO DEFAULT, outside a function */
     bool custom_types;     /* casts to or constants of a type that is not in the built-in catalog */

@@ -218,7 +218,7 @@ static void enter_pool(struct client *c, const struct config_database *db)
     c->pool->nclients++;
     take_startup(c);
     if (l->replication)
-        c->pool->mode = CONFIG_POOL_SESSION; /* nothing of ours may run there, the catalog's query least */
+        c->pool->mode = CONFIG_POOL_SESSION; /* the catalog's query must not run there */
     c->passthrough = pool_mode(c->pool) == CONFIG_POOL_SESSION;
     if (l->replication) {
         str_copy(c->pool->replication, sizeof(c->pool->replication), str_of(l->replication_mode));

@@ -22,6 +22,7 @@ struct login {
     bool replication, admin, proxy_done, start_tls;
     bool busy;                         /* an answer is awaited: input stays unread */
     bool started;                      /* the exchange with the client has begun */
+    bool known_only;                   /* trust: nobody but users of the list or of auth_query */
     char replication_mode[16];
     char missing[160];                 /* "no such database: X", told after the password was right */
     struct wire_auth auth;
@@ -33,7 +34,7 @@ struct login {
     struct runtime *runtime;           /* reference: the snapshot that secrets are borrowed from */
     struct job query;                  /* auth_query */
     struct str query_text;             /* owned */
-    char *query_secret;                /* owned; what auth_query found, for the login to servers; NULL */
+    char *query_secret;                /* owned: found by auth_query, for servers; or NULL */
     bool query_running, query_found;
     struct external *external;         /* owned by the resolver thread until it answers */
 };

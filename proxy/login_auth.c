@@ -90,6 +90,11 @@ static void begin(struct client *c)
 {
     struct login *l = c->login;
     struct wire_auth *a = &l->auth;
+    /* a server that trusts this host must not let in whoever gives some name, a superuser's say */
+    if (l->known_only && l->secret == NULL && !l->admin) {
+        refuse(c, "user is not known", STR("\"trust\" authentication failed"));
+        return;
+    }
     a->user = str_of(l->user);
     a->secret = l->secret;
     a->learned = &l->keys;
@@ -317,6 +322,7 @@ static bool choose_by_hba(struct client *c)
     switch (rule->method) {
     case HBA_TRUST:
         l->auth.method = AUTH_TRUST;
+        l->known_only = true;
         break;
     case HBA_REJECT:
         refuse(c, "hba line says reject", STR("login rejected"));
@@ -356,8 +362,11 @@ static bool choose_method(struct client *c)
     struct login *l = c->login;
     switch (worker_options(c->conn.worker)->auth_type) {
     case CONFIG_AUTH_ANY:
+        l->auth.method = AUTH_TRUST;
+        return true;
     case CONFIG_AUTH_TRUST:
         l->auth.method = AUTH_TRUST;
+        l->known_only = true;
         return true;
     case CONFIG_AUTH_PLAIN:
         l->auth.method = AUTH_PLAIN;
@@ -432,7 +441,8 @@ void login_choose(struct client *c)
     l->secret = config_secret(cfg, user);
     if (!choose_method(c))
         return;
-    bool needs_secret = l->auth.method != AUTH_TRUST && l->auth.method != AUTH_EXTERNAL;
+    bool needs_secret =
+        l->known_only || (l->auth.method != AUTH_TRUST && l->auth.method != AUTH_EXTERNAL);
     if (needs_secret && l->secret == NULL && ask_database(c, db))
         return;
     begin(c);

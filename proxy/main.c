@@ -337,10 +337,11 @@ static int run(const struct options *o, struct config *cfg)
             log_line(LL_FATAL, "%s", err.text);
         }
         stop(g);
-        options_remove_pidfile(&g->runtime->config->opt, pidfile);
     } else {
         fprintf(stderr, "penstock: %s\n", err.text);
     }
+    if (g->runtime != NULL)
+        options_remove_pidfile(&g->runtime->config->opt, pidfile);
     runtime_put(&g->runtime);
     tls_ticket_keys_free(&g->tickets);
     ev_loop_destroy(g->loop);

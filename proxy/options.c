@@ -1,4 +1,5 @@
-/* options.c - the command line, and becoming a daemon or another user; see options.h.  Main thread. */
+/* options.c - the command line, and becoming a daemon or another user; see options.h.  Main
+ * thread. */
 #include "proxy/options.h"
 
 #include "base/str.h"
@@ -39,16 +40,12 @@ enum { OPT_CHECK = 256, OPT_SAMPLE, OPT_MANUAL };
 
 int options_parse(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = {{"check", no_argument, NULL, OPT_CHECK},
-                                          {"sample", no_argument, NULL, OPT_SAMPLE},
-                                          {"manual", no_argument, NULL, OPT_MANUAL},
-                                          {"daemon", no_argument, NULL, 'd'},
-                                          {"user", required_argument, NULL, 'u'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"quiet", no_argument, NULL, 'q'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"check", no_argument, NULL, OPT_CHECK},   {"sample", no_argument, NULL, OPT_SAMPLE},
+        {"manual", no_argument, NULL, OPT_MANUAL}, {"daemon", no_argument, NULL, 'd'},
+        {"user", required_argument, NULL, 'u'},    {"verbose", no_argument, NULL, 'v'},
+        {"quiet", no_argument, NULL, 'q'},         {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     memset(o, 0, sizeof(*o));
     int ch;
     while ((ch = getopt_long(argc, argv, "du:vqVh", longs, NULL)) != -1) {
@@ -106,26 +103,31 @@ static enum status change_user(const char *name, struct error *err)
     if (geteuid() == pw.pw_uid)
         return ST_OK;
     if (initgroups(name, pw.pw_gid) != 0 || setgid(pw.pw_gid) != 0 || setuid(pw.pw_uid) != 0)
-        return error_set(err, ST_DENIED, "cannot change to user \"%s\": %s", name, strerrordesc_np(errno));
+        return error_set(err, ST_DENIED, "cannot change to user \"%s\": %s", name,
+                         strerrordesc_np(errno));
     return ST_OK;
 }
 
-/* The lock ends with the process, however it ends: a file that a crash left behind is in nobody's way. */
-static enum status write_pidfile(const char *path, int *pidfile, struct error *err)
+/* The lock ends with the process, however it ends: a file that a crash left behind is in nobody's
+ * way. */
+static enum status lock_pidfile(const char *path, int *pidfile, struct error *err)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return error_set(err, ST_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
-    enum status st = ST_OK;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        st = error_set(err, ST_IO, "pidfile %s belongs to a running process", path);
-    else if (ftruncate(fd, 0) != 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
-        st = error_set(err, ST_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
-    if (st == ST_OK)
-        *pidfile = fd;
-    else
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         close(fd);
-    return st;
+        return error_set(err, ST_IO, "pidfile %s belongs to a running process", path);
+    }
+    *pidfile = fd;
+    return ST_OK;
+}
+
+static enum status write_pid(const char *path, int fd, struct error *err)
+{
+    if (ftruncate(fd, 0) != 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
+        return error_set(err, ST_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
+    return ST_OK;
 }
 
 enum status options_become(const struct options *o, const struct config_options *cfg, int *pidfile,
@@ -139,14 +141,20 @@ enum status options_become(const struct options *o, const struct config_options 
             return st;
     }
     if (geteuid() == 0)
-        return error_set(err, ST_DENIED, "must not run as root: give --user, or user = in the file");
+        return error_set(err, ST_DENIED,
+                         "must not run as root: give --user, or user = in the file");
+    if (cfg->pidfile[0] != '\0') { /* before the terminal is gone; the lock passes on to the child */
+        enum status st = lock_pidfile(cfg->pidfile, pidfile, err);
+        if (st != ST_OK)
+            return st;
+    }
     if (o->daemonize) {
         if (cfg->logfile[0] == '\0' && !cfg->syslog)
             return error_set(err, ST_INVALID, "--daemon needs logfile or syslog");
         if (daemon(1, 0) != 0)
             return error_set(err, ST_IO, "cannot go to the background: %s", strerrordesc_np(errno));
     }
-    return cfg->pidfile[0] != '\0' ? write_pidfile(cfg->pidfile, pidfile, err) : ST_OK;
+    return *pidfile >= 0 ? write_pid(cfg->pidfile, *pidfile, err) : ST_OK;
 }
 
 void options_remove_pidfile(const struct config_options *cfg, int pidfile)

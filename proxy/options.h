@@ -19,10 +19,11 @@ struct options {
     bool quiet, daemonize, check;
 };
 
-/* Fills o and returns -1, or the exit status when there is nothing to run (help, version, mistakes). */
+/* Fills o and returns -1, or the exit status when there is nothing to run (help, version,
+ * mistakes). */
 int options_parse(int argc, char **argv, struct options *o);
-/* Changes the user, daemonizes and writes the pid file, as asked. *pidfile becomes its descriptor, whose lock
- * keeps a second process from the same file, or -1. */
+/* Changes the user, daemonizes and writes the pid file, as asked. *pidfile becomes its descriptor,
+ * whose lock keeps a second process from the same file, or -1. */
 enum status options_become(const struct options *o, const struct config_options *cfg, int *pidfile,
                            struct error *err) ATTR_NODISCARD;
 /* Removes and closes the file that options_become wrote; nothing for -1. */

@@ -1,9 +1,9 @@
 /* process.h - what all threads of the process share, and how it is published.
  *
- * One struct process exists, made by main.c and borrowed by everything.  Its parts are of three kinds:
- * constant after start (workers, wire, salt), the current runtime snapshot (immutable, reference-
- * counted, replaced by the main thread and delivered to workers by message), and `shared`: the named
- * exceptions, atomics and the registry's lock.
+ * One struct process exists, made by main.c and borrowed by everything.  Its parts are of three
+ * kinds: constant after start (workers, wire, salt), the current runtime snapshot (immutable,
+ * reference- counted, replaced by the main thread and delivered to workers by message), and
+ * `shared`: the named exceptions, atomics and the registry's lock.
  */
 #ifndef PENSTOCK_PROXY_PROCESS_H
 #define PENSTOCK_PROXY_PROCESS_H
@@ -23,12 +23,13 @@ struct admin;
 /* Configuration and what was made from it; immutable once published. */
 struct runtime {
     _Atomic uint32_t refs;
-    struct config *config;        /* reference */
-    struct tls_ctx *client_tls;   /* reference; NULL: no TLS for clients */
-    struct tls_ctx *server_tls;   /* reference; NULL: no TLS to servers */
+    struct config *config;      /* reference */
+    struct tls_ctx *client_tls; /* reference; NULL: no TLS for clients */
+    struct tls_ctx *server_tls; /* reference; NULL: no TLS to servers */
 };
 
-enum process_phase { /* only ever grows */
+/* only ever grows */
+enum process_phase {
     PHASE_RUN,
     PHASE_DRAIN_CLIENTS, /* no new clients; ends when the last one left */
     PHASE_DRAIN_SERVERS, /* no new requests; ends when no server is in use */
@@ -39,16 +40,16 @@ struct process {
     const struct wire *wire;
     struct worker **workers; /* owned array */
     unsigned nworkers;
-    uint64_t salt;           /* makes statement handles unguessable */
+    uint64_t salt; /* makes statement handles unguessable */
     usec_t started_wall;
     struct resolver *resolver;
-    struct registry *registry;      /* pools, databases and users as all threads see them */
-    struct mailbox *main_box;       /* the main thread's */
-    struct admin *admin;            /* console back end; main thread only */
+    struct registry *registry; /* pools, databases and users as all threads see them */
+    struct mailbox *main_box;  /* the main thread's */
+    struct admin *admin;       /* console back end; main thread only */
     struct {
-        _Atomic int clients;         /* past login, for max_client_conn */
+        _Atomic int clients; /* past login, for max_client_conn */
         _Atomic int login_clients;
-        _Atomic int phase;           /* enum process_phase */
+        _Atomic int phase; /* enum process_phase */
         _Atomic bool suspended;
         _Atomic bool paused;         /* PAUSE without a database */
         _Atomic size_t buffer_bytes; /* of all connections */

@@ -1,7 +1,7 @@
 /* stats.h - the counters of pools, in one table that the console and the metrics are made from.
  *
- * Each worker's pool has a struct stats that only its worker writes; readers ask the worker by message.
- * Times are microseconds.
+ * Each worker's pool has a struct stats that only its worker writes; readers ask the worker by
+ * message. Times are microseconds.
  */
 #ifndef PENSTOCK_PROXY_STATS_H
 #define PENSTOCK_PROXY_STATS_H
@@ -10,18 +10,18 @@
 #include "base/clock.h"
 
 /* field, name in SHOW STATS_TOTALS */
-#define STATS_COUNTERS(X)                                                                                    \
-    X(server_assignments, "server_assignment_count")                                                         \
-    X(xacts, "xact_count")                                                                                   \
-    X(queries, "query_count")                                                                                \
-    X(received, "bytes_received")                                                                            \
-    X(sent, "bytes_sent")                                                                                    \
-    X(xact_time, "xact_time")                                                                                \
-    X(query_time, "query_time")                                                                              \
-    X(wait_time, "wait_time")                                                                                \
-    X(client_parses, "client_parse_count")                                                                   \
-    X(server_parses, "server_parse_count")                                                                   \
-    X(binds, "bind_count")                                                                                   \
+#define STATS_COUNTERS(X)                                                                          \
+    X(server_assignments, "server_assignment_count")                                               \
+    X(xacts, "xact_count")                                                                         \
+    X(queries, "query_count")                                                                      \
+    X(received, "bytes_received")                                                                  \
+    X(sent, "bytes_sent")                                                                          \
+    X(xact_time, "xact_time")                                                                      \
+    X(query_time, "query_time")                                                                    \
+    X(wait_time, "wait_time")                                                                      \
+    X(client_parses, "client_parse_count")                                                         \
+    X(server_parses, "server_parse_count")                                                         \
+    X(binds, "bind_count")                                                                         \
     X(client_logins, "client_login_count")
 
 struct stats {

@@ -7,10 +7,10 @@
 
 #include <stdatomic.h>
 
-#define UNUSED_MAX 4096               /* statements nobody refers to that are kept for the next */
+#define UNUSED_MAX 4096 /* statements nobody refers to that are kept for the next */
 #define UNUSED_BYTES (8 * 1024 * 1024)
 
-/* ---- texts ---------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 static struct stmt_text *text_new(const struct stmt_key *k, uint64_t hash)
 {
@@ -44,7 +44,7 @@ static struct stmt_text *text_get(struct stmt_text *t)
     return t;
 }
 
-/* ---- registry ------------------------------------------------------------------------------------- */
+/* ---- registry -------------------------------------------------------------------------------- */
 
 void stmt_registry_init(struct stmt_registry *r, unsigned worker, uint64_t salt)
 {
@@ -174,7 +174,7 @@ void stmt_put(struct stmt **sp)
     trim(r, UNUSED_MAX, UNUSED_BYTES);
 }
 
-/* ---- a client's names ----------------------------------------------------------------------------- */
+/* ---- a client's names ------------------------------------------------------------------------ */
 
 void stmt_names_init(struct stmt_names *n)
 {
@@ -238,7 +238,7 @@ size_t stmt_names_count(const struct stmt_names *n)
     return map_count(&n->by_name);
 }
 
-/* ---- a server's set ------------------------------------------------------------------------------- */
+/* ---- a server's set -------------------------------------------------------------------------- */
 
 static struct str pointer_key(const struct stmt *const *stmt)
 {
@@ -338,7 +338,7 @@ struct stmt_entry *stmt_set_oldest(struct stmt_set *s)
     return l == NULL ? NULL : container_of(l, struct stmt_entry, lru);
 }
 
-/* ---- hand-over ------------------------------------------------------------------------------------ */
+/* ---- hand-over ------------------------------------------------------------------------------- */
 
 struct stmt_parcel {
     size_t n;

@@ -1,14 +1,14 @@
 /* stmt.h - prepared statements: what clients named, what servers hold, and that both are the same.
  *
  * A struct stmt is a statement's identity: its text, parameter types and, where they were not the
- * defaults, the settings that decide its analysis.  Clients map their names to statements (stmt_names);
- * a server maps statements to the handles under which it has them (stmt_set), bounded, least recently
- * used first.  Thousands of clients with the same text share one statement on each server.
- * Names that must exist on a server under the client's own spelling (SQL PREPARE and EXECUTE) are kept
- * in the same set under `named` entries.
+ * defaults, the settings that decide its analysis.  Clients map their names to statements
+ * (stmt_names); a server maps statements to the handles under which it has them (stmt_set),
+ * bounded, least recently used first.  Thousands of clients with the same text share one statement
+ * on each server. Names that must exist on a server under the client's own spelling (SQL PREPARE
+ * and EXECUTE) are kept in the same set under `named` entries.
  *
- * Thread: everything belongs to one worker, but for struct stmt_text, which is immutable and counted
- * atomically, so that a server can take its set along to another worker.
+ * Thread: everything belongs to one worker, but for struct stmt_text, which is immutable and
+ * counted atomically, so that a server can take its set along to another worker.
  */
 #ifndef PENSTOCK_PROXY_STMT_H
 #define PENSTOCK_PROXY_STMT_H
@@ -40,7 +40,7 @@ struct stmt {
 struct stmt_registry {
     struct stmt **chains; /* owned */
     size_t nchains, count;
-    struct list unused;   /* oldest first */
+    struct list unused; /* oldest first */
     size_t nunused, unused_bytes;
     uint64_t next_number; /* of handles; the worker's index is in the upper bits */
     uint64_t salt;        /* the process's, makes handles unguessable */
@@ -71,7 +71,8 @@ void stmt_names_described(struct stmt_names *n, struct str name, uint32_t defini
 bool stmt_names_description(const struct stmt_names *n, struct str name, uint32_t *definitions);
 void stmt_names_init(struct stmt_names *n);
 void stmt_names_fini(struct stmt_names *n);
-struct stmt *stmt_names_find(const struct stmt_names *n, struct str name); /* borrowed; NULL: none */
+/* borrowed; NULL: none */
+struct stmt *stmt_names_find(const struct stmt_names *n, struct str name);
 /* Sets (s non-NULL, reference taken over) or removes; returns the old one, whose reference is the
  * caller's now, or NULL. */
 struct stmt *stmt_names_set(struct stmt_names *n, struct str name, struct stmt *s);
@@ -80,8 +81,8 @@ size_t stmt_names_count(const struct stmt_names *n);
 
 /* What one server holds. */
 struct stmt_entry {
-    struct list lru;      /* in the set, oldest first */
-    struct stmt *stmt;    /* owned reference */
+    struct list lru;   /* in the set, oldest first */
+    struct stmt *stmt; /* owned reference */
     struct wire_handle handle;
     bool named;           /* the handle is a client's own spelling */
     struct str name;      /* of a named entry; owned */
@@ -109,7 +110,8 @@ struct stmt_entry *stmt_set_oldest(struct stmt_set *s); /* NULL when empty */
 /* Hand-over to another worker: a list of texts and handles without ties to the registry. */
 struct stmt_parcel;
 struct stmt_parcel *stmt_set_export(struct stmt_set *s); /* empties the set */
-void stmt_set_import(struct stmt_set *s, struct stmt_registry *r, struct stmt_parcel *p); /* frees p */
+/* frees p */
+void stmt_set_import(struct stmt_set *s, struct stmt_registry *r, struct stmt_parcel *p);
 void stmt_parcel_free(struct stmt_parcel *p);
 
 #endif

@@ -1,8 +1,8 @@
 /* timeout.h - deadlines as FIFO lists: one list per kind and length.
  *
- * Called by the client and server machines.  Timeouts of one length expire in the order in which they
- * began, so starting and stopping one is a list operation, and the worker needs a single libev timer for
- * all lists.  Lengths come from configuration, so there are few lists.
+ * Called by the client and server machines.  Timeouts of one length expire in the order in which
+ * they began, so starting and stopping one is a list operation, and the worker needs a single libev
+ * timer for all lists.  Lengths come from configuration, so there are few lists.
  * Invariant: a node is on at most one list; its list is sorted by deadline.
  * Thread: the owning worker's.
  */

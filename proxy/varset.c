@@ -188,7 +188,9 @@ int varset_diff(const struct varset *have, const struct varset *want, struct wir
 {
     int n = 0, i = 0, k = 0;
     while (i < have->n || k < want->n) {
-        int cmp = i == have->n ? 1 : k == want->n ? -1 : ci_cmp(have->vars[i].name, want->vars[k].name);
+        int cmp = i == have->n   ? 1
+                  : k == want->n ? -1
+                                 : ci_cmp(have->vars[i].name, want->vars[k].name);
         struct wire_var v = {STR_NONE, STR_NONE};
         if (cmp < 0)
             v.name = have->vars[i].name;

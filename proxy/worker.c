@@ -16,10 +16,11 @@
 #include <unistd.h>
 
 #define HOUSEKEEPING_US 333000
-#define WORKER_STACK (16u * 1024 * 1024) /* what the statement parser's nesting cap needs, with room */
+/* what the statement parser's nesting cap needs, with room */
+#define WORKER_STACK (16u * 1024 * 1024)
 #define NO_SLOT UINT32_MAX
 
-/* ---- the turn ------------------------------------------------------------------------------------- */
+/* ---- the turn -------------------------------------------------------------------------------- */
 
 static void flush_list(struct list *dirty)
 {
@@ -50,8 +51,8 @@ static void arm_timer(struct worker *w)
         ev_timer_stop(w->loop, &w->timer);
         return;
     }
-    /* A timer that fires too early re-arms itself, so it is only moved when it would fire too late; else
-     * each request that starts a timeout would cost heap operations. */
+    /* A timer that fires too early re-arms itself, so it is only moved when it would fire too late;
+     * else each request that starts a timeout would cost heap operations. */
     double after = (double)MAX(next - w->now, 0) / USEC_PER_SEC;
     if (ev_is_active(&w->timer) && ev_timer_remaining(w->loop, &w->timer) <= after)
         return;
@@ -129,7 +130,7 @@ void worker_tune_socket(struct worker *w, int fd)
         LOG_LIMITED(LL_WARNING, "socket options: %s", err.text);
 }
 
-/* ---- input buffers -------------------------------------------------------------------------------- */
+/* ---- input buffers --------------------------------------------------------------------------- */
 
 static const uint32_t in_class[WORKER_IN_CLASSES] = {512, 8192, CONN_IN_MAX};
 
@@ -163,7 +164,7 @@ void worker_in_free(struct worker *w, uint8_t *p, uint32_t cap)
     UNREACHABLE();
 }
 
-/* ---- client slots --------------------------------------------------------------------------------- */
+/* ---- client slots ---------------------------------------------------------------------------- */
 
 uint32_t worker_slot_take(struct worker *w, struct client *c)
 {
@@ -195,7 +196,7 @@ struct client *worker_slot_find(const struct worker *w, uint32_t id)
     return i < w->nslots ? w->slots[i].client : NULL;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
 {
@@ -306,7 +307,7 @@ void worker_free(struct worker **wp)
     mem_free(w);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 struct socket_message {
     struct message m;
@@ -373,7 +374,7 @@ struct call_message {
 static void on_call(struct message *m, void *ctx)
 {
     struct call_message *c = container_of(m, struct call_message, m);
-    void (*fn)(struct worker *w, void *arg) = c->fn;
+    void (*fn)(struct worker * w, void *arg) = c->fn;
     void *arg = c->arg;
     mem_free(c);
     fn(ctx, arg);

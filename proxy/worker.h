@@ -1,9 +1,9 @@
 /* worker.h - a thread with one libev loop, and everything it owns.
  *
- * A worker owns its clients and servers with all their state; nobody else touches them.  It is reached
- * by messages (mailbox.h) only.  A loop turn is: time is taken once, sockets and timers are served, and
- * before the next wait everything produced is written (servers first, so that the database starts
- * working) and closed connections are freed.
+ * A worker owns its clients and servers with all their state; nobody else touches them.  It is
+ * reached by messages (mailbox.h) only.  A loop turn is: time is taken once, sockets and timers are
+ * served, and before the next wait everything produced is written (servers first, so that the
+ * database starts working) and closed connections are freed.
  */
 #ifndef PENSTOCK_PROXY_WORKER_H
 #define PENSTOCK_PROXY_WORKER_H
@@ -42,37 +42,37 @@ struct worker {
     struct ev_loop *loop;
     ev_prepare prepare;
     ev_check check;
-    ev_timer timer;          /* the earliest deadline of `timeouts` */
+    ev_timer timer; /* the earliest deadline of `timeouts` */
     struct mailbox mailbox;
-    usec_t now;              /* monotonic time of this loop turn */
-    uint8_t *scratch;        /* CONN_SCRATCH bytes, for reading */
+    usec_t now;       /* monotonic time of this loop turn */
+    uint8_t *scratch; /* CONN_SCRATCH bytes, for reading */
     struct outq_pool blocks;
     void *in_free[WORKER_IN_CLASSES];
-    struct list dirty[2];    /* connections with output: [0] servers, [1] clients */
-    struct list closed;      /* struct mortal, freed at the turn's end */
+    struct list dirty[2]; /* connections with output: [0] servers, [1] clients */
+    struct list closed;   /* struct mortal, freed at the turn's end */
     struct timeouts timeouts;
     struct varset_table vars;
     struct stmt_registry stmts;
     struct sql_cache *sql;
-    struct list clients;     /* all of them */
+    struct list clients; /* all of them */
     struct list servers;
-    struct list cancels;     /* connections that carry a cancel request */
-    struct {                 /* memory.c */
+    struct list cancels; /* connections that carry a cancel request */
+    struct {             /* memory.c */
         size_t in_bytes, published;
         usec_t over_since, looked_at;
         bool paused;
     } memory;
-    struct map pools;        /* key -> struct pool */
+    struct map pools; /* key -> struct pool */
     struct list pool_list;
-    struct list giving;      /* pools with an idle server that another worker should have */
+    struct list giving; /* pools with an idle server that another worker should have */
     struct timeout housekeeping;
-    struct map verifiers;    /* user -> struct verifier of client_login.c */
+    struct map verifiers;      /* user -> struct verifier of client_login.c */
     struct client_slot *slots; /* owned array */
     uint32_t nslots, free_slot;
     struct wire_part parts[WIRE_PARTS_MAX];
     struct stmt *part_stmts[WIRE_PARTS_MAX];
     struct {
-        _Atomic int clients;  /* for the accepting thread's choice */
+        _Atomic int clients; /* for the accepting thread's choice */
     } shared;
 };
 
@@ -88,7 +88,8 @@ void worker_join(struct worker *w);
 void worker_free(struct worker **w);
 
 /* Main thread: hands a fresh socket over (the worker closes it when it cannot serve it). */
-void worker_post_socket(struct worker *w, int fd, const struct sockaddr_storage *peer, bool is_unix);
+void worker_post_socket(struct worker *w, int fd, const struct sockaddr_storage *peer,
+                        bool is_unix);
 /* Main thread: a new snapshot (one reference is passed on). */
 void worker_post_runtime(struct worker *w, struct runtime *rt);
 /* Any thread: run fn(worker, arg) on the worker. */
@@ -96,7 +97,8 @@ void worker_post_call(struct worker *w, void (*fn)(struct worker *w, void *arg),
 
 /* ---- the rest: owner thread only ---- */
 void worker_bury(struct worker *w, struct mortal *m);
-uint8_t *worker_in_alloc(struct worker *w, uint32_t *cap); /* *cap: wanted, rounded up; NULL: no memory */
+uint8_t *worker_in_alloc(struct worker *w,
+                         uint32_t *cap); /* *cap: wanted, rounded up; NULL: no memory */
 void worker_in_free(struct worker *w, uint8_t *p, uint32_t cap);
 uint32_t worker_slot_take(struct worker *w, struct client *c); /* process-wide id */
 void worker_slot_drop(struct worker *w, uint32_t id);

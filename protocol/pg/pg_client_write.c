@@ -2,7 +2,8 @@
  *
  * Called through pg_wire.c.  Texts from outside are cut at a zero byte, so that no field can forge
  * another. The version negotiation must be the first message after the start-up packet: every
- * function that may be the first to answer sends it (cl_auth_start, cl_welcome, cl_error, cl_notice).
+ * function that may be the first to answer sends it (cl_auth_start, cl_welcome, cl_error,
+ * cl_notice).
  */
 #include "protocol/pg/pg_client.h"
 #include "protocol/pg/pg_error.h"

@@ -54,7 +54,8 @@ struct pg_startup_login {
 /* Takes the parameters apart. NULL: malformed, *reason says why. Freed with
  * pg_startup_login_free. */
 struct pg_startup_login *pg_startup_login_new(const struct pg_startup *s, const char **reason);
-/* The SQLSTATE that belongs to a reason given above; of any other text, that of a protocol violation. */
+/* The SQLSTATE that belongs to a reason given above; of any other text, that of a protocol
+ * violation. */
 struct str pg_startup_code(struct str reason);
 void pg_startup_login_free(struct pg_startup_login **l);
 

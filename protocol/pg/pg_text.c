@@ -100,13 +100,13 @@ bool pg_text_var_free(struct str name)
     return str_ieq(name, STR("application_name"));
 }
 
-/* Encodings in which a byte below 128 may be the second half of a character. What is not known to be
- * harmless is taken for one of them. */
+/* Encodings in which a byte below 128 may be the second half of a character. What is not known to
+ * be harmless is taken for one of them. */
 static bool odd_encoding(struct str value)
 {
-    static const char *const plain[] = {"utf",   "unicode",   "sql_ascii", "latin",     "iso",
-                                        "win12", "win866",    "win874",    "windows12", "windows866",
-                                        "koi8",  "windows874", "euc",      "mule",      "us-ascii"};
+    static const char *const plain[] = {
+        "utf",       "unicode",    "sql_ascii", "latin",      "iso", "win12", "win866",  "win874",
+        "windows12", "windows866", "koi8",      "windows874", "euc", "mule",  "us-ascii"};
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         if (str_istarts(value, str_of(plain[i])))
             return false;
@@ -116,7 +116,8 @@ static bool odd_encoding(struct str value)
 uint32_t pg_text_dialect(struct str var, struct str value, uint32_t dialect)
 {
     if (str_ieq(var, STR("client_encoding")))
-        return odd_encoding(value) ? dialect | SQL_DIALECT_MULTIBYTE : dialect & ~SQL_DIALECT_MULTIBYTE;
+        return odd_encoding(value) ? dialect | SQL_DIALECT_MULTIBYTE
+                                   : dialect & ~SQL_DIALECT_MULTIBYTE;
     if (!str_ieq(var, STR("standard_conforming_strings")))
         return dialect;
     static const char *const off[] = {"off", "false", "no",  "0",    "f",
@@ -159,9 +160,9 @@ static void put_delta(const struct wire_var *v, struct buf *out)
 
 #define VARS_PASSES 6
 
-/* The encoding comes first, for the values are in it. A role is left before anything is set with the
- * rights that the session's user has, and the new one is entered at the end. A time limit that was left
- * behind must not strike the rest. */
+/* The encoding comes first, for the values are in it. A role is left before anything is set with
+ * the rights that the session's user has, and the new one is entered at the end. A time limit that
+ * was left behind must not strike the rest. */
 static int vars_pass(const struct wire_var *v)
 {
     int rank = pg_text_var_rank(v->name);
@@ -171,7 +172,8 @@ static int vars_pass(const struct wire_var *v)
         return 2;
     if (str_ieq(v->name, STR("client_encoding")))
         return 0;
-    return str_ieq(v->name, STR("statement_timeout")) || str_ieq(v->name, STR("lock_timeout")) ? 3 : 4;
+    return str_ieq(v->name, STR("statement_timeout")) || str_ieq(v->name, STR("lock_timeout")) ? 3
+                                                                                               : 4;
 }
 
 void pg_text_vars(const struct wire_var *delta, int n, struct buf *out)
@@ -221,18 +223,21 @@ static void ask_named(const struct str *names, int n, bool aside, struct buf *ou
                       " WHERE n OPERATOR(pg_catalog.<>) ALL " UNSETTABLE);
 }
 
-/* Whoever has set himself a short time limit must not lose his connection by our questions. The limits
- * are put aside, so that they can be told with the rest. */
+/* Whoever has set himself a short time limit must not lose his connection by our questions. The
+ * limits are put aside, so that they can be told with the rest. */
 #define LIMIT(name) "pg_catalog.current_setting(E'" name "')"
 #define PUT_ASIDE(statement, lock)                                                                 \
-    "SELECT WHERE pg_catalog.set_config(E'" statement "'," LIMIT("statement_timeout") ",true)"      \
-    " OPERATOR(pg_catalog.||) pg_catalog.set_config(E'" lock "'," LIMIT("lock_timeout") ",true)"    \
-    " IS NULL;"
-static const char put_limits_aside[] =
-    PUT_ASIDE("penstock.s", "penstock.l")
-    "SET LOCAL statement_timeout TO DEFAULT;SET LOCAL lock_timeout TO DEFAULT;"
-    PUT_ASIDE("penstock.sd", "penstock.ld")
-    "SET LOCAL statement_timeout=0;SET LOCAL lock_timeout=0;";
+    "SELECT WHERE pg_catalog.set_config(E'" statement                                              \
+    "'," LIMIT("statement_timeout") ",true)"                                                       \
+                                    " OPERATOR(pg_catalog.||) pg_catalog.set_config(E'" lock       \
+                                    "'," LIMIT("lock_timeout") ",true)"                            \
+                                                               " IS NULL;"
+static const char put_limits_aside[] = PUT_ASIDE(
+    "penstock.s",
+    "penstock.l") "SET LOCAL statement_timeout TO DEFAULT;SET LOCAL lock_timeout TO "
+                  "DEFAULT;" PUT_ASIDE("penstock.sd",
+                                       "penstock.ld") "SET LOCAL statement_timeout=0;SET LOCAL "
+                                                      "lock_timeout=0;";
 
 /* pg_settings leaves out the identity, so that is asked by name. The user who logged in is told by
  * the activity view, whose column stays as it was at login. */

@@ -31,7 +31,7 @@ enum pg_expect {
 #define PX_FAKE 0x40u    /* was not sent: the answer is made up when the entry gets to the head */
 #define PX_ROWS 0x80u    /* own query whose rows are wanted */
 
-#define PG_TRACK_INLINE 32 /* a power of two */
+#define PG_TRACK_INLINE 32      /* a power of two */
 #define PG_TRACK_MAX (1u << 24) /* entries; past it the connection is broken */
 
 struct pg_track {

@@ -7,9 +7,9 @@
  *
  * A hit allocates nothing: the text is normalised into the cache's scratch and compared there.
  *
- * In front of all that stands a direct-mapped table keyed by skeletons (sql_quick.h).  It holds only
- * facts that no constant can change: reads, writes and transaction commands that the grammar has
- * understood.
+ * In front of all that stands a direct-mapped table keyed by skeletons (sql_quick.h).  It holds
+ * only facts that no constant can change: reads, writes and transaction commands that the grammar
+ * has understood.
  */
 #include "base/base.h"
 #include "base/check.h"
@@ -28,7 +28,7 @@
 #define ENTRY_BYTES_MIN 512u /* what an entry is taken to need when slots are counted */
 #define QUICK_SLOTS 1024u
 #define QUICK_EFFECTS (FX_READ | FX_WRITE | FX_SEQ_WRITE | FX_BEGIN | FX_END | FX_TXCTL)
-#define RAW_MAX 8192u        /* longer refused texts are not kept */
+#define RAW_MAX 8192u /* longer refused texts are not kept */
 
 struct key {
     struct str text, hint;
@@ -54,7 +54,7 @@ struct entry {
 };
 
 struct sql_cache {
-    struct entry *last; /* that the last find or insert was about; NULL: none */
+    struct entry *last;   /* that the last find or insert was about; NULL: none */
     struct entry **slots; /* owned */
     size_t nslots;        /* a power of two */
     struct list recent;

@@ -58,8 +58,8 @@ static bool proved(const struct facts *f, const struct catalog *cat)
     if (f->nrelations == 0 && f->nfunctions == 0 && !f->operators && !custom) {
         return true;
     }
-    /* Types and operators that are not built in are harmless in a database where none of them runs code in
-     * a procedural language. */
+    /* Types and operators that are not built in are harmless in a database where none of them runs
+     * code in a procedural language. */
     return cat != NULL && !catalog_has_custom_code(cat) && relations_proved(f, cat) &&
            functions_proved(f, cat);
 }

@@ -71,7 +71,8 @@ static const char *skip_number(const char *p, const char *end)
     return p;
 }
 
-/* Behind a word with its digits, or NULL: a quote behind a word makes it a prefix (E'', N'', U&""). */
+/* Behind a word with its digits, or NULL: a quote behind a word makes it a prefix (E'', N'',
+ * U&""). */
 static const char *skip_word(const char *p, const char *end)
 {
     while (p < end && class_at(p) <= Q_DIGIT)

@@ -209,7 +209,8 @@ static void on_operator(struct sql_tree_scan *sc, const struct sql_json *j, uint
     sc->d->custom_operators |= !known;
 }
 
-/* (expression).name: a field, or a call of a function of that name. Which it is, is for the catalog. */
+/* (expression).name: a field, or a call of a function of that name. Which it is, is for the
+ * catalog. */
 static void on_indirection(struct sql_tree_scan *sc, const struct sql_json *j, uint32_t list)
 {
     for (uint32_t i = j->v[list].child; i != SQL_JSON_NONE; i = j->v[i].next) {

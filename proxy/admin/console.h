@@ -13,7 +13,8 @@
 
 void console_begin(struct client *c); /* logged in */
 size_t console_input(struct client *c, struct str data, bool full);
-void console_cancel(struct client *c); /* what it waits for is given up and answered with an error */
+/* what it waits for is given up and answered with an error */
+void console_cancel(struct client *c);
 void console_gone(struct client *c);
 /* Delivery of a struct admin_reply to the worker of its client. */
 void console_answer(struct message *m, void *ctx);

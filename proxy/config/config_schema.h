@@ -120,10 +120,11 @@ enum config_type {
     CONFIG_ENUM,   /* an enum; one of values */
 };
 
-enum config_codec_default { /* texts that the protocol supplies (struct wire) */
-                            CONFIG_CODEC_NONE,
-                            CONFIG_CODEC_RESET_QUERY,
-                            CONFIG_CODEC_AUTH_QUERY,
+/* texts that the protocol supplies (struct wire) */
+enum config_codec_default {
+    CONFIG_CODEC_NONE,
+    CONFIG_CODEC_RESET_QUERY,
+    CONFIG_CODEC_AUTH_QUERY,
 };
 
 struct config_enum { /* ended by a NULL name */

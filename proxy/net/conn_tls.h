@@ -31,8 +31,8 @@ struct outq;
  * client (server role) or offered and demanded of the server (client role).
  * Takes a reference on ctx. NULL when OpenSSL has no memory. */
 struct tls *tls_start(struct tls_ctx *ctx, int fd, bool server_role, const char *host, bool direct);
-/* What had been read from the socket already, behind a PROXY header: the handshake begins with it. Before
- * the first tls_handshake. false: no memory. */
+/* What had been read from the socket already, behind a PROXY header: the handshake begins with it.
+ * Before the first tls_handshake. false: no memory. */
 bool tls_begin_with(struct tls *t, struct str bytes) ATTR_NODISCARD;
 /* Sends close-notify if it can without blocking: call it before fd is closed. NULL inside is
  * fine. */

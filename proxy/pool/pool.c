@@ -12,6 +12,7 @@
 
 #include <limits.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #define BACKOFF_MIN_US 20000
 #define PEEK_AFTER_US 200000 /* a server idle for longer is looked at before it is lent */
@@ -154,6 +155,11 @@ void pool_fail_waiters(struct pool *p, enum cause cause, struct str text)
 
 void pool_connect_failed(struct pool *p, enum server_error se, struct str code, struct str text)
 {
+    char told[ERROR_TEXT_MAX];
+    if (code.n == 0) { /* not the database's own words */
+        snprintf(told, sizeof(told), "cannot connect to the database server: " STR_FMT, STR_ARG(text));
+        text = str_of(told);
+    }
     usec_t longest = MAX(worker_options(p->worker)->server_login_retry, BACKOFF_MIN_US);
     p->backoff = p->backoff == 0 ? BACKOFF_MIN_US : MIN(p->backoff * 2, longest);
     p->retry_at = p->worker->now + p->backoff;

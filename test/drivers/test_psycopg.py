@@ -187,15 +187,14 @@ def test_pipeline_with_several_errors_and_executemany(conn):
             good = conn.execute("SELECT %s::int", (i,))
             p.sync()
             assert good.fetchone() == (i,)
-            try:
+            with pytest.raises(psycopg.errors.DivisionByZero):
                 conn.execute("SELECT %s::int / 0", (i,))
                 conn.execute("SELECT 'never'")
                 p.sync()
-                pytest.fail("no error")
-            except psycopg.errors.DivisionByZero:
-                pass
+            try:
+                p.sync()        # the error may have come up before the sync above was sent
             except psycopg.errors.PipelineAborted:
-                pytest.fail("aborted before the error")
+                pass
     cur = conn.cursor()
     cur.executemany("INSERT INTO drv.load VALUES (%s, %s, 0) RETURNING id",
                     [(i, f"m{i}") for i in range(300)], returning=True)

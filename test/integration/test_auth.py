@@ -157,7 +157,18 @@ def test_trust_asks_nothing_and_uses_the_secret_of_the_list(server, proxy):
     p = proxy(server, auth_type="trust")
     assert asked(p, USER) == 0
     assert whoami(p, USER, "") == USER and whoami(p, USER, "whatever") == USER
-    assert refusal(p, "nobody", "")["S"] == "FATAL"
+    assert "trust" in refusal(p, "trusted", "")["M"]    # PostgreSQL lets it in, but who knows it here?
+    assert "trust" in refusal(p, "nobody", "")["M"]
+    p = hba_proxy(proxy, server, ["host all all all trust"], users={USER: SECRET, "other": ""})
+    assert refusal(p, "other", "")["M"] != refusal(p, "trusted", "")["M"]   # known, has no secret
+    assert whoami(p, USER, "") == USER
+    assert "trust" in refusal(p, "trusted", "")["M"]
+
+
+def test_trust_knows_users_by_auth_query_too(server, proxy):
+    p = proxy(server, auth_type="trust", users={"asker": "asker secret"}, config={"auth_user": "asker"})
+    assert whoami(p, "md5_user", "") == "md5_user"
+    assert refusal(p, "nobody", "")["S"] == refusal(p, "expired", "")["S"] == "FATAL"
 
 
 def test_any_user_becomes_the_forced_user(server, proxy):

@@ -60,16 +60,16 @@ def run(p, *args):
 # ---- signals ----------------------------------------------------------------------------------------
 
 def test_hup_with_a_bad_file_keeps_the_old_configuration(pg, proxy):
-    p = proxy(pg, pool_size=2, config={"query_wait_timeout": 21})
+    p = proxy(pg, pool_size=1, config={"query_wait_timeout": 21})
     with login(p) as c:
         pid = backend(c)
         p.config["query_wait_timeout"] = "soon"
-        p.config["default_pool_size"] = 1
+        p.config["default_pool_size"] = 2
         p.hup()
         p.wait_log("reload failed")
         line = [x for x in p.log_text().splitlines() if "reload failed" in x][0]
         assert "query_wait_timeout" in line and f"{p.ini}:" in line
-        assert option(p, "query_wait_timeout") == "21" and option(p, "default_pool_size") == "2"
+        assert option(p, "query_wait_timeout") == "21" and option(p, "default_pool_size") == "1"
         assert backend(c) == pid
         p.config["query_wait_timeout"] = 22
         p.hup()

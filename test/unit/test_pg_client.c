@@ -297,8 +297,7 @@ static void sent_is(struct pg_stream *s, struct str expect)
 
 static void fail_request(struct pg_stream *s, bool req_open)
 {
-    const struct wire_fault f = {
-        .cause = C_QUERY_TIMEOUT, .text = STR("x"), .req_open = req_open};
+    const struct wire_fault f = {.cause = C_QUERY_TIMEOUT, .text = STR("x"), .req_open = req_open};
     pg_wire.cl_error(s->st, &f, &s->out);
 }
 

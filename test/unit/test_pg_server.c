@@ -406,8 +406,10 @@ static void handles_are_distinct_and_bounded(void **state)
     assert_memory_not_equal(a.b, b.b, sizeof a.b);
     pg_wire.handle_make(1, 0, &b);
     assert_memory_not_equal(a.b, b.b, sizeof a.b);
-    assert_false(pg_wire.handle_named(STR("a234567890a234567890a234567890a234567890a234567890a2345678901234"), &a));
-    assert_true(pg_wire.handle_named(STR("a234567890a234567890a234567890a234567890a234567890a234567890123"), &a));
+    assert_false(pg_wire.handle_named(
+        STR("a234567890a234567890a234567890a234567890a234567890a2345678901234"), &a));
+    assert_true(pg_wire.handle_named(
+        STR("a234567890a234567890a234567890a234567890a234567890a234567890123"), &a));
     assert_false(pg_wire.handle_named(BYTES("a\0b"), &a));
 }
 

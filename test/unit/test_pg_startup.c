@@ -205,16 +205,14 @@ static void cancel_requests_have_keys_of_any_allowed_length(void **state)
     pg_stream_all_ways(true, pg_stream_client,
                        BYTES("\0\0\0\54" CANCEL "abcdefghijklmnopqrstuvwxyz0123456789"),
                        "CANCEL 36 ");
-    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\17" CANCEL "abcdefg"),
-                       "CANCEL 0 ");
+    pg_stream_all_ways(true, pg_stream_client, BYTES("\0\0\0\17" CANCEL "abcdefg"), "CANCEL 0 ");
     struct buf b;
     buf_init(&b, 1024);
     buf_put_be32(&b, 8 + WIRE_KEY_MAX + 1);
     buf_put_str(&b, BYTES(CANCEL));
     for (int i = 0; i <= WIRE_KEY_MAX; i++)
         buf_put_u8(&b, 1);
-    pg_stream_all_ways(true, pg_stream_client, buf_str(&b),
-                       "CANCEL 0 ");
+    pg_stream_all_ways(true, pg_stream_client, buf_str(&b), "CANCEL 0 ");
     buf_fini(&b);
 }
 

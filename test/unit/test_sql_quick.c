@@ -49,10 +49,10 @@ static void names_with_digits_are_kept_apart(void **state)
 static void what_is_not_plain_is_left_to_the_lexer(void **state)
 {
     static const char *const texts[] = {
-        "select 1 -- x", "select /* c */ 1", "select $1",      "select $$x$$",  "select E'a'",
-        "select 'a''b'", "select 'a\\'",     "select 1.5",     "select 1e5",    "select .5",
-        "select 0x1f",   "select 'abc",      "select \"abc",   "select n'a'",   "select U&\"a\"",
-        "select 'a'b",   "select 1_000",     "select b'01'",   "select x\\y",   "",
+        "select 1 -- x", "select /* c */ 1", "select $1",    "select $$x$$", "select E'a'",
+        "select 'a''b'", "select 'a\\'",     "select 1.5",   "select 1e5",   "select .5",
+        "select 0x1f",   "select 'abc",      "select \"abc", "select n'a'",  "select U&\"a\"",
+        "select 'a'b",   "select 1_000",     "select b'01'", "select x\\y",  "",
         "select 1$a",    "select \1",
     };
     (void)state;
@@ -67,9 +67,15 @@ static void what_is_not_plain_is_left_to_the_lexer(void **state)
 /* Texts made at random from pieces that matter; equal skeletons must have equal normal forms. */
 static void equal_skeletons_have_equal_normal_forms(void **state)
 {
-    static const char *const pieces[] = {"select ", "1",  "22", "'a'", "'bb'", "t",   "t1", " ",  ",", "-",
-                                         "+",       "(",  ")",  ".",   "\"q\"", " e", "'",  "\n", ";", "::int"};
-    struct { char skel[256]; size_t n; char norm[256]; size_t nn; } seen[512];
+    static const char *const pieces[] = {"select ", "1",  "22", "'a'", "'bb'", "t",    "t1",
+                                         " ",       ",",  "-",  "+",   "(",    ")",    ".",
+                                         "\"q\"",   " e", "'",  "\n",  ";",    "::int"};
+    struct {
+        char skel[256];
+        size_t n;
+        char norm[256];
+        size_t nn;
+    } seen[512];
     size_t count = 0, matches = 0;
     unsigned seed = 7;
     (void)state;
@@ -90,7 +96,8 @@ static void equal_skeletons_have_equal_normal_forms(void **state)
         size_t slot = hash_bytes(a, n, 0) % ARRAY_LEN(seen);
         if (seen[slot].n == n && memcmp(seen[slot].skel, a, n) == 0) {
             matches++;
-            if (seen[slot].nn != norm.text.n || memcmp(seen[slot].norm, norm.text.p, norm.text.n) != 0)
+            if (seen[slot].nn != norm.text.n ||
+                memcmp(seen[slot].norm, norm.text.p, norm.text.n) != 0)
                 fail_msg("skeleton of \"%s\" has two normal forms", text);
         }
         memcpy(seen[slot].skel, a, n);
