@@ -27,7 +27,7 @@ sys.path.insert(0, TEST)
 from support import procs  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "build", "test-results")
-LIMITS = {"docs": 120, "wire": 420, "integration": 420, "drivers": 420, "drivers-all": 2400}
+LIMITS = {"docs": 120, "wire": 420, "integration": 600, "drivers": 420, "drivers-all": 2400}
 CHECK = ["unit", "docs", "wire", "integration", "drivers", "checker"]
 
 

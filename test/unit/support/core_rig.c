@@ -32,7 +32,7 @@ static struct runtime *make_runtime(const struct rig *r, const char *options, co
     struct config *cfg = NULL;
     struct runtime *rt = NULL;
     buf_init(&b, 65536);
-    buf_printf(&b, "[databases]\nd = host=127.0.0.1 port=%d %s\n[pgbouncer]\nauth_type = trust\n",
+    buf_printf(&b, "[databases]\nd = host=127.0.0.1 port=%d %s\n[pgbouncer]\nauth_type = any\n",
                r->port, db != NULL ? db : "");
     buf_printf(&b, "server_tls_sslmode = disable\npool_mode = transaction\n%s\n",
                options != NULL ? options : "");
