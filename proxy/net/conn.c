@@ -361,7 +361,9 @@ void conn_secure(struct conn *c, struct tls *tls)
 {
     c->tls = tls;
     c->state = CONN_HANDSHAKE;
-    handshake(c);
+    /* Not at once: on_data is on the stack, and what it has not given back yet would come in front of
+     * the first bytes from inside TLS. */
+    ev_feed_event(c->worker->loop, &c->io, EV_CUSTOM);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *w, int revents)

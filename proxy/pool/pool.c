@@ -238,6 +238,7 @@ static void grant(struct pool *p, struct waiter *w, struct server *s)
 {
     leave(p, w);
     lend(s);
+    pool_publish(p); /* one idle less: whoever asks us for it would not ask the others */
     w->granted(w, s);
 }
 

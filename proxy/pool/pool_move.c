@@ -230,6 +230,7 @@ static void on_plea(struct worker *w, void *arg)
             return;
         }
     }
+    pool_publish(p);
 }
 
 static void on_poke(struct worker *w, void *arg)

@@ -19,8 +19,11 @@ def prepared():
     generated = os.path.join(folder, "generated", "index.js")
     schema = os.path.join(folder, "schema.prisma")
     if not os.path.exists(generated) or os.path.getmtime(generated) < os.path.getmtime(schema):
-        program.call(["node", "node_modules/prisma/build/index.js", "generate"], folder, "prisma generate",
-                     {**os.environ, "CHECKPOINT_DISABLE": "1", "PRISMA_HIDE_UPDATE_MESSAGE": "1"})
+        # generate never runs the schema engine but would fetch it: a program that is there stops that.
+        env = {**os.environ, "CHECKPOINT_DISABLE": "1", "PRISMA_HIDE_UPDATE_MESSAGE": "1",
+               "PRISMA_SCHEMA_ENGINE_BINARY": shutil.which("true")}
+        program.call(["node", "node_modules/prisma/build/index.js", "generate"], folder,
+                     "prisma generate", env)
     return ["node", "main.mjs"], folder
 
 

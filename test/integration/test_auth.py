@@ -106,7 +106,7 @@ def test_keys_of_a_verifier_login_open_the_server(server, proxy):
     p = proxy(server, users={USER: stored(server, USER)})
     refusal(p, USER, "wrong")
     assert whoami(p, USER, SECRET) == USER
-    server.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'")
+    server.sql(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{USER}'")
     assert whoami(p, USER, SECRET) == USER
 
 
@@ -342,7 +342,7 @@ def test_password_change_reaches_new_logins_and_spares_old_sessions(server, prox
         assert whoami(p, "changing", "new secret") == "changing"
         assert refusal(p, "changing", "old secret")["C"] == "28P01"
         assert c.value("SELECT current_user") == "changing"
-        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'changing'")
+        server.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'changing'")
         assert whoami(p, "changing", "new secret") == "changing"
 
 
