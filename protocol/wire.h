@@ -116,7 +116,7 @@ struct wire_var {
     struct str name, value;
 };
 
-#define WIRE_KEY_MAX 256
+#define WIRE_KEY_MAX 260 /* PostgreSQL: 4 bytes of pid and up to 256 of secret */
 
 struct wire_key { /* cancel key as the peer has it: opaque */
     uint16_t n;

@@ -165,7 +165,8 @@ static void deliver(struct worker *w, void *arg)
 {
     struct request *q = arg;
     struct client *c = worker_slot_find(w, q->id);
-    if (c != NULL && CRYPTO_memcmp(c->secret, q->secret, q->nsecret) == 0)
+    /* The whole secret, not a part of it: a client of the newer protocol has the longer one. */
+    if (c != NULL && q->nsecret == c->nsecret && CRYPTO_memcmp(c->secret, q->secret, q->nsecret) == 0)
         cancel_client(c);
     mem_wipe(q, sizeof(*q));
     mem_free(q);

@@ -75,6 +75,7 @@ struct client {
     uint32_t dialect;
     uint64_t id;             /* for the console */
     uint8_t secret[32];      /* of the cancel key */
+    uint8_t nsecret;         /* how many bytes of it the client was given */
     struct pool *pool;       /* borrowed; NULL before login */
     struct server *server;   /* borrowed while BUSY or HELD */
     struct waiter waiter;

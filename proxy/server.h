@@ -134,6 +134,7 @@ struct server {
     uint64_t seq_client;    /* whose nextval may be the last on it; 0: nobody's */
     uint64_t tainted_by;    /* whose unknown code may have left unlisted settings; 0: nobody's */
     int leaked;             /* statements it still has that its set has forgotten */
+    bool check_failed;      /* server_check_query was answered with an error */
     int cancels;            /* cancel requests on their way */
     int ask_tries;          /* questions cut off in a row */
     int drains;             /* how often the statement of a vanished client was to be cancelled */

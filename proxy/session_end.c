@@ -98,10 +98,16 @@ static bool lost_state(struct server *s, const struct client *c)
         return true;
     for (uint32_t i = 0; i < s->fl_count; i++) {
         const struct flight *f = server_flight(s, i);
-        if (f->client == c && (f->effects & LASTING_EFFECTS))
+        if (f->kind == FLIGHT_ASK || (f->client == c && (f->effects & LASTING_EFFECTS)))
             return true;
     }
     return false;
+}
+
+/* The server failed its check: nothing of the client's request was sent, so another server may have it. */
+static bool never_began(struct server *s, const struct client *c)
+{
+    return s->check_failed && c->conn.in_len > 0 && !runs_for(s, c) && !lost_state(s, c);
 }
 
 void session_server_lost(struct server *s, struct str code, struct str text)
@@ -117,6 +123,13 @@ void session_server_lost(struct server *s, struct str code, struct str text)
     }
     bool waits = c->barrier && !runs_for(s, c) && s->fl_count > 0; /* prelude: its request is unread */
     bool idle = s->fl_count == 0;
+    if (never_began(s, c)) {
+        disown_flights(s, c);
+        session_detach(c);
+        client_set_state(c, CL_IDLE);
+        session_go_on_later(c);
+        return;
+    }
     bool may_go_on = !idle && !listen_is_moving(c) && !lost_state(s, c) && answer_all(s, c, &l);
     disown_flights(s, c);
     session_detach(c);

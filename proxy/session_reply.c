@@ -162,7 +162,7 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
         break;
     case FLIGHT_CHECK:
         if (ev->error != SE_NONE)
-            s->doubtful = true;
+            s->doubtful = s->check_failed = true;
         break;
     case FLIGHT_ASK:
         timeout_stop(&s->timeout);

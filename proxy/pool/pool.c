@@ -451,8 +451,13 @@ struct pool *pool_private(struct worker *w, const struct config_database *db, st
     struct buf b;
     buf_init(&b, sizeof(key));
     buf_printf(&b, "replication %llu", (unsigned long long)id);
-    struct pool_shared *sh = registry_pool(w->process->registry, name, db->user ? str_of(db->user) : user,
-                                           buf_str(&b));
+    /* One entry in the registry for all of a user's: it stays there for good. */
+    struct str as = db->user != NULL ? str_of(db->user) : user;
+    struct buf all;
+    buf_init(&all, 1024);
+    buf_printf(&all, "replication " STR_FMT "/" STR_FMT, STR_ARG(name), STR_ARG(as));
+    struct pool_shared *sh = registry_pool(w->process->registry, name, as, buf_str(&all));
+    buf_fini(&all);
     struct pool *p = make(w, db, sh, buf_str(&b));
     buf_fini(&b);
     return p;
