@@ -155,6 +155,17 @@ void cancel_client(struct client *c)
     }
 }
 
+void cancel_make_key(struct client *c, int minor, struct wire_key *key)
+{
+    const struct wire *wire = c->conn.worker->wire;
+    uint32_t id;
+    uint8_t secret[sizeof(c->secret)];
+    size_t n = 0;
+    wire->key_make(c->slot, c->secret, minor, key);
+    if (wire->key_read(key, &id, secret, &n) == ST_OK)
+        c->nsecret = (uint8_t)n;
+}
+
 struct request {
     uint32_t id;
     uint8_t secret[32];

@@ -22,5 +22,7 @@ void cancel_abandon(struct list *link);      /* shutting down: one of worker->ca
 void cancel_request(struct worker *w, const struct wire_key *key);
 /* What c's own cancel request would do; c is of this worker. */
 void cancel_client(struct client *c);
+/* The key that c is given at its login; how long it is depends on the protocol's minor version. */
+void cancel_make_key(struct client *c, int minor, struct wire_key *key);
 
 #endif

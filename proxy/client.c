@@ -84,8 +84,10 @@ static void on_timeout(struct timeout *t)
     switch (c->state) {
     case CL_STARTUP:
     case CL_AUTH:
-    case CL_WELCOME:
         client_fatal(c, C_LOGIN_TIMEOUT, STR_NONE);
+        break;
+    case CL_WELCOME:
+        client_fatal(c, C_POOL_TIMEOUT, STR_NONE);
         break;
     case CL_IDLE:
         client_fatal(c, C_IDLE_TIMEOUT, STR_NONE);
@@ -115,6 +117,15 @@ static void on_tx_timeout(struct timeout *t)
         client_fatal(c, C_TX_TIMEOUT, STR_NONE);
 }
 
+/* A login that waits for its first server waits no longer than a request would. */
+static void limit_welcome(struct client *c)
+{
+    usec_t wait = c->pool->limits[CONFIG_QUERY_WAIT];
+    usec_t until = c->conn.worker->now + wait;
+    if (wait > 0 && (!timeout_running(&c->timeout) || until < c->timeout.deadline))
+        worker_timeout(c->conn.worker, &c->timeout, wait);
+}
+
 void client_set_state(struct client *c, enum client_state to)
 {
     CHECK(legal[c->state] & BIT(to));
@@ -124,6 +135,8 @@ void client_set_state(struct client *c, enum client_state to)
         timeout_stop(&c->timeout);
     else if (!login) /* one limit for the whole login */
         worker_timeout(c->conn.worker, &c->timeout, client_limit_us(c, to));
+    else if (to == CL_WELCOME)
+        limit_welcome(c);
 }
 
 /* ---- socket --------------------------------------------------------------------------------------- */

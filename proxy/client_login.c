@@ -48,12 +48,7 @@ static void tell_settings(struct client *c, const struct varset *profile)
 static void welcome(struct client *c)
 {
     struct wire_key key;
-    uint32_t id;
-    uint8_t secret[32];
-    size_t nsecret = 0;
-    wire_of(c)->key_make(c->slot, c->secret, c->login->minor, &key);
-    if (wire_of(c)->key_read(&key, &id, secret, &nsecret) == ST_OK)
-        c->nsecret = (uint8_t)nsecret;
+    cancel_make_key(c, c->login->minor, &key);
     const char *notice = worker_options(c->conn.worker)->login_notify_message;
     wire_of(c)->cl_welcome(c->wire_state, c->told->vars, c->told->n, &key, &c->conn.out);
     if (notice[0] != '\0')

@@ -20,13 +20,13 @@ static const struct wire *wire_of(const struct server *s)
 }
 
 /* Hands bytes of the current request's answer to its client. */
-static void forward(struct server *s, struct str bytes)
+static void forward(struct server *s, struct str bytes, bool notice)
 {
     struct flight *f = server_front(s);
     struct client *c = f != NULL ? f->client : s->client;
     if (c == NULL || (f != NULL && f->kind != FLIGHT_CLIENT) || !conn_is_open(&c->conn))
         return;
-    if (f != NULL)
+    if (f != NULL && !notice)
         f->output = true;
     outq_put_borrowed(&c->conn.out, bytes.p, bytes.n);
     conn_dirty(&c->conn);
@@ -385,7 +385,7 @@ size_t session_output(struct server *s, struct str data, bool full)
             return data.n;
         }
         if (ev.out.n > 0 && ev.kind != SV_FATAL && ev.kind != SV_NOTICE)
-            forward(s, ev.out);
+            forward(s, ev.out, ev.kind == SV_SPAN && ev.notice);
         if (s->state == SV_CLOSED)
             return data.n;
         on_event(s, &ev);

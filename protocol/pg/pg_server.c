@@ -297,14 +297,22 @@ static enum step on_notify(struct walk *w, size_t total)
     return finish(w, SV_NOTIFY, w->pos);
 }
 
+/* A notice of a running request has an event of its own: it is not a part of the answer, so a request
+ * whose server is lost behind it may still be answered with an error. */
 static enum step on_notice(struct walk *w, size_t total)
 {
     struct pg_track *t = &w->s->track;
+    enum step st = RETURN;
     if (t->count > 0 || t->skipping) {
         bool own = t->count > 0 && (pg_track_head(t) & PX_OWN);
-        return own && has_span(w) ? span(w) : take(w, total, !own);
+        if (has_span(w))
+            return span(w);
+        st = take(w, total, !own);
+        if (own || st == RETURN || w->s->body_left > 0)
+            return st;
+        w->ev->notice = true;
+        return span(w);
     }
-    enum step st = RETURN;
     if (!whole(w, total, &st))
         return st;
     w->pos += total;
@@ -527,6 +535,7 @@ static void begin(struct wire_server_event *ev)
     ev->need = 0;
     ev->out = STR("");
     ev->upload_ends_sync = false;
+    ev->notice = false;
     ev->error = SE_NONE;
     ev->tags = 0;
     ev->ncols = 0;

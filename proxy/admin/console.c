@@ -8,6 +8,7 @@
  * both. The statements and portals of a session are bounded (NAMES_MAX); a command text is at most
  * some hundred bytes, so a request that had to be cut is refused.
  */
+#include "proxy/cancel.h"
 #include "proxy/admin/console.h"
 
 #include "base/check.h"
@@ -402,7 +403,7 @@ void console_begin(struct client *c)
     map_init(&con->statements);
     map_init(&con->portals);
     c->console = con;
-    wire_of(c)->key_make(c->slot, c->secret, c->login->minor, &key);
+    cancel_make_key(c, c->login->minor, &key);
     wire_of(c)->cl_welcome(c->wire_state, vars, (int)ARRAY_LEN(vars), &key, &c->conn.out);
     conn_dirty(&c->conn);
 }
