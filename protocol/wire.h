@@ -275,7 +275,7 @@ struct wire_server_event {
     size_t need;
     struct str out; /* to be forwarded to the client of the current request; never for own ones */
     bool tls;
-    bool notice;             /* SV_SPAN: `out` is a notice, no part of the answer itself */
+    bool notice;           /* SV_SPAN: `out` is a notice, no part of the answer itself */
     bool upload_ends_sync; /* SV_UPLOAD: the request's end marker was sent already and is void; the
                                 client will send another (see cl_upload) */
     enum tx_state tx;

@@ -1,10 +1,10 @@
 /* cancel.c - cancel requests, in both directions.
  *
- * From a client: the key names worker and client; the owner checks the secret and acts.  A key that names
- * nobody does nothing, silently, as PostgreSQL does it.
- * To a server: a raw connection carries the request; the server is not released before that connection
- * has ended, because the database sends the signal before it closes it: so a cancel can never hit the
- * next client's statement.
+ * From a client: the key names worker and client; the owner checks the secret and acts.  A key that
+ * names nobody does nothing, silently, as PostgreSQL does it.
+ * To a server: a raw connection carries the request; the server is not released before that
+ * connection has ended, because the database sends the signal before it closes it: so a cancel can
+ * never hit the next client's statement.
  * Thread: the worker's that owns the target.
  */
 #include "proxy/cancel.h"
@@ -130,7 +130,7 @@ void cancel_forget_server(struct server *s)
     }
 }
 
-/* ---- from clients --------------------------------------------------------------------------------- */
+/* ---- from clients ---------------------------------------------------------------------------- */
 
 void cancel_client(struct client *c)
 {
@@ -177,7 +177,8 @@ static void deliver(struct worker *w, void *arg)
     struct request *q = arg;
     struct client *c = worker_slot_find(w, q->id);
     /* The whole secret, not a part of it: a client of the newer protocol has the longer one. */
-    if (c != NULL && q->nsecret == c->nsecret && CRYPTO_memcmp(c->secret, q->secret, q->nsecret) == 0)
+    if (c != NULL && q->nsecret == c->nsecret &&
+        CRYPTO_memcmp(c->secret, q->secret, q->nsecret) == 0)
         cancel_client(c);
     mem_wipe(q, sizeof(*q));
     mem_free(q);

@@ -1,8 +1,8 @@
 /* cancel.h - cancel requests: from clients, and to servers.
  *
- * Called by client_login.c (a connection that is nothing but a cancel request), kill.c, and by whoever has
- * to stop what a server runs.  A server with a request on its way to it is not released before that has
- * arrived (server->cancels).
+ * Called by client_login.c (a connection that is nothing but a cancel request), kill.c, and by
+ * whoever has to stop what a server runs.  A server with a request on its way to it is not released
+ * before that has arrived (server->cancels).
  * Thread: the worker's, unless it says otherwise.
  */
 #ifndef PENSTOCK_PROXY_CANCEL_H

@@ -16,7 +16,7 @@
 
 #define LINGER_US (5 * USEC_PER_SEC) /* for the peer to take our last words and close */
 
-const char *const client_state_names[] = {"startup", "login", "waiting for server settings",
+const char *const client_state_names[] = {"startup", "login",   "waiting for server settings",
                                           "idle",    "waiting", "active",
                                           "held",    "console", "ending",
                                           "closed"};
@@ -36,7 +36,7 @@ static const uint16_t legal[] = {
     [CL_CLOSED] = 0,
 };
 
-/* ---- timers --------------------------------------------------------------------------------------- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 usec_t client_limit_us(const struct client *c, enum client_state st)
 {
@@ -71,7 +71,8 @@ static void busy_too_long(struct client *c)
     if (c->timed_out == 0) {
         session_cancel_running(c, C_QUERY_TIMEOUT);
         c->timed_out = C_QUERY_TIMEOUT;
-        worker_timeout(c->conn.worker, &c->timeout, worker_options(c->conn.worker)->cancel_wait_timeout);
+        worker_timeout(c->conn.worker, &c->timeout,
+                       worker_options(c->conn.worker)->cancel_wait_timeout);
         return;
     }
     /* The database does not react to the cancel: the connection is given up. */
@@ -139,7 +140,7 @@ void client_set_state(struct client *c, enum client_state to)
         limit_welcome(c);
 }
 
-/* ---- socket --------------------------------------------------------------------------------------- */
+/* ---- socket ---------------------------------------------------------------------------------- */
 
 static size_t on_data(struct conn *conn, struct str data, bool full)
 {
@@ -181,10 +182,10 @@ static void on_secure(struct conn *conn)
     (void)conn; /* the start-up packet follows */
 }
 
-static const struct conn_ops client_ops = {on_data, on_gone, on_drained, NULL, on_secure,
-                                         login_direct_tls};
+static const struct conn_ops client_ops = {on_data, on_gone,   on_drained,
+                                           NULL,    on_secure, login_direct_tls};
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void client_free(struct mortal *m)
 {
@@ -253,8 +254,8 @@ void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer
     if (!is_unix)
         worker_tune_socket(w, fd);
     login_begin(c);
-    c->conn.look_for_tls =
-        !is_unix && w->runtime->client_tls != NULL && worker_options(w)->client_direct_tls;
+    c->conn.look_for_tls = !is_unix && w->runtime->client_tls != NULL &&
+                           worker_options(w)->client_direct_tls;
     conn_start(&c->conn);
 }
 
@@ -339,7 +340,7 @@ void client_fatal(struct client *c, enum cause cause, struct str text)
     client_end(c, cause_name(cause));
 }
 
-/* ---- whole worker --------------------------------------------------------------------------------- */
+/* ---- whole worker ---------------------------------------------------------------------------- */
 
 /* Idle clients leave when the process drains. */
 void clients_housekeeping(struct worker *w)
@@ -349,7 +350,8 @@ void clients_housekeeping(struct worker *w)
         return;
     LIST_EACH(it, tmp, &w->clients) {
         struct client *c = container_of(it, struct client, all);
-        if (c->state != CL_BUSY && c->state != CL_HELD && c->state != CL_ENDING && c->state != CL_ADMIN)
+        if (c->state != CL_BUSY && c->state != CL_HELD && c->state != CL_ENDING &&
+            c->state != CL_ADMIN)
             client_fatal(c, C_SHUTDOWN, STR_NONE);
     }
 }

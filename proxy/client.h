@@ -1,15 +1,15 @@
 /* client.h - a connection from an application: its machine and its login.
  *
- * States (client_set_state is the only place that changes one; it checks a table of legal moves, restarts
- * the timer that belongs to the state and counts):
+ * States (client_set_state is the only place that changes one; it checks a table of legal moves,
+ * restarts the timer that belongs to the state and counts):
  *   CL_STARTUP  TLS, start-up packet       -> CL_AUTH, CL_CLOSED
  *   CL_AUTH     exchange of credentials    -> CL_WELCOME, CL_CLOSED
  *   CL_WELCOME  no server known yet: waits for the settings to report -> CL_IDLE, CL_CLOSED
  *   CL_IDLE     logged in, no server       -> CL_WAIT, CL_BUSY, CL_ENDING
- *   CL_WAIT     queued for a server; its request is in the input buffer -> CL_BUSY, CL_IDLE, CL_ENDING
- *   CL_BUSY     has a server, something is in flight -> CL_IDLE, CL_HELD, CL_ENDING
- *   CL_HELD     keeps its server, nothing in flight (transaction or pin) -> CL_BUSY, CL_IDLE, CL_ENDING
- *   CL_ADMIN    console session            -> CL_ENDING
+ *   CL_WAIT     queued for a server; its request is in the input buffer -> CL_BUSY, CL_IDLE,
+ *   CL_ENDING CL_BUSY     has a server, something is in flight -> CL_IDLE, CL_HELD, CL_ENDING
+ *   CL_HELD     keeps its server, nothing in flight (transaction or pin) -> CL_BUSY, CL_IDLE,
+ *   CL_ENDING CL_ADMIN    console session            -> CL_ENDING
  *   CL_ENDING   last words are being written -> CL_CLOSED
  *   CL_CLOSED   freed at the end of the loop turn
  */
@@ -42,7 +42,8 @@ enum client_state {
     CL_CLOSED,
 };
 
-enum kill_outcome { /* of a request to stop another client (kill.c) */
+/* of a request to stop another client (kill.c) */
+enum kill_outcome {
     KILL_NONE,
     KILL_ASKED,  /* its worker has been asked */
     KILL_NOBODY, /* there is no such client */
@@ -59,43 +60,43 @@ struct refusal { /* the next request is answered with this */
 struct client {
     struct conn conn; /* first */
     struct mortal mortal;
-    struct list all;         /* in worker->clients */
-    struct list in_pool;     /* in pool->clients */
+    struct list all;     /* in worker->clients */
+    struct list in_pool; /* in pool->clients */
     enum client_state state;
-    bool barrier;            /* later requests wait until the current one and its asks are done */
+    bool barrier; /* later requests wait until the current one and its asks are done */
     bool is_unix, replication, logged_in, admin_ok;
-    bool passthrough;        /* session mode: nothing is tracked, the server is reset afterwards */
-    bool skipping;           /* a request was refused; its rest is being dropped */
-    bool upload;             /* in COPY FROM STDIN */
-    bool told_queued;        /* query_wait_notify was sent */
+    bool passthrough; /* session mode: nothing is tracked, the server is reset afterwards */
+    bool skipping;    /* a request was refused; its rest is being dropped */
+    bool upload;      /* in COPY FROM STDIN */
+    bool told_queued; /* query_wait_notify was sent */
     struct refusal refusal;
     enum kill_outcome kill_outcome;
-    uint8_t timed_out;       /* a cancel is under way because of a timeout: enum cause */
-    uint32_t slot;           /* id in the cancel key */
+    uint8_t timed_out; /* a cancel is under way because of a timeout: enum cause */
+    uint32_t slot;     /* id in the cancel key */
     uint32_t dialect;
-    uint64_t id;             /* for the console */
-    uint8_t secret[32];      /* of the cancel key */
-    uint8_t nsecret;         /* how many bytes of it the client was given */
-    struct pool *pool;       /* borrowed; NULL before login */
-    struct server *server;   /* borrowed while BUSY or HELD */
+    uint64_t id;           /* for the console */
+    uint8_t secret[32];    /* of the cancel key */
+    uint8_t nsecret;       /* how many bytes of it the client was given */
+    struct pool *pool;     /* borrowed; NULL before login */
+    struct server *server; /* borrowed while BUSY or HELD */
     struct waiter waiter;
-    struct varset *vars;     /* wished settings */
-    struct varset *startup;  /* those it came with: what RESET returns to */
-    struct varset *told;     /* reported values it knows */
+    struct varset *vars;          /* wished settings */
+    struct varset *startup;       /* those it came with: what RESET returns to */
+    struct varset *told;          /* reported values it knows */
     struct listen_client *listen; /* owned by listen.c; NULL until it listens */
-    struct stmt_names *names; /* owned; NULL until it prepares something */
-    struct login *login;     /* owned until logged in (client_login.c) */
-    void *console;           /* owned by proxy/admin; NULL for ordinary clients */
-    struct db_shared *db_counted;     /* where it counts as a client; NULL: nowhere */
+    struct stmt_names *names;     /* owned; NULL until it prepares something */
+    struct login *login;          /* owned until logged in (client_login.c) */
+    void *console;                /* owned by proxy/admin; NULL for ordinary clients */
+    struct db_shared *db_counted; /* where it counts as a client; NULL: nowhere */
     struct user_shared *user_counted;
-    struct timeout timeout;  /* of the state */
+    struct timeout timeout;    /* of the state */
     struct timeout tx_timeout; /* transaction_timeout */
     usec_t request_at, xact_at, wait_at;
     usec_t connect_wall;
     usec_t request_wall;
     struct sockaddr_storage *peer; /* owned */
-    char *user;              /* owned; NULL before login */
-    void *wire_state;        /* behind the struct */
+    char *user;                    /* owned; NULL before login */
+    void *wire_state;              /* behind the struct */
 };
 
 extern const char *const client_state_names[];

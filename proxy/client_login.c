@@ -25,7 +25,7 @@ static const struct wire *wire_of(const struct client *c)
     return c->conn.worker->wire;
 }
 
-/* ---- the welcome ---------------------------------------------------------------------------------- */
+/* ---- the welcome ----------------------------------------------------------------------------- */
 
 static bool is_admin_db(struct str name)
 {
@@ -71,8 +71,8 @@ static void begin_replication(struct client *c, struct server *s)
     wire_of(c)->sv_raw(s->wire_state);
 }
 
-/* The database has said whether it takes the settings that the client came with; ok false without a code:
- * nobody could be asked, and they are tried with the first request. */
+/* The database has said whether it takes the settings that the client came with; ok false without a
+ * code: nobody could be asked, and they are tried with the first request. */
 static void settings_tried(struct job *j, bool ok, struct str message)
 {
     struct client *c = container_of(j, struct login, query)->auth.owner;
@@ -92,8 +92,8 @@ static void settings_tried(struct job *j, bool ok, struct str message)
     welcome(c);
 }
 
-/* Settings that this database has not taken before are tried before the login is over, because that is
- * where PostgreSQL refuses them. True: under way. */
+/* Settings that this database has not taken before are tried before the login is over, because that
+ * is where PostgreSQL refuses them. True: under way. */
 static bool try_settings(struct client *c)
 {
     struct login *l = c->login;
@@ -197,7 +197,8 @@ static bool within_limits(struct client *c, const struct config_database *db)
     c->db_counted = d;
     struct user_shared *us = registry_user(r, str_of(c->user));
     if (!count_in(&us->shared.clients, config_max_user_client_connections(cfg, u))) {
-        client_fatal(c, C_TOO_MANY, STR("client connections exceeded (max_user_client_connections)"));
+        client_fatal(c, C_TOO_MANY,
+                     STR("client connections exceeded (max_user_client_connections)"));
         return false;
     }
     c->user_counted = us;
@@ -243,8 +244,8 @@ void login_passed(struct client *c)
     struct worker *w = c->conn.worker;
     struct login *l = c->login;
     if (worker_options(w)->log_connections)
-        LOG_LIMITED(LL_LOG, "C-%p: %s/%s login attempt: db=%s user=%s tls=%s", (void *)c, l->database,
-                    l->user, l->database, l->user, c->conn.tls != NULL ? "yes" : "no");
+        LOG_LIMITED(LL_LOG, "C-%p: %s/%s login attempt: db=%s user=%s tls=%s", (void *)c,
+                    l->database, l->user, l->database, l->user, c->conn.tls != NULL ? "yes" : "no");
     c->user = str_dup(str_of(l->user));
     if (l->keys.have_client_key && (l->secret == NULL || l->secret->kind != SECRET_PLAIN))
         registry_set_keys(w->process->registry, str_of(l->user), &l->keys);
@@ -269,7 +270,7 @@ void login_passed(struct client *c)
         enter_pool(c, db);
 }
 
-/* ---- bytes ---------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 /* Answers the request for TLS. False: nothing more may be read from this piece of input. */
 static bool answer_tls(struct client *c, const struct wire_client_event *ev, size_t behind)

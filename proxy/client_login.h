@@ -1,8 +1,9 @@
 /* client_login.h - from an accepted socket to a logged-in client.
  *
- * Called by client.c.  PROXY header, TLS, start-up packet, the choice of method (auth_type or hba), the
- * secret (user list or auth_query), the exchange, limits, and the welcome, which may have to wait for the
- * first server of the pool.  Nothing from a client that has not logged in reaches a server.
+ * Called by client.c.  PROXY header, TLS, start-up packet, the choice of method (auth_type or hba),
+ * the secret (user list or auth_query), the exchange, limits, and the welcome, which may have to
+ * wait for the first server of the pool.  Nothing from a client that has not logged in reaches a
+ * server.
  * Thread: the worker's.
  */
 #ifndef PENSTOCK_PROXY_CLIENT_LOGIN_H
@@ -14,7 +15,8 @@ void login_begin(struct client *c);
 size_t login_input(struct client *c, struct str data, bool full);
 void login_direct_tls(struct conn *conn); /* the client began with a TLS hello */
 void login_free(struct client *c);
-/* The settings to welcome it with are known (s NULL), or its private server is there (replication). */
+/* The settings to welcome it with are known (s NULL), or its private server is there
+ * (replication). */
 void login_granted(struct client *c, struct server *s);
 void login_refused(struct client *c, enum cause cause, struct str code, struct str text);
 /* The user list has changed: what was derived from it is thrown away. */

@@ -1,8 +1,8 @@
 /* kill.c - cancelling and terminating clients by number; see kill.h.
  *
- * Allowed: a client of the same database entry that logged in as the same user, or anyone for a user of
- * the console (admin_users).  Who is on another worker is reached by a message; the request stays unread
- * meanwhile and is looked at again when the answer is there.
+ * Allowed: a client of the same database entry that logged in as the same user, or anyone for a
+ * user of the console (admin_users).  Who is on another worker is reached by a message; the request
+ * stays unread meanwhile and is looked at again when the answer is there.
  */
 #include "proxy/kill.h"
 
@@ -100,8 +100,9 @@ enum kill_step kill_request(struct client *c, const struct wire_req *r)
     struct wire_kill k;
     enum kill_outcome done = c->kill_outcome;
     c->kill_outcome = KILL_NONE;
-    if ((r->flags & plain) != plain || r->nparts != 1 || r->parts[0].cut || wire->kill_read == NULL ||
-        c->server->tx == TX_FAILED || c->server->tx == TX_UNKNOWN || !wire->kill_read(r->parts[0].text, &k))
+    if ((r->flags & plain) != plain || r->nparts != 1 || r->parts[0].cut ||
+        wire->kill_read == NULL || c->server->tx == TX_FAILED || c->server->tx == TX_UNKNOWN ||
+        !wire->kill_read(r->parts[0].text, &k))
         return KILL_PASS;
     if (done == KILL_NONE)
         done = give(c, &k);

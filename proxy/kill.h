@@ -1,7 +1,8 @@
-/* kill.h - cancelling or terminating another client of Penstock by the number it was given as its own.
+/* kill.h - cancelling or terminating another client of Penstock by the number it was given as its
+ * own.
  *
- * A client knows itself by the number in its cancel key, which no database has.  A statement that names
- * such a number is answered here; one that names any other goes to the database unchanged.
+ * A client knows itself by the number in its cancel key, which no database has.  A statement that
+ * names such a number is answered here; one that names any other goes to the database unchanged.
  * Thread: the worker's of the client that asks; the target may live on another one.
  */
 #ifndef PENSTOCK_PROXY_KILL_H
@@ -12,7 +13,8 @@
 
 enum kill_step {
     KILL_PASS, /* none of ours: to the database */
-    KILL_WAIT, /* another worker was asked; c->barrier is set, the request is looked at again later */
+    /* another worker was asked; c->barrier is set, the request is looked at again later */
+    KILL_WAIT,
     KILL_DONE, /* c was answered */
 };
 

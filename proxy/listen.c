@@ -1,5 +1,5 @@
-/* listen.c - LISTEN in transaction mode by way of a shared listener: changing over, delivering, upkeep; see
- * listen.h.  The tables are in listen_subs.c.  Thread: the worker's. */
+/* listen.c - LISTEN in transaction mode by way of a shared listener: changing over, delivering,
+ * upkeep; see listen.h.  The tables are in listen_subs.c.  Thread: the worker's. */
 #include "proxy/listen_subs.h"
 
 #include "base/check.h"
@@ -17,7 +17,7 @@ static const struct wire *wire_of(const struct server *s)
     return s->conn.worker->wire;
 }
 
-/* ---- delivering ----------------------------------------------------------------------------------- */
+/* ---- delivering ------------------------------------------------------------------------------ */
 
 static bool is_ascii(struct str s)
 {
@@ -32,7 +32,8 @@ static bool same_encoding(const struct wire *wire, const struct varset *a, const
 {
     if (wire->encoding_var == NULL || a == NULL || b == NULL)
         return true;
-    return str_eq(varset_find(a, str_of(wire->encoding_var)), varset_find(b, str_of(wire->encoding_var)));
+    return str_eq(varset_find(a, str_of(wire->encoding_var)),
+                  varset_find(b, str_of(wire->encoding_var)));
 }
 
 static void deliver(struct listen_client *x, bool behind, const struct wire_server_event *ev)
@@ -43,10 +44,12 @@ static void deliver(struct listen_client *x, bool behind, const struct wire_serv
         return;
     if ((!is_ascii(ev->payload) || !is_ascii(ev->channel)) &&
         !same_encoding(wire_of(s), c->told, s->profile)) {
-        client_fatal(c, C_UNSUPPORTED, STR("notification cannot be converted to the client's encoding"));
+        client_fatal(c, C_UNSUPPORTED,
+                     STR("notification cannot be converted to the client's encoding"));
         return;
     }
-    wire_of(s)->cl_notify(c->wire_state, ev->pid, ev->channel, ev->payload, behind ? &x->behind : &x->held);
+    wire_of(s)->cl_notify(c->wire_state, ev->pid, ev->channel, ev->payload,
+                          behind ? &x->behind : &x->held);
     if (x->held.len + x->behind.len + c->conn.out.len > QUEUE_MAX) {
         client_fatal(c, C_OVERLOAD, STR("too many notifications that the client does not read"));
         return;
@@ -59,7 +62,8 @@ static void deliver(struct listen_client *x, bool behind, const struct wire_serv
 static void open_gates(struct listen_client *x)
 {
     struct list *it, *tmp;
-    LIST_EACH(it, tmp, &x->subs) container_of(it, struct sub, in_client)->gated = false;
+    LIST_EACH(it, tmp, &x->subs)
+        container_of(it, struct sub, in_client)->gated = false;
     x->ngated = 0;
     list_remove(&x->leaving);
     x->here = x->there = false;
@@ -153,7 +157,7 @@ bool listen_notified(struct server *s, const struct wire_server_event *ev)
     return sub != NULL && !sub->gated;
 }
 
-/* ---- changing over -------------------------------------------------------------------------------- */
+/* ---- changing over --------------------------------------------------------------------------- */
 
 /* One server is left for the clients, whatever the number of workers. */
 static bool take_place(struct pool *p)
@@ -280,7 +284,8 @@ static void retry_others(struct listen *l)
     LIST_EACH(it, tmp, &l->members) {
         struct listen_client *x = container_of(it, struct listen_client, member);
         struct client *c = x->client;
-        if (x->ngated > 0 && c->state == CL_HELD && !list_linked(&x->leaving) && !c->barrier && listen_subs_may_hear(c))
+        if (x->ngated > 0 && c->state == CL_HELD && !list_linked(&x->leaving) && !c->barrier &&
+            listen_subs_may_hear(c))
             (void)listen_settle(c, c->server);
     }
 }
@@ -335,12 +340,13 @@ void listen_done(struct server *s, struct flight *f, bool ok)
         mark_done(s, c->listen, ok);
 }
 
-/* ---- upkeep --------------------------------------------------------------------------------------- */
+/* ---- upkeep ---------------------------------------------------------------------------------- */
 
 static void stay(struct listen_client *x)
 {
     struct list *it, *tmp;
-    LIST_EACH(it, tmp, &x->subs) container_of(it, struct sub, in_client)->channel->state = CHANNEL_OFF;
+    LIST_EACH(it, tmp, &x->subs)
+        container_of(it, struct sub, in_client)->channel->state = CHANNEL_OFF;
 }
 
 void listen_server_lost(struct server *s)
@@ -364,7 +370,8 @@ void listen_server_lost(struct server *s)
     move_all(&l->members, &kept);
 }
 
-/* A peer that vanished without a word would leave the clients deaf: it is asked from time to time. */
+/* A peer that vanished without a word would leave the clients deaf: it is asked from time to
+ * time. */
 void listen_housekeeping(struct pool *p)
 {
     struct listen *l = p->listen;
@@ -372,16 +379,16 @@ void listen_housekeeping(struct pool *p)
     if (l == NULL || l->server == NULL)
         return;
     /* PAUSE ends when no server is left, and the others listen to the wrong place. */
-    bool suspended =
-        atomic_load_explicit(&p->worker->process->shared.suspended, memory_order_relaxed);
+    bool suspended = atomic_load_explicit(&p->worker->process->shared.suspended,
+                                          memory_order_relaxed);
     bool paused = pool_paused(p) && !suspended;
     if (paused || l->server->dns_stale ||
-        l->server->epoch != atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed)) {
+        l->server->epoch !=
+            atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed)) {
         server_quit(l->server, "database paused or its configuration changed");
         return;
     }
-    if (l->server->fl_count > 0 || every == 0 ||
-        p->worker->now - l->checked_at < every)
+    if (l->server->fl_count > 0 || every == 0 || p->worker->now - l->checked_at < every)
         return;
     l->checked_at = p->worker->now;
     wire_of(l->server)->sv_ping(l->server->wire_state, &l->server->conn.out);

@@ -1,23 +1,28 @@
-/* listen.h - LISTEN in transaction mode: one server per pool and worker listens for all of its clients.
+/* listen.h - LISTEN in transaction mode: one server per pool and worker listens for all of its
+ * clients.
  *
- * A client that listens would keep its server for as long as it is connected.  Instead its channels are
- * subscribed at the pool's shared listener, and the server is given back:
+ * A client that listens would keep its server for as long as it is connected.  Instead its channels
+ * are subscribed at the pool's shared listener, and the server is given back:
  *
- *   1. A transaction with LISTEN was committed; the question after it (ASK_LISTEN) names the channels the
- *      server listens on.  Each becomes a subscription of the client that is still `gated`: notifications
- *      come over the client's own server.
- *   2. The first such server of a pool becomes the shared listener itself.  For later ones the shared
- *      listener is told to LISTEN; until that is confirmed the client keeps its server (PIN_LISTEN).
- *   3. A marker, a NOTIFY of ours that both servers receive at the same place of the database's one queue,
- *      says where to change over: up to it the client's own server is believed, behind it the shared
- *      listener.  So each notification is delivered once and in order, without comparing contents.
+ *   1. A transaction with LISTEN was committed; the question after it (ASK_LISTEN) names the
+ *      channels the server listens on.  Each becomes a subscription of the client that is still
+ *      `gated`: notifications come over the client's own server.
+ *   2. The first such server of a pool becomes the shared listener itself.  For later ones the
+ *      shared listener is told to LISTEN; until that is confirmed the client keeps its server
+ *      (PIN_LISTEN).
+ *   3. A marker, a NOTIFY of ours that both servers receive at the same place of the database's one
+ *      queue, says where to change over: up to it the client's own server is believed, behind it
+ *      the shared listener.  So each notification is delivered once and in order, without comparing
+ *      contents.
  *   4. UNLISTEN * on the client's server, which is then released.
  *
- * A notification is written between the answers of a client, as PostgreSQL does it: never inside one and
- * not while it has a transaction open (client_may_hear).
- * What a rollback takes back was never subscribed, for only the database's answer subscribes.  UNLISTEN of
- * a channel that is subscribed here is noted when it is sent and acted on when its transaction is over.
- * Not here: session mode, and clients whose text encoding differs from the listener's; these stay pinned.
+ * A notification is written between the answers of a client, as PostgreSQL does it: never inside
+ * one and not while it has a transaction open (client_may_hear).
+ * What a rollback takes back was never subscribed, for only the database's answer subscribes.
+ * UNLISTEN of a channel that is subscribed here is noted when it is sent and acted on when its
+ * transaction is over.
+ * Not here: session mode, and clients whose text encoding differs from the listener's; these stay
+ * pinned.
  * Thread: the worker's that owns pool, clients and servers.
  */
 #ifndef PENSTOCK_PROXY_LISTEN_H

@@ -1,8 +1,8 @@
 /* listen_subs.c - who listens to what: channels of the shared listener, subscriptions, UNLISTEN.
  *
  * A channel exists while somebody subscribes to it, and the shared listener exists while there are
- * channels.  What the database said after a LISTEN makes subscriptions; UNLISTEN takes them away when its
- * transaction is over.  How they change over to the shared listener is in listen.c.
+ * channels.  What the database said after a LISTEN makes subscriptions; UNLISTEN takes them away
+ * when its transaction is over.  How they change over to the shared listener is in listen.c.
  * Thread: the worker's.
  */
 #include "proxy/listen_subs.h"
@@ -44,7 +44,7 @@ static struct listen *listen_of(struct pool *p)
     return l;
 }
 
-/* ---- at the shared listener ----------------------------------------------------------------------- */
+/* ---- at the shared listener ------------------------------------------------------------------ */
 
 static void tell(struct listen *l, struct str name, bool on, uint32_t what)
 {
@@ -102,7 +102,7 @@ void listen_subs_sweep(struct listen *l)
     give_back(l);
 }
 
-/* ---- subscriptions -------------------------------------------------------------------------------- */
+/* ---- subscriptions --------------------------------------------------------------------------- */
 
 static struct listen_client *client_of(struct client *c)
 {
@@ -211,7 +211,7 @@ bool listen_is_moving(const struct client *c)
     return c->listen != NULL && list_linked(&c->listen->leaving);
 }
 
-/* ---- the answer of the client's own server -------------------------------------------------------- */
+/* ---- the answer of the client's own server --------------------------------------------------- */
 
 bool listen_subs_wanted(const struct server *s)
 {
@@ -224,7 +224,8 @@ void listen_ask_begins(struct server *s)
     struct list *it, *tmp;
     if (!listen_subs_wanted(s) || s->client->listen == NULL)
         return;
-    LIST_EACH(it, tmp, &s->client->listen->subs) container_of(it, struct sub, in_client)->seen = false;
+    LIST_EACH(it, tmp, &s->client->listen->subs)
+        container_of(it, struct sub, in_client)->seen = false;
 }
 
 void listen_ask_row(struct server *s, struct str channel)
@@ -251,7 +252,7 @@ void listen_ask_done(struct server *s)
     }
 }
 
-/* ---- what is held back ---------------------------------------------------------------------------- */
+/* ---- what is held back ----------------------------------------------------------------------- */
 
 /* No answer of c is half-written, and it has no transaction open. */
 bool listen_subs_may_hear(const struct client *c)
@@ -275,7 +276,7 @@ void listen_flush(struct client *c)
         listen_subs_write_held(c->listen);
 }
 
-/* ---- UNLISTEN ------------------------------------------------------------------------------------- */
+/* ---- UNLISTEN -------------------------------------------------------------------------------- */
 
 static void note_op(struct listen_client *x, const struct facts *f)
 {
@@ -318,8 +319,8 @@ void listen_request_done(struct client *c, const struct wire_server_event *ev)
         undo_ops(x);
     for (int i = 0; i < x->nops; i++)
         x->ops[i].done = true;
-    /* Of a rollback to a savepoint it is not known what it takes back: hearing too much is the lesser
-     * evil. */
+    /* Of a rollback to a savepoint it is not known what it takes back: hearing too much is the
+     * lesser evil. */
     bool lost = (ev->tags & WT_ROLLBACK) != 0 || (ev->error != SE_NONE && ev->tx == TX_IDLE);
     for (int i = 0; i < x->nops && !lost && ev->tx == TX_IDLE; i++)
         unsubscribe_name(x, x->ops[i].name);

@@ -1,8 +1,8 @@
 /* listen_subs.h - the tables behind listen.h, shared by listen.c and listen_subs.c only.
  *
- * A pool has one struct listen, a client that listens one struct listen_client; a struct sub ties a client
- * to a channel and is on a list of both.  A channel without subscriptions is freed at once, or at the end
- * of the walk that is under way (busy).
+ * A pool has one struct listen, a client that listens one struct listen_client; a struct sub ties a
+ * client to a channel and is on a list of both.  A channel without subscriptions is freed at once,
+ * or at the end of the walk that is under way (busy).
  * Thread: the worker's that owns pool, clients and servers.
  */
 #ifndef PENSTOCK_PROXY_LISTEN_SUBS_H
@@ -21,7 +21,7 @@ struct channel {
     enum channel_state state; /* at the shared listener */
     uint32_t ticket;          /* of the LISTEN whose answer is awaited */
     struct list subs;
-    struct str name;          /* owned */
+    struct str name; /* owned */
 };
 
 struct sub {
@@ -32,7 +32,7 @@ struct sub {
     bool seen;                   /* named by the answer that is being read */
 };
 
-struct op { /* UNLISTEN of a transaction that is not over */
+struct op {          /* UNLISTEN of a transaction that is not over */
     struct str name; /* owned; empty: all */
     bool done;       /* its request has succeeded */
 };
@@ -43,12 +43,13 @@ struct listen_client {
     struct list leaving; /* in listen->leaving: a marker is under way */
     struct list member;  /* in listen->members */
     int ngated, nsubs;
-    bool here, there;    /* the marker has come over the own server, over the shared listener */
+    bool here, there; /* the marker has come over the own server, over the shared listener */
     char marker[HEX_ID];
     usec_t retry_at;
-    struct outq held;    /* to be delivered between two answers */
-    struct outq behind;  /* of gated channels: came behind the marker, which the own server has not shown */
-    struct op *ops;      /* owned */
+    struct outq held; /* to be delivered between two answers */
+    /* of gated channels: came behind the marker, which the own server has not shown */
+    struct outq behind;
+    struct op *ops; /* owned */
     int nops;
 };
 
@@ -60,7 +61,7 @@ struct listen {
     struct channel marker; /* its name: the channel of markers */
     char marker_name[32];
     uint32_t tickets;
-    bool busy;             /* channels are being walked: none may be freed */
+    bool busy; /* channels are being walked: none may be freed */
     usec_t checked_at;
 };
 

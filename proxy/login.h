@@ -16,27 +16,27 @@
 struct external; /* a question to PAM or LDAP */
 
 struct login {
-    char *user, *database;             /* owned */
+    char *user, *database;                /* owned */
     struct wire_var vars[LOGIN_VARS_MAX]; /* owned copies */
     int nvars, minor;
     bool replication, admin, proxy_done, start_tls;
-    bool busy;                         /* an answer is awaited: input stays unread */
-    bool started;                      /* the exchange with the client has begun */
-    bool known_only;                   /* trust: nobody but users of the list or of auth_query */
+    bool busy;       /* an answer is awaited: input stays unread */
+    bool started;    /* the exchange with the client has begun */
+    bool known_only; /* trust: nobody but users of the list or of auth_query */
     char replication_mode[16];
-    char missing[160];                 /* "no such database: X", told after the password was right */
+    char missing[160]; /* "no such database: X", told after the password was right */
     struct wire_auth auth;
-    struct secret own;                 /* from auth_query */
-    const struct secret *secret;       /* the user list's, own, or NULL */
-    struct scram_keys keys;            /* learned */
+    struct secret own;           /* from auth_query */
+    const struct secret *secret; /* the user list's, own, or NULL */
+    struct scram_keys keys;      /* learned */
     uint8_t binding[64];
-    const char *ldap_options;          /* borrowed from the configuration's snapshot; NULL: PAM */
-    struct runtime *runtime;           /* reference: the snapshot that secrets are borrowed from */
-    struct job query;                  /* auth_query */
-    struct str query_text;             /* owned */
-    char *query_secret;                /* owned: found by auth_query, for servers; or NULL */
+    const char *ldap_options; /* borrowed from the configuration's snapshot; NULL: PAM */
+    struct runtime *runtime;  /* reference: the snapshot that secrets are borrowed from */
+    struct job query;         /* auth_query */
+    struct str query_text;    /* owned */
+    char *query_secret;       /* owned: found by auth_query, for servers; or NULL */
     bool query_running, query_found;
-    struct external *external;         /* owned by the resolver thread until it answers */
+    struct external *external; /* owned by the resolver thread until it answers */
 };
 
 /* login_auth.c */

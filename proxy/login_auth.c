@@ -1,8 +1,9 @@
 /* login_auth.c - which method, which secret, and the exchange; see client_login.h.
  *
- * Identity comes from a verified login alone.  A user or database that does not exist goes through the
- * same exchange and is refused at its end, so that a stranger learns nothing.  Answers that take time
- * (auth_query, PAM, LDAP) come back by message; meanwhile the client's input stays unread.
+ * Identity comes from a verified login alone.  A user or database that does not exist goes through
+ * the same exchange and is refused at its end, so that a stranger learns nothing.  Answers that
+ * take time (auth_query, PAM, LDAP) come back by message; meanwhile the client's input stays
+ * unread.
  * Thread: the worker's.
  */
 #include "base/buf.h"
@@ -26,11 +27,12 @@ static const struct wire *wire_of(const struct client *c)
 
 static void refuse(struct client *c, const char *why, struct str told)
 {
-    LOG_LIMITED(LL_WARNING, "C-%p: login of user \"%s\" refused: %s", (void *)c, c->login->user, why);
+    LOG_LIMITED(LL_WARNING, "C-%p: login of user \"%s\" refused: %s", (void *)c, c->login->user,
+                why);
     client_fatal(c, C_AUTH, told);
 }
 
-/* ---- verifiers made from plain secrets ------------------------------------------------------------ */
+/* ---- verifiers made from plain secrets ------------------------------------------------------- */
 
 struct verifier { /* the same salt each time, and no key derivation per login */
     const struct secret *from;
@@ -73,7 +75,7 @@ static const struct secret *verifier_for(struct client *c, const struct secret *
     return &v->derived;
 }
 
-/* ---- the exchange --------------------------------------------------------------------------------- */
+/* ---- the exchange ---------------------------------------------------------------------------- */
 
 static void on_result(struct client *c, enum auth_result r)
 {
@@ -102,8 +104,8 @@ static void begin(struct client *c)
     if (c->conn.tls != NULL)
         a->channel_binding = (struct str){
             (const char *)l->binding, tls_end_point(c->conn.tls, l->binding, sizeof(l->binding))};
-    /* The exchange keeps a copy: a reload throws the worker's verifiers away. What auth_query found is
-     * this login's alone, so there is none for it. */
+    /* The exchange keeps a copy: a reload throws the worker's verifiers away. What auth_query found
+     * is this login's alone, so there is none for it. */
     if (a->method == AUTH_SCRAM && a->secret != NULL && a->secret->kind == SECRET_PLAIN &&
         a->secret != &l->own) {
         const struct secret *v = verifier_for(c, a->secret);
@@ -117,14 +119,15 @@ static void begin(struct client *c)
     on_result(c, wire_of(c)->cl_auth_start(c->wire_state, a, &c->conn.out));
 }
 
-/* ---- auth_query ----------------------------------------------------------------------------------- */
+/* ---- auth_query ------------------------------------------------------------------------------ */
 
-/* A server can be logged in to with it as well; a verifier could not, the keys of the login do that. */
+/* A server can be logged in to with it as well; a verifier could not, the keys of the login do
+ * that. */
 static void keep_for_servers(struct client *c, struct str secret)
 {
     struct worker *w = c->conn.worker;
-    registry_set_secret(w->process->registry, str_of(c->login->database), str_of(c->login->user), w->now,
-                        secret);
+    registry_set_secret(w->process->registry, str_of(c->login->database), str_of(c->login->user),
+                        w->now, secret);
 }
 
 static void query_row(struct job *j, const struct str *cols, int ncols)
@@ -202,12 +205,12 @@ static bool ask_database(struct client *c, const struct config_database *db)
     return true;
 }
 
-/* ---- PAM and LDAP --------------------------------------------------------------------------------- */
+/* ---- PAM and LDAP ---------------------------------------------------------------------------- */
 
 struct external {
     struct message m;
     struct worker *worker;
-    struct client *client; /* NULL: gone; the worker's thread only */
+    struct client *client;           /* NULL: gone; the worker's thread only */
     char *user, *password, *options; /* owned; options NULL: PAM */
     bool ok;
     struct error err;
@@ -280,7 +283,7 @@ void login_credentials(struct client *c, struct str data)
         on_result(c, r);
 }
 
-/* ---- the choice ----------------------------------------------------------------------------------- */
+/* ---- the choice ------------------------------------------------------------------------------ */
 
 static bool peer_is(struct client *c, const char *map)
 {
@@ -290,7 +293,8 @@ static bool peer_is(struct client *c, const char *map)
     if (!c->is_unix || sockopt_peer_cred(c->conn.fd, &cred, &err) != ST_OK ||
         sockopt_user_name(cred.uid, name, sizeof(name), &err) != ST_OK)
         return false;
-    return hba_ident_match(worker_config(c->conn.worker)->ident, map, str_of(name), str_of(c->login->user));
+    return hba_ident_match(worker_config(c->conn.worker)->ident, map, str_of(name),
+                           str_of(c->login->user));
 }
 
 static bool cert_is(struct client *c, const char *map)
@@ -298,7 +302,8 @@ static bool cert_is(struct client *c, const char *map)
     char name[256];
     if (c->conn.tls == NULL || !tls_peer_name(c->conn.tls, false, name, sizeof(name)))
         return false;
-    return hba_ident_match(worker_config(c->conn.worker)->ident, map, str_of(name), str_of(c->login->user));
+    return hba_ident_match(worker_config(c->conn.worker)->ident, map, str_of(name),
+                           str_of(c->login->user));
 }
 
 /* The method of the first hba line that matches; false: the client was refused. */
@@ -308,8 +313,8 @@ static bool choose_by_hba(struct client *c)
     struct hba_query q = {.is_unix = c->is_unix,
                           .addr = (struct sockaddr *)c->peer,
                           .tls = c->conn.tls != NULL,
-                          .replication = l->replication && !str_ieq(str_of(l->replication_mode),
-                                                                    STR("database")),
+                          .replication = l->replication &&
+                                         !str_ieq(str_of(l->replication_mode), STR("database")),
                           .database = str_of(l->database),
                           .user = str_of(l->user)};
     const struct hba *hba = l->runtime->config->hba;
@@ -441,14 +446,14 @@ void login_choose(struct client *c)
     l->secret = config_secret(cfg, user);
     if (!choose_method(c))
         return;
-    bool needs_secret =
-        l->known_only || (l->auth.method != AUTH_TRUST && l->auth.method != AUTH_EXTERNAL);
+    bool needs_secret = l->known_only ||
+                        (l->auth.method != AUTH_TRUST && l->auth.method != AUTH_EXTERNAL);
     if (needs_secret && l->secret == NULL && ask_database(c, db))
         return;
     begin(c);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void login_begin(struct client *c)
 {

@@ -1,10 +1,10 @@
 /* main.c - flags, signals, and the order of start and stop.
  *
  * The main thread accepts connections and hands each to the worker with the fewest clients; it runs
- * signals, the console's commands, reload and statistics.  It owns the only mutable globals' substitute,
- * struct program, and everything in it.
- * Signals: HUP reload and reopen the log; TERM wait for clients, again: exit now; INT wait for servers,
- * again: exit now; QUIT exit now; USR1 PAUSE; USR2 RESUME.
+ * signals, the console's commands, reload and statistics.  It owns the only mutable globals'
+ * substitute, struct program, and everything in it.
+ * Signals: HUP reload and reopen the log; TERM wait for clients, again: exit now; INT wait for
+ * servers, again: exit now; QUIT exit now; USR1 PAUSE; USR2 RESUME.
  */
 #include "base/check.h"
 #include "base/hash.h"
@@ -43,9 +43,10 @@ struct program {
     bool now; /* stop without waiting */
 };
 
-/* ---- reload --------------------------------------------------------------------------------------- */
+/* ---- reload ---------------------------------------------------------------------------------- */
 
-static enum status configure_log(const struct config_options *o, const struct options *cli, struct error *err)
+static enum status configure_log(const struct config_options *o, const struct options *cli,
+                                 struct error *err)
 {
     int level = LL_LOG + o->verbose + cli->verbose;
     struct log_config lc = {.file = o->logfile,
@@ -91,7 +92,8 @@ static enum status reload(struct process *p, struct error *err)
     return st;
 }
 
-static enum status set_option(struct process *p, struct str key, struct str value, struct error *err)
+static enum status set_option(struct process *p, struct str key, struct str value,
+                              struct error *err)
 {
     struct program *g = container_of(p, struct program, process);
     struct config *cfg = NULL;
@@ -114,7 +116,7 @@ static void set_accepting(struct process *p, bool on)
         listener_pause(g->listener);
 }
 
-/* ---- stopping ------------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 static void shut_down(struct process *p, enum process_phase phase, bool now)
 {
@@ -185,7 +187,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int revents)
     }
 }
 
-/* ---- accepting ------------------------------------------------------------------------------------ */
+/* ---- accepting ------------------------------------------------------------------------------- */
 
 static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, int unix_pid)
 {
@@ -220,7 +222,7 @@ static enum status listen_all(struct program *g, struct error *err)
     return listener_new(g->loop, &lc, h, &g->listener, err);
 }
 
-/* ---- start and stop ------------------------------------------------------------------------------- */
+/* ---- start and stop -------------------------------------------------------------------------- */
 
 static void on_stats(struct ev_loop *loop, ev_timer *t, int revents)
 {
@@ -251,7 +253,8 @@ static void raise_fd_limit(const struct config_options *o)
     l.rlim_cur = l.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_max != RLIM_INFINITY &&
         l.rlim_max < (rlim_t)o->max_client_conn + 100)
-        log_line(LL_WARNING, "max_client_conn = %d is more than the %llu descriptors this process may open",
+        log_line(LL_WARNING,
+                 "max_client_conn = %d is more than the %llu descriptors this process may open",
                  o->max_client_conn, (unsigned long long)l.rlim_max);
 }
 
@@ -265,8 +268,7 @@ static enum status start(struct program *g, struct error *err)
 {
     struct process *p = &g->process;
     const struct config_options *o = &g->runtime->config->opt;
-    static const struct admin_ops ops = {reload, set_option, shut_down, current,
-                                         set_accepting};
+    static const struct admin_ops ops = {reload, set_option, shut_down, current, set_accepting};
     p->started_wall = clock_wall_us();
     p->salt = random_u64();
     p->resolver = resolver_new(RESOLVER_THREADS);
@@ -331,7 +333,8 @@ static int run(const struct options *o, struct config *cfg)
         watch(g); /* first: whoever can connect must also be able to signal */
         st = start(g, &err);
         if (st == ST_OK) {
-            log_line(LL_LOG, "process up: penstock %s, %u workers", PENSTOCK_VERSION, g->process.nworkers);
+            log_line(LL_LOG, "process up: penstock %s, %u workers", PENSTOCK_VERSION,
+                     g->process.nworkers);
             ev_run(g->loop, 0);
         } else {
             log_line(LL_FATAL, "%s", err.text);
@@ -367,7 +370,8 @@ int main(int argc, char **argv)
         struct runtime *rt = NULL;
         struct tls_ticket_keys *tickets = tls_ticket_keys_new();
         enum status st = runtime_new(cfg, tickets, &rt, &err);
-        fprintf(st == ST_OK ? stdout : stderr, "%s\n", st == ST_OK ? "configuration is good" : err.text);
+        fprintf(st == ST_OK ? stdout : stderr, "%s\n",
+                st == ST_OK ? "configuration is good" : err.text);
         runtime_put(&rt);
         tls_ticket_keys_free(&tickets);
         return st == ST_OK ? 0 : 1;

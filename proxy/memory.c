@@ -60,8 +60,10 @@ static void pause_largest(struct worker *w)
 static void resume_all(struct worker *w)
 {
     struct list *it, *tmp;
-    LIST_EACH(it, tmp, &w->clients) conn_resume(&container_of(it, struct client, all)->conn, PAUSE_MEMORY);
-    LIST_EACH(it, tmp, &w->servers) conn_resume(&container_of(it, struct server, all)->conn, PAUSE_MEMORY);
+    LIST_EACH(it, tmp, &w->clients)
+        conn_resume(&container_of(it, struct client, all)->conn, PAUSE_MEMORY);
+    LIST_EACH(it, tmp, &w->servers)
+        conn_resume(&container_of(it, struct server, all)->conn, PAUSE_MEMORY);
     w->memory.paused = false;
 }
 
@@ -110,7 +112,8 @@ static void close_largest(struct worker *w)
     if (c->conn.out.len == 0)
         client_fatal(c, C_OVERLOAD, STR("max_buffer_memory"));
     else
-        client_close(c, "max_buffer_memory"); /* last words would queue behind what it does not read */
+        /* last words would queue behind what it does not read */
+        client_close(c, "max_buffer_memory");
 }
 
 void memory_housekeeping(struct worker *w)

@@ -143,7 +143,8 @@ enum status options_become(const struct options *o, const struct config_options 
     if (geteuid() == 0)
         return error_set(err, ST_DENIED,
                          "must not run as root: give --user, or user = in the file");
-    if (cfg->pidfile[0] != '\0') { /* before the terminal is gone; the lock passes on to the child */
+    /* before the terminal is gone; the lock passes on to the child */
+    if (cfg->pidfile[0] != '\0') {
         enum status st = lock_pidfile(cfg->pidfile, pidfile, err);
         if (st != ST_OK)
             return st;

@@ -15,7 +15,7 @@
 
 const char *const server_state_names[] = {"connect", "login", "init", "idle", "active", "closed"};
 
-/* ---- in-flight queue ------------------------------------------------------------------------------ */
+/* ---- in-flight queue ------------------------------------------------------------------------- */
 
 struct flight *server_flight(struct server *s, uint32_t i)
 {
@@ -75,7 +75,7 @@ void server_pop(struct server *s)
     s->flights_done++;
 }
 
-/* ---- states --------------------------------------------------------------------------------------- */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 static const uint8_t legal[] = {
     [SV_CONNECT] = 1u << SV_LOGIN | 1u << SV_CLOSED,
@@ -143,7 +143,7 @@ void server_set_state(struct server *s, enum server_state to)
         s->request_at = s->conn.worker->now;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void server_free(struct mortal *m)
 {
@@ -188,8 +188,9 @@ void server_close(struct server *s, const char *why)
     if (s->state == SV_CLOSED)
         return;
     if (worker_options(w)->log_disconnections && was > SV_LOGIN)
-        LOG_LIMITED(LL_LOG, "S-%p: %s/%s closing because: %s (age=%llds)", (void *)s, p->shared->db->name,
-                    p->shared->user->name, why, (long long)((w->now - s->connected_at) / USEC_PER_SEC));
+        LOG_LIMITED(LL_LOG, "S-%p: %s/%s closing because: %s (age=%llds)", (void *)s,
+                    p->shared->db->name, p->shared->user->name, why,
+                    (long long)((w->now - s->connected_at) / USEC_PER_SEC));
     server_set_state(s, SV_CLOSED);
     if (s->shared_listener)
         listen_server_lost(s);
@@ -212,18 +213,20 @@ void server_quit(struct server *s, const char *why)
     server_close(s, why);
 }
 
-/* ---- release -------------------------------------------------------------------------------------- */
+/* ---- release --------------------------------------------------------------------------------- */
 
 bool server_releasable(const struct server *s)
 {
     return s->fl_count == 0 && s->tx == TX_IDLE && s->pins == 0 && s->asks == 0 && !s->upload &&
-           !s->half_request && !s->doubtful && !s->must_clean && s->cancels == 0 && s->client == NULL &&
-           s->conn.out.len == 0 && s->conn.worker->wire->sv_pending(s->wire_state) == 0;
+           !s->half_request && !s->doubtful && !s->must_clean && s->cancels == 0 &&
+           s->client == NULL && s->conn.out.len == 0 &&
+           s->conn.worker->wire->sv_pending(s->wire_state) == 0;
 }
 
 bool server_too_old(const struct server *s)
 {
-    usec_t life = config_timeout(worker_config(s->conn.worker), CONFIG_SERVER_LIFETIME, s->pool->db, NULL);
+    usec_t life = config_timeout(worker_config(s->conn.worker), CONFIG_SERVER_LIFETIME, s->pool->db,
+                                 NULL);
     return life > 0 && s->conn.worker->now - s->connected_at > life;
 }
 

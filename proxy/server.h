@@ -1,7 +1,7 @@
 /* server.h - a connection to a database: its machine, its in-flight queue, the release test.
  *
- * States (server_set_state is the only place that changes one; it moves the server between its pool's
- * lists and restarts its timer):
+ * States (server_set_state is the only place that changes one; it moves the server between its
+ * pool's lists and restarts its timer):
  *   SV_CONNECT  socket being connected         -> SV_LOGIN, SV_CLOSED
  *   SV_LOGIN    TLS, start-up, authentication  -> SV_INIT, SV_CLOSED
  *   SV_INIT     connect_query, catalog         -> SV_IDLE, SV_CLOSED
@@ -9,9 +9,9 @@
  *   SV_ACTIVE   granted: works for a client or for the proxy -> SV_IDLE (release test), SV_CLOSED
  *   SV_CLOSED   freed at the end of the loop turn
  *
- * The in-flight queue says for each answer that is still to come whose it is and what becomes of it; own
- * statements (settings, asks, resets, pings) are entries like the clients' requests.  `client` is the one
- * who holds the server; replies are handed out by the queue alone.
+ * The in-flight queue says for each answer that is still to come whose it is and what becomes of
+ * it; own statements (settings, asks, resets, pings) are entries like the clients' requests.
+ * `client` is the one who holds the server; replies are handed out by the queue alone.
  */
 #ifndef PENSTOCK_PROXY_SERVER_H
 #define PENSTOCK_PROXY_SERVER_H
@@ -32,17 +32,18 @@ struct job;
 
 enum server_state { SV_CONNECT, SV_LOGIN, SV_INIT, SV_IDLE, SV_ACTIVE, SV_CLOSED };
 
-enum pin { /* why a client keeps its server between requests; names in admin_names.c */
+/* why a client keeps its server between requests; names in admin_names.c */
+enum pin {
     PIN_TX = 1u << 0,
     PIN_TEMP = 1u << 1,
     PIN_LOCK = 1u << 2,
     PIN_CURSOR = 1u << 3,
     PIN_PREPARED = 1u << 4, /* prepared by text in a way that could not be followed */
     PIN_LISTEN = 1u << 5,
-    PIN_LARGE = 1u << 10,   /* a prepared statement too large to be kept by the proxy */
+    PIN_LARGE = 1u << 10, /* a prepared statement too large to be kept by the proxy */
     PIN_COPY = 1u << 6,
-    PIN_SESSION = 1u << 7,  /* session mode */
-    PIN_UNKNOWN = 1u << 8,  /* its state is being asked for */
+    PIN_SESSION = 1u << 7, /* session mode */
+    PIN_UNKNOWN = 1u << 8, /* its state is being asked for */
     PIN_REPLICATION = 1u << 9,
 };
 
@@ -62,19 +63,20 @@ enum journal_kind { JOURNAL_NAME, JOURNAL_PREPARE, JOURNAL_UNPREPARE, JOURNAL_FO
 
 struct journal { /* what to undo when a tracked part was not confirmed */
     enum journal_kind kind;
-    bool named;               /* UNPREPARE: of a statement under a client's own name */
-    uint32_t ack;             /* which confirmation of the flight makes it final */
-    struct stmt *stmt;        /* NAME: what the name meant before (reference or NULL);
+    bool named;        /* UNPREPARE: of a statement under a client's own name */
+    uint32_t ack;      /* which confirmation of the flight makes it final */
+    struct stmt *stmt; /* NAME: what the name meant before (reference or NULL);
                                  UNPREPARE, PREPARE: NULL */
-    struct stmt_entry *entry; /* PREPARE: borrowed from the server's set; NULL once it was evicted */
-    struct str name;          /* NAME: owned copy */
+    /* PREPARE: borrowed from the server's set; NULL once it was evicted */
+    struct stmt_entry *entry;
+    struct str name; /* NAME: owned copy */
 };
 
 struct flight {
     enum flight_kind kind;
-    bool ended;        /* its end marker was sent: nothing more will be added */
-    bool output;       /* something of the answer has reached the client */
-    bool waits;        /* the client's request waits for this own statement */
+    bool ended;            /* its end marker was sent: nothing more will be added */
+    bool output;           /* something of the answer has reached the client */
+    bool waits;            /* the client's request waits for this own statement */
     struct client *client; /* borrowed; NULL: gone, the answer is swallowed */
     struct job *job;       /* FLIGHT_JOB */
     usec_t start;
@@ -92,72 +94,72 @@ enum cleaning { CLEANING_NONE, CLEANING_TX, CLEANING_FULL, CLEANING_QUERY };
 struct server {
     struct conn conn; /* first */
     struct mortal mortal;
-    struct list link;       /* in one of the pool's lists */
-    struct list all;        /* in worker->servers */
-    struct pool *pool;      /* borrowed */
+    struct list link;  /* in one of the pool's lists */
+    struct list all;   /* in worker->servers */
+    struct pool *pool; /* borrowed */
     enum server_state state;
-    struct client *client;  /* borrowed: holder, NULL when idle or working for the proxy */
+    struct client *client; /* borrowed: holder, NULL when idle or working for the proxy */
     uint64_t id;
     enum tx_state tx;
-    uint32_t pins;          /* enum pin, without PIN_TX and PIN_SESSION, which follow from tx and mode */
-    uint32_t asks;          /* enum wire_ask: state that must be asked for before release */
+    uint32_t pins; /* enum pin, without PIN_TX and PIN_SESSION, which follow from tx and mode */
+    uint32_t asks; /* enum wire_ask: state that must be asked for before release */
     struct varset *ask_names; /* names for ASK_VARS as a set; NULL: none */
     struct varset *answered;  /* settings being collected from an ASK_VARS_ALL */
-    struct varset *vars;    /* its settings as far as they differ from a fresh session's */
-    struct varset *profile; /* what it reports */
+    struct varset *vars;      /* its settings as far as they differ from a fresh session's */
+    struct varset *profile;   /* what it reports */
     struct stmt_set stmts;
-    struct stmt *unnamed;   /* what its unnamed statement is; NULL: unknown or none */
-    bool unnamed_known;     /* unnamed NULL means: certainly none */
-    uint64_t unnamed_by;    /* sequence number of the flight that prepared it */
-    uint64_t flights_done;  /* how many flights have been answered */
-    bool unnamed_large;     /* the holder's own, too large to be kept by the proxy */
-    bool reset_seen;        /* a RESET or DISCARD ran since the settings were asked for */
-    int nlarge;             /* named statements too large to be kept; PIN_LARGE while there are any */
-    bool asked_prepared;    /* the question under way includes ASK_PREPARED, and */
-    int nmatched;           /* statements in the answer to ASK_PREPARED that are as recorded */
-    bool upload;            /* in COPY FROM STDIN */
-    bool half_request;      /* a part of a request was sent and its end was not */
-    bool doubtful;          /* must not be reused: closed at release */
+    struct stmt *unnamed;  /* what its unnamed statement is; NULL: unknown or none */
+    bool unnamed_known;    /* unnamed NULL means: certainly none */
+    uint64_t unnamed_by;   /* sequence number of the flight that prepared it */
+    uint64_t flights_done; /* how many flights have been answered */
+    bool unnamed_large;    /* the holder's own, too large to be kept by the proxy */
+    bool reset_seen;       /* a RESET or DISCARD ran since the settings were asked for */
+    int nlarge;          /* named statements too large to be kept; PIN_LARGE while there are any */
+    bool asked_prepared; /* the question under way includes ASK_PREPARED, and */
+    int nmatched;        /* statements in the answer to ASK_PREPARED that are as recorded */
+    bool upload;         /* in COPY FROM STDIN */
+    bool half_request;   /* a part of a request was sent and its end was not */
+    bool doubtful;       /* must not be reused: closed at release */
     struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
-    bool shared_listener;   /* listens for all clients of its pool (listen.h); held by nobody */
-    bool must_clean;        /* used in session mode, or holds what cannot be followed: reset before
+    bool shared_listener;    /* listens for all clients of its pool (listen.h); held by nobody */
+    bool must_clean;         /* used in session mode, or holds what cannot be followed: reset before
                                anybody else gets it */
-    bool was_idle;          /* came out of the idle list, not straight from another user */
-    bool reset_unknown;     /* a configured reset query ran: what it left is being asked for */
+    bool was_idle;           /* came out of the idle list, not straight from another user */
+    bool reset_unknown;      /* a configured reset query ran: what it left is being asked for */
     enum cleaning cleaning;
-    bool session_begun;     /* the first request of the holder has been prepared for */
-    bool wire_fakes;        /* acknowledgements were made up that nothing else may carry out */
-    bool defining;          /* definitions were changed in the transaction that is open */
+    bool session_begun; /* the first request of the holder has been prepared for */
+    bool wire_fakes;    /* acknowledgements were made up that nothing else may carry out */
+    bool defining;      /* definitions were changed in the transaction that is open */
     uint32_t unnamed_definitions; /* as stmt_entry.definitions, of the unnamed statement */
-    uint64_t written;       /* conn.bytes_out when it was last without work: what comes before more is
+    uint64_t written;    /* conn.bytes_out when it was last without work: what comes before more is
                                written answers nothing */
-    uint64_t seq_client;    /* whose nextval may be the last on it; 0: nobody's */
-    uint64_t tainted_by;    /* whose unknown code may have left unlisted settings; 0: nobody's */
-    int leaked;             /* statements it still has that its set has forgotten */
-    bool check_failed;      /* server_check_query was answered with an error */
-    int cancels;            /* cancel requests on their way */
-    int ask_tries;          /* questions cut off in a row */
-    int drains;             /* how often the statement of a vanished client was to be cancelled */
+    uint64_t seq_client; /* whose nextval may be the last on it; 0: nobody's */
+    uint64_t tainted_by; /* whose unknown code may have left unlisted settings; 0: nobody's */
+    int leaked;          /* statements it still has that its set has forgotten */
+    bool check_failed;   /* server_check_query was answered with an error */
+    int cancels;         /* cancel requests on their way */
+    int ask_tries;       /* questions cut off in a row */
+    int drains;          /* how often the statement of a vanished client was to be cancelled */
     struct flight *flights; /* owned ring */
     uint32_t fl_head, fl_count, fl_cap;
-    struct wire_key key;    /* for cancelling */
-    uint32_t epoch;         /* of db_shared when it was opened */
+    struct wire_key key; /* for cancelling */
+    uint32_t epoch;      /* of db_shared when it was opened */
     uint64_t dns_generation;
     struct resolver_addrs *addrs; /* owned while connecting: what its name means */
     unsigned addr_at;
-    int addrs_left;         /* of addrs, not tried yet */
-    bool dns_stale;         /* its name means other addresses now: closed on release */
-    bool counts_pinned;     /* in pool_shared.pinned */
+    int addrs_left;     /* of addrs, not tried yet */
+    bool dns_stale;     /* its name means other addresses now: closed on release */
+    bool counts_pinned; /* in pool_shared.pinned */
     struct sockaddr_storage addr;
     uint32_t addr_len;
     int host_index;
     struct timeout timeout;
     usec_t connected_at, idle_since, request_at;
     usec_t connect_wall, request_wall;
-    struct scram_keys *login_keys;          /* owned during login */
-    struct secret *login_secret;            /* owned during login */
-    struct resolver_wait *resolving;        /* owned by the answer; NULL: none pending */
-    void *wire_state;       /* behind the struct */
+    struct scram_keys *login_keys;   /* owned during login */
+    struct secret *login_secret;     /* owned during login */
+    struct resolver_wait *resolving; /* owned by the answer; NULL: none pending */
+    void *wire_state;                /* behind the struct */
 };
 
 extern const char *const server_state_names[];
@@ -165,8 +167,8 @@ extern const char *const server_state_names[];
 /* Begins to open a server for p, whose place in the limits the caller has taken. */
 void server_open(struct pool *p);
 void server_set_state(struct server *s, enum server_state to);
-/* Closes and frees at the turn's end; the holder and all in flight are told (session_server_lost). why is
- * for the log. */
+/* Closes and frees at the turn's end; the holder and all in flight are told (session_server_lost).
+ * why is for the log. */
 void server_close(struct server *s, const char *why);
 struct mortal;
 void server_free(struct mortal *m); /* for worker_bury */

@@ -1,7 +1,8 @@
-/* server_login.c - from nothing to a logged-in server: address, connection, TLS, credentials, first steps.
+/* server_login.c - from nothing to a logged-in server: address, connection, TLS, credentials, first
+ * steps.
  *
- * Everything a hostile or broken server may do here ends in server_login_failed, which tells the pool what
- * kind of failure it was; the pool decides who is told and when to try again.
+ * Everything a hostile or broken server may do here ends in server_login_failed, which tells the
+ * pool what kind of failure it was; the pool decides who is told and when to try again.
  * Thread: the worker's; name resolution answers through the mailbox.
  */
 #include "base/check.h"
@@ -58,13 +59,13 @@ void server_login_failed(struct server *s, enum server_error se, struct str code
     LOG_LIMITED(LL_WARNING, "S-%p: %s/%s login failed: %s", (void *)s, p->shared->db->name,
                 p->shared->user->name, copy);
     if (se != SE_AUTH && se != SE_NO_DB && se != SE_STARTING)
-        p->host_down_until[s->host_index] =
-            p->worker->now + worker_options(p->worker)->server_login_retry;
+        p->host_down_until[s->host_index] = p->worker->now +
+                                            worker_options(p->worker)->server_login_retry;
     server_close(s, copy);
     pool_connect_failed(p, se, str_of(code_copy), str_of(copy));
 }
 
-/* ---- start-up and credentials --------------------------------------------------------------------- */
+/* ---- start-up and credentials ---------------------------------------------------------------- */
 
 static void add_var(struct wire_var *vars, int *n, const char *name, const char *value)
 {
@@ -82,12 +83,13 @@ static void start_up(struct server *s)
     add_var(vars, &n, "timezone", db->timezone);
     add_var(vars, &n, "application_name", db->application_name);
     const char *name = db->dbname != NULL ? db->dbname : s->pool->shared->db->name;
-    struct wire_target t = {.user = str_of(db->user != NULL ? db->user : s->pool->shared->user->name),
-                            .database = str_of(name),
-                            .vars = s->pool->direct_vars != NULL ? s->pool->direct_vars->vars : vars,
-                            .nvars = s->pool->direct_vars != NULL ? s->pool->direct_vars->n : n,
-                            .replication = s->pool->replication[0] != '\0',
-                            .replication_mode = str_of(s->pool->replication)};
+    struct wire_target t = {
+        .user = str_of(db->user != NULL ? db->user : s->pool->shared->user->name),
+        .database = str_of(name),
+        .vars = s->pool->direct_vars != NULL ? s->pool->direct_vars->vars : vars,
+        .nvars = s->pool->direct_vars != NULL ? s->pool->direct_vars->n : n,
+        .replication = s->pool->replication[0] != '\0',
+        .replication_mode = str_of(s->pool->replication)};
     s->conn.worker->wire->sv_open(s->wire_state, &t, &s->conn.out);
     conn_dirty(&s->conn);
 }
@@ -105,8 +107,8 @@ static const struct secret *find_secret(struct server *s, struct str user)
         own = str_of(db->password);
     else if (known != NULL)
         return known;
-    else if (registry_secret(s->conn.worker->process->registry, str_of(s->pool->shared->db->name), user,
-                             0, text, sizeof(text)))
+    else if (registry_secret(s->conn.worker->process->registry, str_of(s->pool->shared->db->name),
+                             user, 0, text, sizeof(text)))
         own = str_of(text);
     if (own.p == NULL)
         return NULL;
@@ -138,20 +140,22 @@ static void authenticate(struct server *s, struct str data)
     const struct config_database *db = s->pool->db;
     struct str user = str_of(db->user != NULL ? db->user : s->pool->shared->user->name);
     uint8_t binding[64];
-    size_t nbinding = s->conn.tls != NULL ? tls_end_point(s->conn.tls, binding, sizeof(binding)) : 0;
+    size_t nbinding = s->conn.tls != NULL ? tls_end_point(s->conn.tls, binding, sizeof(binding))
+                                          : 0;
     struct wire_cred cred = {.user = user,
                              .secret = find_secret(s, user),
                              .keys = find_keys(s, user),
                              .cache = &s->pool->scram_cache,
                              .channel_binding = {(const char *)binding, nbinding}};
     struct error err = {""};
-    enum auth_result r = s->conn.worker->wire->sv_auth(s->wire_state, &cred, data, &s->conn.out, &err);
+    enum auth_result r = s->conn.worker->wire->sv_auth(s->wire_state, &cred, data, &s->conn.out,
+                                                       &err);
     conn_dirty(&s->conn);
     if (r == AUTH_FAIL)
         fail(s, SE_AUTH, err.text[0] != '\0' ? err.text : "cannot authenticate to the server");
 }
 
-/* ---- events --------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static enum tls_mode tls_mode_of(const struct server *s)
 {
@@ -320,9 +324,10 @@ static void on_secure(struct conn *c)
     start_up((struct server *)c);
 }
 
-static const struct conn_ops server_ops = {on_data, on_gone, on_drained, on_connected, on_secure, NULL};
+static const struct conn_ops server_ops = {on_data,      on_gone,   on_drained,
+                                           on_connected, on_secure, NULL};
 
-/* ---- address and connection ----------------------------------------------------------------------- */
+/* ---- address and connection ------------------------------------------------------------------ */
 
 static void dial(struct server *s)
 {
@@ -474,7 +479,8 @@ void server_open(struct pool *p)
     list_push_back(&p->connecting, &s->link);
     p->nconnecting++;
     timeout_init(&s->timeout, on_connect_timeout);
-    worker_timeout(w, &s->timeout, config_timeout(worker_config(w), CONFIG_SERVER_CONNECT, p->db, NULL));
+    worker_timeout(w, &s->timeout,
+                   config_timeout(worker_config(w), CONFIG_SERVER_CONNECT, p->db, NULL));
     s->host_index = choose_host(p);
     const struct config_host *h = &p->db->hosts[s->host_index];
     if (h->host[0] == '/' || h->host[0] == '@')

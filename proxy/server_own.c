@@ -1,8 +1,8 @@
 /* server_own.c - questions to a server about its session, and cleaning it; see server.h.
  *
- * They travel in the in-flight queue like a client's requests.  Cleaning goes step by step, each started
- * when the one before has been answered: end the transaction, then reset the session, then, when a reset
- * query of the configuration was used whose effect is not known, ask what is left.
+ * They travel in the in-flight queue like a client's requests.  Cleaning goes step by step, each
+ * started when the one before has been answered: end the transaction, then reset the session, then,
+ * when a reset query of the configuration was used whose effect is not known, ask what is left.
  */
 #include "proxy/server.h"
 
@@ -13,7 +13,8 @@
 #include "proxy/listen.h"
 #include "proxy/session.h"
 
-#define DRAIN_STEP_US (300 * 1000) /* between cancel requests for a statement that nobody waits for */
+/* between cancel requests for a statement that nobody waits for */
+#define DRAIN_STEP_US (300 * 1000)
 #define DRAIN_STEPS 10
 #define ASK_TRIES 3 /* of a question that a time limit of the session cut off */
 #define ASK_NAMES_MAX (2 * VARSET_MAX)
@@ -37,8 +38,8 @@ void server_arm(struct server *s)
     conn_dirty(&s->conn);
 }
 
-/* A cancel request may overtake the statement that it is for, and the database would sit in that one long
- * after we have gone; so it is repeated, also before the connection is given up. */
+/* A cancel request may overtake the statement that it is for, and the database would sit in that
+ * one long after we have gone; so it is repeated, also before the connection is given up. */
 static void on_drain(struct timeout *t)
 {
     struct server *s = container_of(t, struct server, timeout);
@@ -79,8 +80,8 @@ void server_ask(struct server *s)
     if (asks & ASK_VARS_ALL) {
         /* Custom settings are not in the database's list: those known are asked for by name. */
         n = add_names(names, n, s->vars, true);
-        /* So are the client's start-up settings, or one that was set to the database's default could
-         * not be told from one that was reset. */
+        /* So are the client's start-up settings, or one that was set to the database's default
+         * could not be told from one that was reset. */
         if (s->client != NULL && !s->reset_seen)
             n = add_names(names, n, s->client->startup, false);
         asks = n > 0 ? asks | ASK_VARS : asks & ~(uint32_t)ASK_VARS;

@@ -1,8 +1,9 @@
 /* session.c - from client to server: requests, bodies, uploads; see session.h.
  *
- * A request is looked at (session_plan.c), gets a server or a place in the queue, what it needs is put in
- * front of it (session_vars.c), and its bytes go on.  When it has to wait, its bytes stay in the client's
- * input buffer and are fed again later (cl_unread), so that there is one way in and nothing half-done.
+ * A request is looked at (session_plan.c), gets a server or a place in the queue, what it needs is
+ * put in front of it (session_vars.c), and its bytes go on.  When it has to wait, its bytes stay in
+ * the client's input buffer and are fed again later (cl_unread), so that there is one way in and
+ * nothing half-done.
  */
 #include "proxy/session.h"
 
@@ -13,11 +14,12 @@
 
 #include <stdatomic.h>
 
-/* What a client does next must see the outcome of these: settings and names are asked for or learned
- * when the request is done, so nothing more is sent before. */
-#define BARRIER_EFFECTS                                                                                      \
-    (FX_UNKNOWN | FX_VARS_NAMED | FX_VARS_ALL | FX_ROLE | FX_PREPARE | FX_DEALLOCATE | FX_DEALLOCATE_ALL |   \
-     FX_DISCARD_ALL | FX_LISTEN | FX_UNLISTEN | FX_EXECUTE | FX_COPY | FX_KILL)
+/* What a client does next must see the outcome of these: settings and names are asked for or
+ * learned when the request is done, so nothing more is sent before. */
+#define BARRIER_EFFECTS                                                                            \
+    (FX_UNKNOWN | FX_VARS_NAMED | FX_VARS_ALL | FX_ROLE | FX_PREPARE | FX_DEALLOCATE |             \
+     FX_DEALLOCATE_ALL | FX_DISCARD_ALL | FX_LISTEN | FX_UNLISTEN | FX_EXECUTE | FX_COPY |         \
+     FX_KILL)
 
 enum taken { TAKEN, LEFT };
 
@@ -62,7 +64,8 @@ void session_detach(struct client *c)
         conn_resume(&s->conn, PAUSE_MEMORY);
     }
     conn_resume(&c->conn, PAUSE_PEER);
-    if ((c->passthrough && s->session_begun) || worker_options(c->conn.worker)->server_reset_query_always)
+    if ((c->passthrough && s->session_begun) ||
+        worker_options(c->conn.worker)->server_reset_query_always)
         s->must_clean = true;
     s->unnamed_large = false;
     if (s->counts_pinned) {
@@ -152,8 +155,8 @@ static bool answer_locally(struct client *c, const struct wire_req *r)
     return true;
 }
 
-/* Queues a client whose request would have to wait, without looking at the request: most requests of a
- * busy pool wait, and what waits is looked at when its turn comes. */
+/* Queues a client whose request would have to wait, without looking at the request: most requests
+ * of a busy pool wait, and what waits is looked at when its turn comes. */
 static bool queued_unseen(struct client *c, struct str in)
 {
     const struct wire *wire = c->conn.worker->wire;
@@ -191,7 +194,8 @@ static enum taken get_server(struct client *c, const struct wire_req *r)
     return LEFT;
 }
 
-static void sent_piece(struct client *c, struct server *s, struct flight *f, const struct wire_req *r)
+static void sent_piece(struct client *c, struct server *s, struct flight *f,
+                       const struct wire_req *r)
 {
     f->ended = (r->flags & REQ_END) != 0;
     s->half_request = !f->ended;
@@ -227,7 +231,8 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
 }
 
 /* A planned request and its server: prelude, first piece. */
-static enum taken start_on(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan)
+static enum taken start_on(struct client *c, struct server *s, const struct wire_req *r,
+                           struct plan *plan)
 {
     if (refused_by_policy(c, r, plan)) {
         if (c->server == s && s->fl_count == 0)
@@ -258,8 +263,8 @@ static enum taken start_on(struct client *c, struct server *s, const struct wire
     return LEFT;
 }
 
-/* A request that has not begun yet. It is looked at only once it has a server: what waits is fed again
- * later, and looking costs more than everything else the core does for it. */
+/* A request that has not begun yet. It is looked at only once it has a server: what waits is fed
+ * again later, and looking costs more than everything else the core does for it. */
 static enum taken start_request(struct client *c, const struct wire_req *r)
 {
     struct plan plan = {0};
@@ -311,7 +316,8 @@ static void on_body(struct client *c, const struct wire_req *r)
     struct server *s = c->server;
     struct flight *f = open_flight(c);
     if (s == NULL || (f == NULL && !c->upload && !c->replication))
-        return; /* the server was lost on the way; the codec drops the rest up to the request's end */
+        /* the server was lost on the way; the codec drops the rest up to the request's end */
+        return;
     c->conn.worker->wire->sv_body(s->wire_state, r->raw, &s->conn.out);
     if (f != NULL && (r->flags & REQ_END)) {
         f->ended = true;

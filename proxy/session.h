@@ -1,9 +1,9 @@
 /* session.h - binds clients and servers for a transaction and acts on what both say.
  *
- * session.c: from client to server; session_plan.c: what a request does; session_reply.c: from server to
- * client; session_stmt.c: prepared statements on their way, with session_journal.c: what to undo, and
- * session_named.c: those under a client's own names; session_vars.c: settings and other session state;
- * session_end.c: leaving, losing, cancelling.
+ * session.c: from client to server; session_plan.c: what a request does; session_reply.c: from
+ * server to client; session_stmt.c: prepared statements on their way, with session_journal.c: what
+ * to undo, and session_named.c: those under a client's own names; session_vars.c: settings and
+ * other session state; session_end.c: leaving, losing, cancelling.
  * Thread: the worker's that owns both.
  */
 #ifndef PENSTOCK_PROXY_SESSION_H
@@ -15,8 +15,8 @@
 /* What a piece of a request needs and does, found out before anything is sent. */
 struct plan {
     uint32_t effects;
-    struct facts *facts;  /* reference: of the text of a simple request; NULL otherwise */
-    struct str text;      /* borrowed: of that text */
+    struct facts *facts; /* reference: of the text of a simple request; NULL otherwise */
+    struct str text;     /* borrowed: of that text */
 };
 
 /* session.c */
@@ -37,14 +37,15 @@ void session_plan_done(struct client *c, const struct wire_req *r, struct plan *
 
 /* session_vars.c */
 enum prelude { PRELUDE_NONE, PRELUDE_GLUED, PRELUDE_WAIT };
-/* Puts what the request needs on the server in front of it. WAIT: the client's own statement must be
- * done before the request may follow. */
+/* Puts what the request needs on the server in front of it. WAIT: the client's own statement must
+ * be done before the request may follow. */
 enum prelude session_prelude(struct client *c, struct server *s, const struct wire_req *r,
                              const struct plan *plan);
-/* What must be asked for after a request with these effects and completion tags; names are added to the
- * server's list. */
+/* What must be asked for after a request with these effects and completion tags; names are added to
+ * the server's list. */
 void session_note_asks(struct server *s, const struct flight *f, uint32_t tags);
-/* A statement is bound that may change settings: those whose names can be known are asked for too. */
+/* A statement is bound that may change settings: those whose names can be known are asked for
+ * too. */
 void session_note_bound(struct server *s, const struct facts *f, const struct wire_part *bind);
 /* Whether the database is known to take this setting. */
 bool session_var_known(const struct pool *p, const struct wire_var *v);
@@ -66,14 +67,15 @@ void session_send(struct client *c, struct server *s, struct flight *f, const st
 void session_prepare_named(struct client *c, struct server *s, struct str name);
 /* The holder has changed: takes away what others have prepared under names of their own. */
 void session_expel_names(struct client *c, struct server *s);
-/* A flight is over: its journal becomes final or is undone, and what its text prepared is learned. */
+/* A flight is over: its journal becomes final or is undone, and what its text prepared is
+ * learned. */
 void session_apply(struct server *s, struct flight *f, const struct wire_server_event *ev);
 void session_undo(struct server *s, struct flight *f);
 /* The answer to ASK_PREPARED: a row, and its end. What is not as recorded pins the client. */
 void session_prepared_row(struct server *s, struct str name, struct str text);
 void session_prepared_end(struct server *s);
-/* Something in flight prepares or names statements: whether it succeeds is not known yet, so nothing
- * that might rely on it may follow. */
+/* Something in flight prepares or names statements: whether it succeeds is not known yet, so
+ * nothing that might rely on it may follow. */
 bool session_unconfirmed(struct server *s);
 
 /* session_reply.c */

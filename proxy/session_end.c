@@ -1,9 +1,9 @@
 /* session_end.c - leaving, losing, cancelling; see session.h.
  *
- * A client that vanishes leaves no query running and no dirty server: what is running is cancelled and
- * drained, an open transaction is rolled back, pinned state is cleaned, and a server that got only a part
- * of a request is closed.  A server that is lost leaves its client with a proper error and, where nothing of
- * the answer was passed on yet, with a connection that goes on.
+ * A client that vanishes leaves no query running and no dirty server: what is running is cancelled
+ * and drained, an open transaction is rolled back, pinned state is cleaned, and a server that got
+ * only a part of a request is closed.  A server that is lost leaves its client with a proper error
+ * and, where nothing of the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
 #include "proxy/session.h"
@@ -52,7 +52,7 @@ void session_client_gone(struct client *c)
         session_settle(s);
 }
 
-/* ---- the server is lost --------------------------------------------------------------------------- */
+/* ---- the server is lost ---------------------------------------------------------------------- */
 
 struct loss {
     enum cause cause;
@@ -61,8 +61,10 @@ struct loss {
 
 static void tell(struct client *c, const struct loss *l, bool fatal, bool open)
 {
-    client_tell(c, &(struct wire_fault){
-                       .cause = l->cause, .code = l->code, .text = l->text, .fatal = fatal, .req_open = open});
+    client_tell(
+        c,
+        &(struct wire_fault){
+            .cause = l->cause, .code = l->code, .text = l->text, .fatal = fatal, .req_open = open});
 }
 
 /* Answers every request of c that is in flight with the error. False: the client cannot go on. */
@@ -87,11 +89,11 @@ static bool answer_all(struct server *s, struct client *c, const struct loss *l)
     return told > 0 || s->fl_count > 0;
 }
 
-#define LASTING_EFFECTS                                                                                      \
+#define LASTING_EFFECTS                                                                            \
     (FX_BEGIN | FX_LOCKS | FX_TEMP | FX_CURSOR | FX_LISTEN | FX_UNLISTEN | FX_UNKNOWN)
 
-/* Something of the session went with the server that its client relies on: going on as if it were still
- * there would be wrong. */
+/* Something of the session went with the server that its client relies on: going on as if it were
+ * still there would be wrong. */
 static bool lost_state(struct server *s, const struct client *c)
 {
     if (s->tx != TX_IDLE || s->pins != 0 || s->asks != 0 || c->upload || c->passthrough)
@@ -104,7 +106,8 @@ static bool lost_state(struct server *s, const struct client *c)
     return false;
 }
 
-/* The server failed its check: nothing of the client's request was sent, so another server may have it. */
+/* The server failed its check: nothing of the client's request was sent, so another server may have
+ * it. */
 static bool never_began(struct server *s, const struct client *c)
 {
     return s->check_failed && c->conn.in_len > 0 && !runs_for(s, c) && !lost_state(s, c);
@@ -121,7 +124,8 @@ void session_server_lost(struct server *s, struct str code, struct str text)
         l = (struct loss){(enum cause)c->timed_out, STR_NONE, STR_NONE};
         c->timed_out = 0;
     }
-    bool waits = c->barrier && !runs_for(s, c) && s->fl_count > 0; /* prelude: its request is unread */
+    /* prelude: its request is unread */
+    bool waits = c->barrier && !runs_for(s, c) && s->fl_count > 0;
     bool idle = s->fl_count == 0;
     if (never_began(s, c)) {
         disown_flights(s, c);
@@ -146,7 +150,7 @@ void session_server_lost(struct server *s, struct str code, struct str text)
         session_go_on_later(c);
 }
 
-/* ---- cancelling and refusing ---------------------------------------------------------------------- */
+/* ---- cancelling and refusing ----------------------------------------------------------------- */
 
 void session_cancel_running(struct client *c, enum cause why)
 {

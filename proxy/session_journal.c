@@ -1,4 +1,5 @@
-/* session_journal.c - what a flight has changed about names and prepared statements; see the header. */
+/* session_journal.c - what a flight has changed about names and prepared statements; see the
+ * header. */
 #include "proxy/session_journal.h"
 
 #include "base/check.h"
@@ -59,8 +60,8 @@ static void undo_one(struct server *s, struct client *c, struct journal *j)
             stmt_set_remove(&s->stmts, j->entry);
         break;
     case JOURNAL_UNPREPARE:
-        /* Still there though the set has forgotten it. Under a handle that is harmless, but it would
-         * never be closed; under a client's own name the next client could meet it. */
+        /* Still there though the set has forgotten it. Under a handle that is harmless, but it
+         * would never be closed; under a client's own name the next client could meet it. */
         s->leaked++;
         s->must_clean = s->must_clean || j->named;
         break;
@@ -119,12 +120,12 @@ void journal_set_unnamed(struct server *s, struct stmt *stmt)
     s->unnamed_known = true;
     s->unnamed_large = false;
     s->unnamed_by = s->flights_done + s->fl_count;
-    s->unnamed_definitions =
-        atomic_load_explicit(&s->pool->shared->db->shared.definitions, memory_order_relaxed);
+    s->unnamed_definitions = atomic_load_explicit(&s->pool->shared->db->shared.definitions,
+                                                  memory_order_relaxed);
 }
 
-/* All statements of the server are gone but those that f prepared behind its last JOURNAL_FORGET line;
- * likewise the client's names. */
+/* All statements of the server are gone but those that f prepared behind its last JOURNAL_FORGET
+ * line; likewise the client's names. */
 void journal_forget_all(struct server *s, struct flight *f)
 {
     struct list *it, *tmp;

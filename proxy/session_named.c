@@ -1,10 +1,10 @@
 /* session_named.c - statements that exist on a server under a name that a client chose.
  *
- * Statements that SQL PREPARE made keep the client's own name on the server: session_prepare_named puts
- * them there before a request that uses them, and session_expel_names takes a stranger's away when the
- * holder changes.  What text did to them is learned from its facts and completion tags, and where that
- * cannot be followed name by name, the database is asked and its answer is the truth.
- * Called by session_reply.c and session_vars.c.  Thread: the worker's.
+ * Statements that SQL PREPARE made keep the client's own name on the server: session_prepare_named
+ * puts them there before a request that uses them, and session_expel_names takes a stranger's away
+ * when the holder changes.  What text did to them is learned from its facts and completion tags,
+ * and where that cannot be followed name by name, the database is asked and its answer is the
+ * truth. Called by session_reply.c and session_vars.c.  Thread: the worker's.
  */
 #include "proxy/session_journal.h"
 
@@ -15,8 +15,8 @@ static const struct wire *wire_of(const struct server *s)
     return s->conn.worker->wire;
 }
 
-/* Makes the server know `name` as the client does, with own requests in front of the client's. They need
- * no waiting: what they fail with, the request that uses the name fails with too. */
+/* Makes the server know `name` as the client does, with own requests in front of the client's. They
+ * need no waiting: what they fail with, the request that uses the name fails with too. */
 void session_prepare_named(struct client *c, struct server *s, struct str name)
 {
     const struct wire *wire = wire_of(s);
@@ -51,7 +51,8 @@ void session_prepare_named(struct client *c, struct server *s, struct str name)
     }
 }
 
-/* Nothing that other clients have prepared by name may be met by this one, under whatever request. */
+/* Nothing that other clients have prepared by name may be met by this one, under whatever
+ * request. */
 void session_expel_names(struct client *c, struct server *s)
 {
     struct str name;
@@ -75,7 +76,8 @@ void session_expel_names(struct client *c, struct server *s)
         wire_of(s)->sv_sync(s->wire_state, &s->conn.out);
 }
 
-/* SQL PREPARE succeeded: the name means this command from now on, here and wherever the client goes. */
+/* SQL PREPARE succeeded: the name means this command from now on, here and wherever the client
+ * goes. */
 static void learn_prepared(struct client *c, struct server *s, struct flight *f)
 {
     struct stmt_key k = {f->text, STR_NONE, c->vars->analysis_hash, true};
@@ -98,7 +100,8 @@ static void learn_deallocated(struct client *c, struct server *s, struct str nam
         journal_forget_entry(s, e);
 }
 
-/* What text did to prepared statements. Texts of several statements cannot be followed name by name. */
+/* What text did to prepared statements. Texts of several statements cannot be followed name by
+ * name. */
 static void learn_text(struct client *c, struct server *s, struct flight *f, uint32_t tags)
 {
     if (c == NULL || f->facts == NULL)
@@ -127,7 +130,7 @@ void session_apply(struct server *s, struct flight *f, const struct wire_server_
         learn_text(f->client, s, f, ev->tags);
 }
 
-/* ---- what the database says it has ---------------------------------------------------------------- */
+/* ---- what the database says it has ----------------------------------------------------------- */
 
 void session_prepared_row(struct server *s, struct str name, struct str text)
 {
@@ -138,8 +141,8 @@ void session_prepared_row(struct server *s, struct str name, struct str text)
         s->pins |= PIN_PREPARED;
 }
 
-/* All rows have been seen. A statement on record that the database does not have: somebody took it away
- * in a way that could not be followed. */
+/* All rows have been seen. A statement on record that the database does not have: somebody took it
+ * away in a way that could not be followed. */
 void session_prepared_end(struct server *s)
 {
     struct str name;

@@ -1,9 +1,9 @@
 /* session_plan.c - what a piece of a request does and needs, before anything of it is sent.
  *
- * Fills worker->part_stmts with the statement that each part of the piece is about (one reference each,
- * dropped by session_plan_done), taking into account what earlier parts of the same piece will have
- * changed.  Nothing of the client or the server is changed here, so that a request that must wait can be
- * planned again.
+ * Fills worker->part_stmts with the statement that each part of the piece is about (one reference
+ * each, dropped by session_plan_done), taking into account what earlier parts of the same piece
+ * will have changed.  Nothing of the client or the server is changed here, so that a request that
+ * must wait can be planned again.
  * Called by session.c.  Thread: the worker's.
  */
 #include "proxy/session.h"
@@ -15,8 +15,8 @@ static uint32_t text_effects(struct client *c, struct facts *f)
     return sql_effects(f, c->pool->catalog);
 }
 
-/* Settings that decide how a statement is analysed are part of its identity. While the server's are in
- * doubt (SET in an open transaction), nobody else may share what is prepared now. */
+/* Settings that decide how a statement is analysed are part of its identity. While the server's are
+ * in doubt (SET in an open transaction), nobody else may share what is prepared now. */
 static uint64_t analysis_of(const struct client *c)
 {
     const struct server *s = c->server;
@@ -36,7 +36,8 @@ static struct stmt *plan_parse(struct client *c, const struct wire_part *p)
 }
 
 /* What name means to part i: an earlier part of the piece, or the client's names. Borrowed. */
-static struct stmt *meaning(const struct client *c, const struct wire_req *r, int i, struct str name)
+static struct stmt *meaning(const struct client *c, const struct wire_req *r, int i,
+                            struct str name)
 {
     for (int k = i - 1; k >= 0; k--) {
         const struct wire_part *p = &r->parts[k];
@@ -64,7 +65,8 @@ static void plan_bind(struct client *c, const struct stmt *s, struct plan *plan)
     c->pool->stats.binds++;
     if (s == NULL) {
         /* The database will say that there is no such statement, unless one is there unseen. */
-        if (c->server != NULL && ((c->server->pins & (PIN_LARGE | PIN_PREPARED)) || c->server->unnamed_large))
+        if (c->server != NULL &&
+            ((c->server->pins & (PIN_LARGE | PIN_PREPARED)) || c->server->unnamed_large))
             plan->effects |= FX_UNKNOWN;
         return;
     }

@@ -1,8 +1,8 @@
 /* session_reply.c - from server to client: answers, their ends, and what follows; see session.h.
  *
- * The front of the in-flight queue says whose the bytes are.  When the last request in flight is done the
- * server is settled: state that may have changed is asked for, a transaction whose client has gone is ended,
- * and a server that passes the release test goes back to its pool.
+ * The front of the in-flight queue says whose the bytes are.  When the last request in flight is
+ * done the server is settled: state that may have changed is asked for, a transaction whose client
+ * has gone is ended, and a server that passes the release test goes back to its pool.
  * Thread: the worker's.
  */
 #include "proxy/session.h"
@@ -83,7 +83,7 @@ static void upload_failed(struct server *s)
     wire_of(s)->cl_upload_over(f->client->wire_state);
 }
 
-/* ---- ends ----------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static void count_request(struct server *s, const struct flight *f, enum tx_state tx)
 {
@@ -99,8 +99,9 @@ static void count_request(struct server *s, const struct flight *f, enum tx_stat
     }
 }
 
-/* What is prepared may be planned for what no longer is. Inside a transaction others see nothing of it
- * yet, so its end counts as well; an answer that tells of it counts when the change bypassed us. */
+/* What is prepared may be planned for what no longer is. Inside a transaction others see nothing of
+ * it yet, so its end counts as well; an answer that tells of it counts when the change bypassed
+ * us. */
 static void note_definitions(struct server *s, const struct wire_server_event *ev)
 {
     bool changes = (ev->tags & WT_DDL) != 0;
@@ -138,8 +139,8 @@ static void vars_done(struct server *s, struct flight *f, const struct wire_serv
             session_report(c, s);
         return;
     }
-    /* The request, if it was glued, runs under other settings than its client's: nothing of it may be
-     * believed, and the connection cannot be continued as if it had been set up. */
+    /* The request, if it was glued, runs under other settings than its client's: nothing of it may
+     * be believed, and the connection cannot be continued as if it had been set up. */
     LOG_LIMITED(LL_WARNING, "setting refused by the server: " STR_FMT, STR_ARG(ev->message));
     s->doubtful = true;
     if (c == NULL)
@@ -218,10 +219,12 @@ static bool one_pin_too_many(const struct client *c)
 {
     struct server *s = c->server;
     int max = worker_options(s->conn.worker)->max_pinned;
-    if (c->passthrough || s->counts_pinned || s->tx != TX_IDLE || s->pins == 0 || listen_may_move(c, s))
+    if (c->passthrough || s->counts_pinned || s->tx != TX_IDLE || s->pins == 0 ||
+        listen_may_move(c, s))
         return false;
     s->counts_pinned = true;
-    int others = atomic_fetch_add_explicit(&s->pool->shared->shared.pinned, 1, memory_order_relaxed);
+    int others = atomic_fetch_add_explicit(&s->pool->shared->shared.pinned, 1,
+                                           memory_order_relaxed);
     return max > 0 && others >= max;
 }
 
@@ -297,7 +300,7 @@ void session_settle(struct server *s)
     keep_or_release(s);
 }
 
-/* ---- events --------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void on_row(struct server *s, const struct wire_server_event *ev)
 {
@@ -362,14 +365,14 @@ static void on_event(struct server *s, const struct wire_server_event *ev)
     }
 }
 
-/* Before anything of the requests in flight has been written there can be no answer to them; only what a
- * server says unasked may come. */
+/* Before anything of the requests in flight has been written there can be no answer to them; only
+ * what a server says unasked may come. */
 static bool too_early(const struct server *s, const struct wire_server_event *ev)
 {
     if (s->conn.bytes_out != s->written || s->fl_count == 0)
         return false;
-    return ev->kind != SV_VAR && ev->kind != SV_NOTIFY && ev->kind != SV_NOTICE && ev->kind != SV_FATAL &&
-           ev->kind != SV_BAD && (ev->kind != SV_MORE || ev->consumed > 0);
+    return ev->kind != SV_VAR && ev->kind != SV_NOTIFY && ev->kind != SV_NOTICE &&
+           ev->kind != SV_FATAL && ev->kind != SV_BAD && (ev->kind != SV_MORE || ev->consumed > 0);
 }
 
 size_t session_output(struct server *s, struct str data, bool full)

@@ -1,10 +1,11 @@
 /* session_stmt.c - prepared statements between client and server: names, handles, and what to undo.
  *
- * session_send passes a request on and maps statement names to the server's handles on the way, preparing
- * what the server lacks in the same write.  What changes is noted in the flight's journal, each line with
- * the number of the confirmation that makes it final; the codec counts confirmations, so that after an
- * error exactly what was not confirmed is taken back (session_apply, session_undo).
- * Called by session.c, session_reply.c and session_vars.c.  Thread: the worker's.
+ * session_send passes a request on and maps statement names to the server's handles on the way,
+ * preparing what the server lacks in the same write.  What changes is noted in the flight's
+ * journal, each line with the number of the confirmation that makes it final; the codec counts
+ * confirmations, so that after an error exactly what was not confirmed is taken back
+ * (session_apply, session_undo). Called by session.c, session_reply.c and session_vars.c.  Thread:
+ * the worker's.
  */
 #include "proxy/session_journal.h"
 
@@ -15,7 +16,7 @@
 
 static const struct wire_handle unnamed_handle; /* all zero: the statement without a name */
 
-/* ---- statements on the server --------------------------------------------------------------------- */
+/* ---- statements on the server ---------------------------------------------------------------- */
 
 static const struct wire *wire_of(const struct server *s)
 {
@@ -38,15 +39,16 @@ static void make_room(struct server *s, struct flight *f)
         unprepare(s, f, stmt_set_oldest(&s->stmts));
 }
 
-void stmt_prepare(struct server *s, struct flight *f, const struct wire_handle *h, const struct stmt_text *t)
+void stmt_prepare(struct server *s, struct flight *f, const struct wire_handle *h,
+                  const struct stmt_text *t)
 {
     wire_of(s)->sv_prepare(s->wire_state, h, t->text, t->types, &s->conn.out);
     f->tracked++;
     s->pool->stats.server_parses++;
 }
 
-/* Statements prepared under other definitions are prepared anew: the database would refuse to run one
- * whose result has changed its type. */
+/* Statements prepared under other definitions are prepared anew: the database would refuse to run
+ * one whose result has changed its type. */
 static uint32_t definitions_of(const struct server *s)
 {
     return atomic_load_explicit(&s->pool->shared->db->shared.definitions, memory_order_relaxed);
@@ -71,8 +73,8 @@ struct sending { /* what the functions below have in common */
     const struct wire *wire;
 };
 
-/* A client that was told what rows a statement gives takes them apart by that. Whether they are still the
- * same is then for the database to say: it refuses, and the client prepares anew. */
+/* A client that was told what rows a statement gives takes them apart by that. Whether they are
+ * still the same is then for the database to say: it refuses, and the client prepares anew. */
 static bool told_of(const struct client *c, struct str name, const struct stmt_entry *e)
 {
     uint32_t definitions;
@@ -99,15 +101,15 @@ static struct stmt_entry *ensure(struct sending *x, const struct wire_part *p, s
 }
 
 /* A statement that exists on the server under a name the client chose. */
-struct stmt_entry *stmt_add_named(struct server *s, struct flight *f, struct stmt *stmt, struct str name)
+struct stmt_entry *stmt_add_named(struct server *s, struct flight *f, struct stmt *stmt,
+                                  struct str name)
 {
     struct stmt_entry *e = stmt_set_add_named(&s->stmts, stmt, name);
     journal_note(f, JOURNAL_PREPARE)->entry = e;
     return e;
 }
 
-/* ---- sending -------------------------------------------------------------------------------------- */
-
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /* The part as it came, but confirmed. */
 static void send_tracked(struct sending *x, const struct wire_part *p)
@@ -172,8 +174,8 @@ static void send_parse(struct sending *x, const struct wire_part *p, struct stmt
         send_named_parse(x, p, stmt);
         return;
     }
-    /* Unnamed; or too large to be kept: then it lives under the client's own name. With a name it pins
-     * until it is closed; without, it is there for the transaction it was parsed in. */
+    /* Unnamed; or too large to be kept: then it lives under the client's own name. With a name it
+     * pins until it is closed; without, it is there for the transaction it was parsed in. */
     send_tracked(x, p);
     journal_rename(x->c, x->f, p->name, stmt);
     x->s->pool->stats.server_parses++;
@@ -186,8 +188,8 @@ static void send_parse(struct sending *x, const struct wire_part *p, struct stmt
     }
 }
 
-/* The server's unnamed statement is stmt for certain: prepared by this flight, or by one that has been
- * answered; what another flight still in the air was to prepare may have been skipped. */
+/* The server's unnamed statement is stmt for certain: prepared by this flight, or by one that has
+ * been answered; what another flight still in the air was to prepare may have been skipped. */
 static bool unnamed_settled(const struct server *s)
 {
     return s->unnamed_by <= s->flights_done || s->unnamed_by == s->flights_done + s->fl_count;
@@ -228,7 +230,8 @@ static bool send_use(struct sending *x, const struct wire_part *p, struct stmt *
     return false;
 }
 
-/* The client gives a name up. What only the proxy knows under that name is confirmed by the proxy. */
+/* The client gives a name up. What only the proxy knows under that name is confirmed by the
+ * proxy. */
 static void send_close(struct sending *x, const struct wire_part *p, const struct stmt *stmt)
 {
     struct server *s = x->s;
@@ -274,8 +277,8 @@ static void forget_unnamed(struct client *c, struct server *s)
         stmt_put(&c->names->unnamed);
 }
 
-/* Whether part p, about stmt, needs anything but its own bytes. What precedes it is flushed first, because
- * what is put in front of p must not overtake it. */
+/* Whether part p, about stmt, needs anything but its own bytes. What precedes it is flushed first,
+ * because what is put in front of p must not overtake it. */
 static bool plain_use(const struct sending *x, const struct wire_part *p, const struct stmt *stmt)
 {
     if (!needs_care(p))

@@ -1,13 +1,13 @@
 /* session_vars.c - settings and other session state: put in front of a request, asked for after it.
  *
- * The rule that keeps this small: PostgreSQL is the source of truth.  A request that may have changed
- * session state leaves a note on the server (asks); when the transaction is over the server is asked for
- * exactly that, and the answer becomes both the client's wish and the server's record.  So LOCAL, ROLLBACK,
- * savepoints and functions need no model of our own.
- * Before a request the server's record is compared with the client's wish (two pointers); the difference
- * goes out in the same write when all of it was accepted by this database before, and is waited for
- * otherwise: a role that is refused must not let the request run under the wrong identity.
- * Called by session.c and session_reply.c.  Thread: the worker's.
+ * The rule that keeps this small: PostgreSQL is the source of truth.  A request that may have
+ * changed session state leaves a note on the server (asks); when the transaction is over the server
+ * is asked for exactly that, and the answer becomes both the client's wish and the server's record.
+ * So LOCAL, ROLLBACK, savepoints and functions need no model of our own.
+ * Before a request the server's record is compared with the client's wish (two pointers); the
+ * difference goes out in the same write when all of it was accepted by this database before, and is
+ * waited for otherwise: a role that is refused must not let the request run under the wrong
+ * identity. Called by session.c and session_reply.c.  Thread: the worker's.
  */
 #include "proxy/session.h"
 
@@ -15,16 +15,17 @@
 #include "base/mem.h"
 #include "proxy/listen.h"
 
-#define DELTA_MAX (2 * VARSET_MAX) /* settings changed in one prelude: any two sets differ by less */
-#define ACCEPTED_MAX 10000  /* remembered pairs of a pool; then it starts anew */
-#define ASK_NAMES_MAX 256   /* named in one question; more: all are asked for */
+/* settings changed in one prelude: any two sets differ by less */
+#define DELTA_MAX (2 * VARSET_MAX)
+#define ACCEPTED_MAX 10000 /* remembered pairs of a pool; then it starts anew */
+#define ASK_NAMES_MAX 256  /* named in one question; more: all are asked for */
 
 static const struct wire *wire_of(const struct server *s)
 {
     return s->conn.worker->wire;
 }
 
-/* ---- before --------------------------------------------------------------------------------------- */
+/* ---- before ---------------------------------------------------------------------------------- */
 
 static struct str pair_key(const struct wire_var *v, char *dst, size_t cap)
 {
@@ -36,7 +37,8 @@ static struct str pair_key(const struct wire_var *v, char *dst, size_t cap)
     return (struct str){dst, v->name.n + 1 + v->value.n};
 }
 
-/* Cannot fail: a reset, or a pair that this database has taken before and that depends on nothing else. */
+/* Cannot fail: a reset, or a pair that this database has taken before and that depends on nothing
+ * else. */
 static bool sure(const struct pool *p, const struct wire_var *v)
 {
     char key[1024];
@@ -87,8 +89,9 @@ static enum prelude put_vars(struct client *c, struct server *s)
     return wait ? PRELUDE_WAIT : PRELUDE_GLUED;
 }
 
-/* Code that nobody could look into ran for another client and may have left settings that the database
- * does not list: they are reset without being known. The identity is always known, and stays. */
+/* Code that nobody could look into ran for another client and may have left settings that the
+ * database does not list: they are reset without being known. The identity is always known, and
+ * stays. */
 static void forget_strangers(struct client *c, struct server *s)
 {
     if (s->tainted_by == 0 || s->tainted_by == c->id)
@@ -119,19 +122,21 @@ static void put_check(struct client *c, struct server *s)
     conn_dirty(&s->conn);
 }
 
-/* Sequence values that another client has drawn must not be seen as this client's last ones. They are
- * discarded before it draws its own or may ask; what a transaction will do is not known at its start. */
+/* Sequence values that another client has drawn must not be seen as this client's last ones. They
+ * are discarded before it draws its own or may ask; what a transaction will do is not known at its
+ * start. */
 static void hide_sequences(struct client *c, struct server *s, uint32_t effects)
 {
-    if ((effects & (FX_SEQ_READ | FX_SEQ_WRITE | FX_UNKNOWN | FX_BEGIN)) == 0 || s->seq_client == 0 ||
-        s->seq_client == c->id)
+    if ((effects & (FX_SEQ_READ | FX_SEQ_WRITE | FX_UNKNOWN | FX_BEGIN)) == 0 ||
+        s->seq_client == 0 || s->seq_client == c->id)
         return;
     wire_of(s)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL);
     s->seq_client = 0;
 }
 
-static void put_named(struct client *c, struct server *s, const struct wire_req *r, const struct plan *plan)
+static void put_named(struct client *c, struct server *s, const struct wire_req *r,
+                      const struct plan *plan)
 {
     if ((plan->effects & (FX_PREPARE | FX_EXECUTE | FX_DEALLOCATE)) && plan->facts != NULL)
         session_prepare_named(c, s, plan->facts->prepared);
@@ -140,7 +145,8 @@ static void put_named(struct client *c, struct server *s, const struct wire_req 
         const struct wire_part *p = &r->parts[i];
         if (p->kind != PART_BIND && p->kind != PART_DESCRIBE)
             continue;
-        if (stmt != NULL && stmt->facts != NULL && (stmt->facts->effects & (FX_EXECUTE | FX_DEALLOCATE)))
+        if (stmt != NULL && stmt->facts != NULL &&
+            (stmt->facts->effects & (FX_EXECUTE | FX_DEALLOCATE)))
             session_prepare_named(c, s, stmt->facts->prepared);
         if (stmt == NULL || stmt->text->by_text)
             session_prepare_named(c, s, p->name);
@@ -176,7 +182,7 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
     return p;
 }
 
-/* ---- reports -------------------------------------------------------------------------------------- */
+/* ---- reports --------------------------------------------------------------------------------- */
 
 void session_note_report(struct server *s, const struct wire_var *v)
 {
@@ -200,7 +206,7 @@ void session_report(struct client *c, struct server *s)
     c->told = varset_get(s->profile);
 }
 
-/* ---- after ---------------------------------------------------------------------------------------- */
+/* ---- after ----------------------------------------------------------------------------------- */
 
 static uint32_t asks_of(uint32_t effects)
 {
@@ -226,7 +232,8 @@ static uint32_t asks_of(uint32_t effects)
 static uint32_t surprise(uint32_t effects, uint32_t tags)
 {
     uint32_t asks = 0;
-    if ((tags & (WT_SET | WT_RESET)) && !(effects & (FX_VARS_NAMED | FX_VARS_ALL | FX_ROLE | FX_LOCAL)))
+    if ((tags & (WT_SET | WT_RESET)) &&
+        !(effects & (FX_VARS_NAMED | FX_VARS_ALL | FX_ROLE | FX_LOCAL)))
         asks |= ASK_VARS_ALL;
     if ((tags & WT_LISTEN) && !(effects & (FX_LISTEN | FX_UNLISTEN)))
         asks |= ASK_LISTEN;
@@ -318,8 +325,8 @@ static void set_pin(struct server *s, uint32_t pin, bool held)
     s->pins = held ? s->pins | pin : s->pins & ~pin;
 }
 
-/* The client came with this setting and nothing was reset since: it was asked for by name, and that it has
- * the database's default now is what somebody wanted. */
+/* The client came with this setting and nothing was reset since: it was asked for by name, and that
+ * it has the database's default now is what somebody wanted. */
 static bool set_to_default(const struct server *s, struct str name)
 {
     return !s->reset_seen && s->client != NULL && varset_find(s->client->startup, name).p != NULL;

@@ -297,8 +297,8 @@ static enum step on_notify(struct walk *w, size_t total)
     return finish(w, SV_NOTIFY, w->pos);
 }
 
-/* A notice of a running request has an event of its own: it is not a part of the answer, so a request
- * whose server is lost behind it may still be answered with an error. */
+/* A notice of a running request has an event of its own: it is not a part of the answer, so a
+ * request whose server is lost behind it may still be answered with an error. */
 static enum step on_notice(struct walk *w, size_t total)
 {
     struct pg_track *t = &w->s->track;

@@ -12,6 +12,7 @@ static const char no_user[] = "no PostgreSQL user name specified in startup pack
 static const char option_without_value[] = "startup option requires a value";
 static const char unknown_option[] =
     "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed";
+static const char other_protocol[] = "unsupported frontend protocol";
 static const char bad_replication[] = "invalid value for parameter \"replication\"";
 
 struct str pg_startup_code(struct str reason)
@@ -20,6 +21,8 @@ struct str pg_startup_code(struct str reason)
         return STR("28000");
     if (str_eq(reason, str_of(option_without_value)) || str_eq(reason, str_of(unknown_option)))
         return STR("42601");
+    if (str_eq(reason, str_of(other_protocol)))
+        return STR("0A000");
     return str_eq(reason, str_of(bad_replication)) ? STR("22023") : STR("08P01");
 }
 
@@ -52,7 +55,7 @@ static struct pg_startup classify(struct str packet)
     if (code >> 16 == 2)
         return bad("old V2 protocol not supported");
     if (code >> 16 != 3)
-        return bad("unsupported frontend protocol");
+        return bad(other_protocol);
     s.kind = PG_STARTUP_LOGIN;
     s.minor = code & 0xffff;
     return s;

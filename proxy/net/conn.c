@@ -1,10 +1,10 @@
 /* conn.c - one socket on a worker's loop; see conn.h for what it promises.
  *
- * The read path: bytes kept from the last time are put in front in the scratch buffer when they are few,
- * so that a piece of a message never forces a buffer of its own to grow while rows stream; only a client
- * whose message waits for something keeps a buffer.
- * Invariants: in_len > 0 exactly when `in` is set; no callback runs on a closed connection; the watcher's
- * events follow from paused, want_write and state in one place (update_events).
+ * The read path: bytes kept from the last time are put in front in the scratch buffer when they are
+ * few, so that a piece of a message never forces a buffer of its own to grow while rows stream;
+ * only a client whose message waits for something keeps a buffer.
+ * Invariants: in_len > 0 exactly when `in` is set; no callback runs on a closed connection; the
+ * watcher's events follow from paused, want_write and state in one place (update_events).
  */
 #include "proxy/net/conn.h"
 
@@ -22,8 +22,8 @@
 
 static void on_io(struct ev_loop *loop, ev_io *w, int revents);
 
-/* ev_io_set and a pair of stop and start cost two list operations; the kernel hears of it only when the
- * set of events really differs at the next poll. */
+/* ev_io_set and a pair of stop and start cost two list operations; the kernel hears of it only when
+ * the set of events really differs at the next poll. */
 static void update_events(struct conn *c)
 {
     int events = 0;
@@ -63,7 +63,8 @@ enum status conn_connect(struct conn *c, const struct sockaddr *sa, uint32_t len
     int rc = connect(c->fd, sa, len);
     if (rc != 0 && errno != EINPROGRESS && errno != EAGAIN)
         return error_set(err, ST_IO, "connect failed: %s", strerrordesc_np(errno));
-    /* A Unix socket connects at once; it is treated as if it had not, so that callers see one order. */
+    /* A Unix socket connects at once; it is treated as if it had not, so that callers see one
+     * order. */
     c->state = CONN_CONNECTING;
     update_events(c);
     return ST_OK;
@@ -105,7 +106,7 @@ bool conn_above_high(struct conn *c)
     return high;
 }
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 void conn_dirty(struct conn *c)
 {
@@ -128,7 +129,8 @@ static enum write_step write_plain(struct conn *c)
         for (int i = 0; i < n; i++)
             want += iov[i].iov_len;
         struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-        ssize_t sent = n == 1 ? send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+        ssize_t sent = n == 1 ? send(c->fd, iov[0].iov_base, iov[0].iov_len,
+                                     MSG_NOSIGNAL | MSG_DONTWAIT)
                               : sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EINTR)
             continue;
@@ -185,7 +187,7 @@ void conn_flush(struct conn *c)
     wrote(c, step == WRITE_ALL);
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Keeps what on_data left over. rest may lie in the scratch buffer or in c->in. */
 static bool keep(struct conn *c, struct str rest)
@@ -318,7 +320,7 @@ void conn_kick(struct conn *c)
     c->in_callback = false;
 }
 
-/* ---- events --------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void finish_connect(struct conn *c)
 {
@@ -361,8 +363,8 @@ void conn_secure(struct conn *c, struct tls *tls)
 {
     c->tls = tls;
     c->state = CONN_HANDSHAKE;
-    /* Not at once: on_data is on the stack, and what it has not given back yet would come in front of
-     * the first bytes from inside TLS. */
+    /* Not at once: on_data is on the stack, and what it has not given back yet would come in front
+     * of the first bytes from inside TLS. */
     ev_feed_event(c->worker->loop, &c->io, EV_CUSTOM);
 }
 
@@ -398,7 +400,7 @@ void conn_resume(struct conn *c, enum conn_pause why)
 {
     if ((c->paused & why) == 0)
         return;
-    c->paused &= (uint8_t)~(unsigned)why;
+    c->paused &= (uint8_t) ~(unsigned)why;
     update_events(c);
     /* What TLS has decrypted already will not be announced by the socket. */
     if (c->paused == 0 && c->state == CONN_OPEN && c->tls != NULL && tls_pending(c->tls) > 0)
@@ -421,12 +423,12 @@ void conn_close_after_flush(struct conn *c)
         conn_flush(c);
 }
 
-/* ---- moving between workers ----------------------------------------------------------------------- */
+/* ---- moving between workers ------------------------------------------------------------------ */
 
 bool conn_can_move(const struct conn *c)
 {
-    return c->state == CONN_OPEN && c->in_len == 0 && c->out.len == 0 && c->paused == 0 && !c->want_write &&
-           (c->tls == NULL || tls_pending(c->tls) == 0);
+    return c->state == CONN_OPEN && c->in_len == 0 && c->out.len == 0 && c->paused == 0 &&
+           !c->want_write && (c->tls == NULL || tls_pending(c->tls) == 0);
 }
 
 void conn_detach(struct conn *c)

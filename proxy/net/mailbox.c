@@ -1,4 +1,5 @@
-/* mailbox.c - typed messages between threads; see mailbox.h.  Any thread posts, the owner drains. */
+/* mailbox.c - typed messages between threads; see mailbox.h.  Any thread posts, the owner
+ * drains. */
 #include "proxy/net/mailbox.h"
 
 #include "base/check.h"

@@ -1,7 +1,7 @@
 /* mailbox.h - typed messages between threads: a locked list and a wake-up.
  *
- * A message is embedded in what it carries; posting hands ownership over.  The receiver's loop is woken
- * through ev_async once per batch.  Any thread posts; only the owner drains.
+ * A message is embedded in what it carries; posting hands ownership over.  The receiver's loop is
+ * woken through ev_async once per batch.  Any thread posts; only the owner drains.
  * This mutex is one of the named exceptions of design.md ("Threads"): it is held for a few
  * instructions, and only while something moves between threads, never for a request.
  */

@@ -18,7 +18,7 @@
 #define PEEK_AFTER_US 200000 /* a server idle for longer is looked at before it is lent */
 #define LIKE_SEARCH 4        /* idle servers looked at for one with the wished settings */
 
-/* ---- limits --------------------------------------------------------------------------------------- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 static const struct config_user *user_of(const struct pool *p)
 {
@@ -35,7 +35,8 @@ bool pool_too_large(const struct pool *p)
 {
     int limit = pool_limit(p);
     int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed);
-    return have > limit && have - limit > config_reserve_pool_size(worker_config(p->worker), p->db, user_of(p));
+    return have > limit &&
+           have - limit > config_reserve_pool_size(worker_config(p->worker), p->db, user_of(p));
 }
 
 enum config_pool_mode pool_mode(const struct pool *p)
@@ -46,7 +47,8 @@ enum config_pool_mode pool_mode(const struct pool *p)
 bool pool_paused(const struct pool *p)
 {
     const struct process *proc = p->worker->process;
-    return (atomic_load_explicit(&p->shared->db->shared.hold, memory_order_relaxed) & DB_PAUSED) != 0 ||
+    return (atomic_load_explicit(&p->shared->db->shared.hold, memory_order_relaxed) & DB_PAUSED) !=
+               0 ||
            atomic_load_explicit(&proc->shared.suspended, memory_order_relaxed) ||
            atomic_load_explicit(&proc->shared.paused, memory_order_relaxed);
 }
@@ -78,7 +80,8 @@ static bool reserve_place(struct pool *p)
     }
     if (!take_place(&p->shared->shared.servers, limit))
         return false;
-    if (take_place(&p->shared->db->shared.servers, unlimited(config_max_db_connections(cfg, p->db)))) {
+    if (take_place(&p->shared->db->shared.servers,
+                   unlimited(config_max_db_connections(cfg, p->db)))) {
         int max_user = unlimited(config_max_user_connections(cfg, user_of(p)));
         if (take_place(&p->shared->user->shared.servers, max_user))
             return true;
@@ -88,14 +91,15 @@ static bool reserve_place(struct pool *p)
     return false;
 }
 
-/* ---- opening -------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Opens servers in parallel, as many as there are waiters without one on its way. */
 static void open_for_waiters(struct pool *p)
 {
     if (pool_paused(p) || p->retry_at > p->worker->now)
         return;
-    int need = p->nwaiters - p->nprofile > 0 ? p->nwaiters - p->nprofile : (p->nprofile > 0 ? 1 : 0);
+    int need = p->nwaiters - p->nprofile > 0 ? p->nwaiters - p->nprofile
+                                             : (p->nprofile > 0 ? 1 : 0);
     while (p->nconnecting < need) {
         if (!reserve_place(p)) {
             if (p->nwaiters > p->nprofile || p->nprofile > 0)
@@ -157,7 +161,8 @@ void pool_connect_failed(struct pool *p, enum server_error se, struct str code, 
 {
     char told[ERROR_TEXT_MAX];
     if (code.n == 0) { /* not the database's own words */
-        snprintf(told, sizeof(told), "cannot connect to the database server: " STR_FMT, STR_ARG(text));
+        snprintf(told, sizeof(told), "cannot connect to the database server: " STR_FMT,
+                 STR_ARG(text));
         text = str_of(told);
     }
     usec_t longest = MAX(worker_options(p->worker)->server_login_retry, BACKOFF_MIN_US);
@@ -183,7 +188,7 @@ void pool_connect_failed(struct pool *p, enum server_error se, struct str code, 
         worker_timeout(p->worker, &p->scheduled, MAX(p->retry_at - p->worker->now, 1));
 }
 
-/* ---- granting ------------------------------------------------------------------------------------- */
+/* ---- granting -------------------------------------------------------------------------------- */
 
 static bool usable(struct server *s)
 {
@@ -310,7 +315,7 @@ void pool_put(struct pool *p, struct server *s)
     grant(p, w, s);
 }
 
-/* ---- a server's beginning and end ----------------------------------------------------------------- */
+/* ---- a server's beginning and end ------------------------------------------------------------ */
 
 static void welcome_all(struct pool *p)
 {
@@ -333,7 +338,8 @@ static void welcome_all(struct pool *p)
 /* Another worker's server may have brought the settings that logins here wait for. */
 static void adopt_profile(struct pool *p)
 {
-    const struct profile *pr = atomic_load_explicit(&p->shared->shared.profile, memory_order_acquire);
+    const struct profile *pr = atomic_load_explicit(&p->shared->shared.profile,
+                                                    memory_order_acquire);
     if (p->profile == NULL && pr != NULL)
         p->profile = varset_make(&p->worker->vars, pr->vars, pr->n);
     if (p->profile != NULL && p->nprofile > 0)
@@ -374,7 +380,7 @@ void pool_forget(struct pool *p, struct server *s)
         pool_poke_others(p);
 }
 
-/* ---- finding -------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static void configure(struct pool *p)
 {
@@ -382,7 +388,8 @@ static void configure(struct pool *p)
     if (p->replication[0] != '\0')
         p->mode = CONFIG_POOL_SESSION;
     for (int i = 0; i < CONFIG_TIMEOUTS; i++)
-        p->limits[i] = config_timeout(worker_config(p->worker), (enum config_timeout)i, p->db, user_of(p));
+        p->limits[i] = config_timeout(worker_config(p->worker), (enum config_timeout)i, p->db,
+                                      user_of(p));
 }
 
 static void on_scheduled(struct timeout *t)
@@ -392,8 +399,8 @@ static void on_scheduled(struct timeout *t)
     pool_dispatch(p);
 }
 
-/* Opening may fail at once and fail the waiters, which pool_take must not do from inside; so it happens
- * at the end of this turn of timers. */
+/* Opening may fail at once and fail the waiters, which pool_take must not do from inside; so it
+ * happens at the end of this turn of timers. */
 void pool_schedule(struct pool *p)
 {
     if (!timeout_running(&p->scheduled))
@@ -424,7 +431,8 @@ static struct pool *make(struct worker *w, const struct config_database *db, str
     return p;
 }
 
-struct pool *pool_for(struct worker *w, const struct config_database *db, struct str name, struct str user)
+struct pool *pool_for(struct worker *w, const struct config_database *db, struct str name,
+                      struct str user)
 {
     char key[512];
     struct str server_user = db->user != NULL ? str_of(db->user) : user;
@@ -478,7 +486,8 @@ void pool_free(struct pool *p)
     struct list *it, *tmp;
     catalog_abandon(p);
     listen_free(p);
-    LIST_EACH(it, tmp, &p->waiters) leave(p, container_of(it, struct waiter, link));
+    LIST_EACH(it, tmp, &p->waiters)
+        leave(p, container_of(it, struct waiter, link));
     timeout_stop(&p->scheduled);
     map_remove(&w->pools, (struct str){p->key, p->key_len});
     list_remove(&p->link);

@@ -1,16 +1,17 @@
-/* pool.h - servers that are interchangeable for a client, as one worker has them, and who waits for one.
+/* pool.h - servers that are interchangeable for a client, as one worker has them, and who waits for
+ * one.
  *
  * A pool is (database entry, user) on one worker; its limits are those of the process-wide struct
- * pool_shared (registry.h).  Whoever needs a server embeds a struct waiter: a client with a request, or the
- * proxy itself with a statement of its own (auth_query, catalog).
+ * pool_shared (registry.h).  Whoever needs a server embeds a struct waiter: a client with a
+ * request, or the proxy itself with a statement of its own (auth_query, catalog).
  *
- * Invariants: a server is on exactly one of the pool's lists, decided by its state (server_set_state); a
- * waiter is granted in FIFO order; a server that could serve a waiter is never idle at the end of a loop
- * turn; the process-wide count of servers is taken before a connection is begun and given back when it is
- * closed.
- * Between workers: an idle server goes to a worker whose oldest waiter is older than ours by POOL_SLACK_US,
- * or which waits while we do not; a worker without idle servers and without room to open one asks those
- * that have some (pool_move.c).
+ * Invariants: a server is on exactly one of the pool's lists, decided by its state
+ * (server_set_state); a waiter is granted in FIFO order; a server that could serve a waiter is
+ * never idle at the end of a loop turn; the process-wide count of servers is taken before a
+ * connection is begun and given back when it is closed.
+ * Between workers: an idle server goes to a worker whose oldest waiter is older than ours by
+ * POOL_SLACK_US, or which waits while we do not; a worker without idle servers and without room to
+ * open one asks those that have some (pool_move.c).
  * Thread: the owning worker's.
  */
 #ifndef PENSTOCK_PROXY_POOL_H
@@ -45,44 +46,47 @@ struct waiter {
 };
 
 struct pool {
-    struct worker *worker;         /* borrowed */
-    struct pool_shared *shared;    /* borrowed from the registry */
+    struct worker *worker;            /* borrowed */
+    struct pool_shared *shared;       /* borrowed from the registry */
     const struct config_database *db; /* borrowed from the worker's runtime; renewed on reload */
-    struct list link;              /* in worker->pool_list */
-    struct list giving;            /* in worker->giving */
-    char *key;                     /* owned */
+    struct list link;                 /* in worker->pool_list */
+    struct list giving;               /* in worker->giving */
+    char *key;                        /* owned */
     size_t key_len;
     enum config_pool_mode mode;
     usec_t limits[CONFIG_TIMEOUTS]; /* in force for its clients */
-    struct timeout scheduled;      /* waiters are to be looked at soon */
-    struct list idle;              /* servers, most recently used first */
+    struct timeout scheduled;       /* waiters are to be looked at soon */
+    struct list idle;               /* servers, most recently used first */
     struct list active, connecting;
     int nidle, nactive, nconnecting;
-    struct list waiters;           /* oldest first */
-    int nwaiters, nprofile;        /* of them, profile_only */
+    struct list waiters;    /* oldest first */
+    int nwaiters, nprofile; /* of them, profile_only */
     int nclients;
     int steal_pending;
-    struct varset *profile;        /* what clients are welcomed with; NULL: not known yet */
-    struct map accepted;           /* settings this database has taken: "name=value" */
-    struct listen *listen;         /* owned by listen.c; NULL until a client listens */
-    struct job *catalog_job;       /* fetching it; NULL: not under way */
-    struct catalog *catalog;       /* reference; NULL: not known yet */
-    usec_t retry_at, backoff;      /* after a failed connect */
-    bool ever_ready;               /* some server of this pool has logged in since the start */
+    struct varset *profile;   /* what clients are welcomed with; NULL: not known yet */
+    struct map accepted;      /* settings this database has taken: "name=value" */
+    struct listen *listen;    /* owned by listen.c; NULL until a client listens */
+    struct job *catalog_job;  /* fetching it; NULL: not under way */
+    struct catalog *catalog;  /* reference; NULL: not known yet */
+    usec_t retry_at, backoff; /* after a failed connect */
+    bool ever_ready;          /* some server of this pool has logged in since the start */
     unsigned next_host, next_addr;
     usec_t dns_asked_at;
-    struct scram_client_cache scram_cache; /* keys made from a plain password, kept for the next login */
-    struct varset *direct_vars;    /* replication: the client's own start-up parameters; reference */
-    char replication[16];          /* replication mode of its only client; empty: an ordinary pool */
+    /* keys made from a plain password, kept for the next login */
+    struct scram_client_cache scram_cache;
+    struct varset *direct_vars; /* replication: the client's own start-up parameters; reference */
+    char replication[16];       /* replication mode of its only client; empty: an ordinary pool */
     usec_t host_down_until[POOL_HOSTS_MAX];
-    struct list clients;           /* all clients of this pool */
-    usec_t empty_since;            /* neither clients nor servers; 0: in use */
+    struct list clients; /* all clients of this pool */
+    usec_t empty_since;  /* neither clients nor servers; 0: in use */
     struct stats stats;
-    bool gone;                     /* its database entry was removed: closes when the last client left */
+    bool gone; /* its database entry was removed: closes when the last client left */
 };
 
-/* Found or made for that database entry, the name clients call it by, and user. NULL: names too long. */
-struct pool *pool_for(struct worker *w, const struct config_database *db, struct str name, struct str user);
+/* Found or made for that database entry, the name clients call it by, and user. NULL: names too
+ * long. */
+struct pool *pool_for(struct worker *w, const struct config_database *db, struct str name,
+                      struct str user);
 /* A pool of its own for a replication client. */
 struct pool *pool_private(struct worker *w, const struct config_database *db, struct str name,
                           struct str user, uint64_t id);
@@ -91,9 +95,10 @@ void pool_reconfigure(struct pool *p, const struct config_database *db);
 /* Looks at the waiters soon, from a place where anything may happen. */
 void pool_schedule(struct pool *p);
 
-/* A server now (state SV_ACTIVE), or NULL: then w is queued and will be granted or failed later, never
- * from inside this call; *refused is set when the queue is full and w is not queued. */
-struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like, bool *refused);
+/* A server now (state SV_ACTIVE), or NULL: then w is queued and will be granted or failed later,
+ * never from inside this call; *refused is set when the queue is full and w is not queued. */
+struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like,
+                         bool *refused);
 /* pool_take would queue now. A hint. */
 bool pool_would_wait(const struct pool *p);
 void pool_leave_queue(struct pool *p, struct waiter *w); /* does nothing when not queued */
@@ -112,7 +117,7 @@ void pool_forget(struct pool *p, struct server *s);
 
 /* More servers than pool_size and the reserve allow: a reload has made them smaller. */
 bool pool_too_large(const struct pool *p);
-int pool_limit(const struct pool *p);    /* pool_size by precedence; INT_MAX for unlimited */
+int pool_limit(const struct pool *p); /* pool_size by precedence; INT_MAX for unlimited */
 enum config_pool_mode pool_mode(const struct pool *p);
 bool pool_paused(const struct pool *p);
 
@@ -131,18 +136,18 @@ void pool_retire_servers(struct pool *p); /* idle ones now, used ones when relea
 void pool_free_when_empty(struct pool *p);
 void pool_open_one(struct pool *p); /* for min_pool_size, if the limits allow */
 
-void pool_dns_check(struct pool *p);     /* pool_dns.c: marks servers whose name means others now */
+void pool_dns_check(struct pool *p); /* pool_dns.c: marks servers whose name means others now */
 
 /* pool_move.c: servers between workers. */
-void pool_ask_others(struct pool *p);          /* we have waiters and no room */
+void pool_ask_others(struct pool *p); /* we have waiters and no room */
 /* Another worker's waiter should have s, which has just been released here. It stays idle until the
  * turn's end, because its own callback may still be on the stack. */
 bool pool_gives_away(struct pool *p, const struct server *s);
-/* The same for one that cannot move because of what clients prepared by text under their own names: it is
- * being cleaned and will be released again. */
+/* The same for one that cannot move because of what clients prepared by text under their own names:
+ * it is being cleaned and will be released again. */
 bool pool_cleans_to_give(struct pool *p, struct server *s);
-void pools_give(struct worker *w); /* at the turn's end */
-void pool_poke_others(struct pool *p);         /* a place in the limits became free */
-void pool_publish(struct pool *p);             /* idle count and oldest waiter, for the others */
+void pools_give(struct worker *w);     /* at the turn's end */
+void pool_poke_others(struct pool *p); /* a place in the limits became free */
+void pool_publish(struct pool *p);     /* idle count and oldest waiter, for the others */
 
 #endif

@@ -1,8 +1,8 @@
 /* pool_catalog.c - fetching the catalog snapshot of a database through one of its own pools.
  *
  * The snapshot says which functions and relations are known to leave session state alone
- * (protocol/catalog.h).  One worker asks per database; the others pick the result up.  It is fetched when
- * the first server is ready, when a definition was seen to change, and on a timer.
+ * (protocol/catalog.h).  One worker asks per database; the others pick the result up.  It is
+ * fetched when the first server is ready, when a definition was seen to change, and on a timer.
  * Thread: the worker's.
  */
 #include "base/log.h"

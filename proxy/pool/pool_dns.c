@@ -1,8 +1,8 @@
 /* pool_dns.c - servers whose name has come to mean other addresses are retired; see pool.h.
  *
- * The resolver's cache is asked once a second for each host of a pool that has servers; a name in use is
- * kept fresh by that.  A server goes when its own address is no longer among the answer's: a name that
- * hands out a changing choice of many addresses does not make everything reconnect.
+ * The resolver's cache is asked once a second for each host of a pool that has servers; a name in
+ * use is kept fresh by that.  A server goes when its own address is no longer among the answer's: a
+ * name that hands out a changing choice of many addresses does not make everything reconnect.
  * Thread: the worker's.
  */
 #include "proxy/pool/pool.h"
@@ -28,7 +28,8 @@ static bool same_address(const struct sockaddr_storage *a, const struct sockaddr
         return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
                ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
     return memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
-                  &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, sizeof(struct in6_addr)) == 0;
+                  &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr,
+                  sizeof(struct in6_addr)) == 0;
 }
 
 static void compare(struct list *servers, int host, const struct resolver_addrs *now)

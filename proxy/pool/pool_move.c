@@ -1,10 +1,12 @@
 /* pool_move.c - idle servers go where the oldest waiter is; see pool.h.
  *
- * Each worker publishes, per pool, how many idle servers it has and since when its first waiter waits.
- * A released server goes to another worker when that one waits and we do not, or when its waiter is
- * older than ours by POOL_SLACK_US.  A worker that can open no more asks the others for what they have.
- * A server moves only while nothing is in its buffers; it takes along what is known of its session.
- * Thread: each function runs on the worker that owns what it touches; the parcel belongs to the message.
+ * Each worker publishes, per pool, how many idle servers it has and since when its first waiter
+ * waits. A released server goes to another worker when that one waits and we do not, or when its
+ * waiter is older than ours by POOL_SLACK_US.  A worker that can open no more asks the others for
+ * what they have. A server moves only while nothing is in its buffers; it takes along what is known
+ * of its session.
+ * Thread: each function runs on the worker that owns what it touches; the parcel belongs to the
+ * message.
  */
 #include "base/check.h"
 #include "base/mem.h"
@@ -16,7 +18,7 @@
 struct handover {
     struct message m;
     struct pool_shared *to;
-    struct server *server; /* owned while under way */
+    struct server *server;         /* owned while under way */
     struct varset *vars, *profile; /* exported */
     struct stmt_parcel *stmts;
 };
@@ -68,7 +70,7 @@ static bool can_move(const struct server *s)
            s->cancels == 0 && s->pool->replication[0] == '\0';
 }
 
-/* ---- arriving ------------------------------------------------------------------------------------- */
+/* ---- arriving -------------------------------------------------------------------------------- */
 
 static void discard(struct handover *h)
 {
@@ -121,7 +123,7 @@ static void on_arrival(struct message *m, void *ctx)
     server_release(s);
 }
 
-/* ---- leaving -------------------------------------------------------------------------------------- */
+/* ---- leaving --------------------------------------------------------------------------------- */
 
 /* s is ACTIVE or IDLE in p and may move. */
 static void send_to(struct pool *p, struct server *s, struct worker *to)
@@ -154,8 +156,8 @@ static void send_to(struct pool *p, struct server *s, struct worker *to)
     }
 }
 
-/* The worker that should have a server of ours: its waiter is older than our oldest by more than the
- * slack. NULL: nobody. */
+/* The worker that should have a server of ours: its waiter is older than our oldest by more than
+ * the slack. NULL: nobody. */
 static struct worker *deserving(const struct pool *p)
 {
     if (p->worker->process->nworkers == 1 ||
@@ -251,7 +253,8 @@ static void evict_for(struct worker *w, void *arg)
     LIST_EACH(it, tmp, &w->pool_list) {
         struct pool *p = container_of(it, struct pool, link);
         struct list *l = list_last(&p->idle);
-        if (p->shared == sh || l == NULL || (p->shared->db != sh->db && p->shared->user != sh->user))
+        if (p->shared == sh || l == NULL ||
+            (p->shared->db != sh->db && p->shared->user != sh->user))
             continue;
         server_quit(container_of(l, struct server, link), "evicted");
         worker_post_call(from, on_poke, (void *)(uintptr_t)sh);

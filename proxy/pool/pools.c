@@ -41,8 +41,8 @@ static const char *idle_server_unwanted(const struct server *s, int total, int m
     return NULL;
 }
 
-/* Servers made at the same time would all die at the same time; one per pass and pool keeps the others
- * serving. */
+/* Servers made at the same time would all die at the same time; one per pass and pool keeps the
+ * others serving. */
 static void close_unwanted(struct pool *p)
 {
     struct list *it, *tmp;
@@ -68,8 +68,8 @@ static void close_fast(struct pool *p)
     LIST_EACH(it, tmp, &p->active) {
         struct server *s = container_of(it, struct server, link);
         const struct client *c = s->client;
-        if (c != NULL && c->passthrough && c->state == CL_HELD && s->tx == TX_IDLE && s->fl_count == 0 &&
-            (s->epoch != epoch || s->dns_stale || server_too_old(s)))
+        if (c != NULL && c->passthrough && c->state == CL_HELD && s->tx == TX_IDLE &&
+            s->fl_count == 0 && (s->epoch != epoch || s->dns_stale || server_too_old(s)))
             server_quit(s, "server_fast_close");
     }
 }
@@ -99,7 +99,8 @@ static void notify_waiting(struct pool *p)
             continue;
         c->told_queued = true;
         p->worker->wire->cl_notice(
-            c->wire_state, STR("No server connection available in postgres backend, client being queued"),
+            c->wire_state,
+            STR("No server connection available in postgres backend, client being queued"),
             STR_NONE, &c->conn.out);
         conn_dirty(&c->conn);
     }
@@ -115,7 +116,8 @@ static bool disposable(struct pool *p)
         p->empty_since = p->worker->now;
     if (p->gone || p->replication[0] != '\0')
         return true;
-    usec_t empty = p->worker->now - p->empty_since, idle = worker_options(p->worker)->pool_idle_timeout;
+    usec_t empty = p->worker->now - p->empty_since,
+           idle = worker_options(p->worker)->pool_idle_timeout;
     if (idle > 0 && empty > idle)
         return true;
     usec_t after = worker_options(p->worker)->autodb_idle_timeout;
@@ -130,7 +132,8 @@ static void make_wanted(struct worker *w)
         return;
     for (size_t i = 0; i < cfg->entries->ndatabases; i++) {
         const struct config_database *db = cfg->entries->databases[i];
-        if (db->user != NULL && !str_eq(str_of(db->name), STR("*")) && config_min_pool_size(cfg, db) > 0)
+        if (db->user != NULL && !str_eq(str_of(db->name), STR("*")) &&
+            config_min_pool_size(cfg, db) > 0)
             (void)pool_for(w, db, str_of(db->name), str_of(db->user));
     }
 }
@@ -157,7 +160,7 @@ void pools_housekeeping(struct worker *w)
     }
 }
 
-/* ---- reload --------------------------------------------------------------------------------------- */
+/* ---- reload ---------------------------------------------------------------------------------- */
 
 static bool same_text(const char *a, const char *b)
 {
@@ -173,8 +176,9 @@ static bool same_target(const struct config_database *a, const struct config_dat
             return false;
     return same_text(a->dbname, b->dbname) && same_text(a->user, b->user) &&
            same_text(a->password, b->password) && same_text(a->connect_query, b->connect_query) &&
-           same_text(a->client_encoding, b->client_encoding) && same_text(a->datestyle, b->datestyle) &&
-           same_text(a->timezone, b->timezone) && same_text(a->application_name, b->application_name);
+           same_text(a->client_encoding, b->client_encoding) &&
+           same_text(a->datestyle, b->datestyle) && same_text(a->timezone, b->timezone) &&
+           same_text(a->application_name, b->application_name);
 }
 
 static void drop_clients(struct pool *p)
@@ -191,8 +195,8 @@ void pools_reconfigure(struct worker *w, const struct runtime *old)
     LIST_EACH(it, tmp, &w->pool_list) {
         struct pool *p = pool_of(it);
         const struct config_database *was = p->db;
-        const struct config_database *db =
-            config_find_database(w->runtime->config, str_of(p->shared->db->name));
+        const struct config_database *db = config_find_database(w->runtime->config,
+                                                                str_of(p->shared->db->name));
         if (db == NULL) {
             drop_clients(p);
             pool_close_servers(p, "database removed");
@@ -212,8 +216,10 @@ void pool_retire_servers(struct pool *p)
 {
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &p->active)
-        container_of(it, struct server, link)->epoch--; /* differs from the database's: closed on release */
-    LIST_EACH(it, tmp, &p->idle) server_quit(container_of(it, struct server, link), "settings changed");
+        /* differs from the database's: closed on release */
+        container_of(it, struct server, link)->epoch--;
+    LIST_EACH(it, tmp, &p->idle)
+        server_quit(container_of(it, struct server, link), "settings changed");
 }
 
 void pool_close_servers(struct pool *p, const char *why)
@@ -238,12 +244,15 @@ void pool_free_when_empty(struct pool *p)
 void pools_close_all(struct worker *w)
 {
     struct list *it, *tmp;
-    LIST_EACH(it, tmp, &w->pool_list) pool_close_servers(pool_of(it), "shutting down");
-    LIST_EACH(it, tmp, &w->cancels) cancel_abandon(it);
+    LIST_EACH(it, tmp, &w->pool_list)
+        pool_close_servers(pool_of(it), "shutting down");
+    LIST_EACH(it, tmp, &w->cancels)
+        cancel_abandon(it);
 }
 
 void pools_free(struct worker *w)
 {
     struct list *it, *tmp;
-    LIST_EACH(it, tmp, &w->pool_list) pool_free(pool_of(it));
+    LIST_EACH(it, tmp, &w->pool_list)
+        pool_free(pool_of(it));
 }

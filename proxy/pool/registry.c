@@ -129,7 +129,8 @@ struct user_shared *registry_user(struct registry *r, struct str name)
     return u;
 }
 
-struct pool_shared *registry_pool(struct registry *r, struct str db, struct str user, struct str key)
+struct pool_shared *registry_pool(struct registry *r, struct str db, struct str user,
+                                  struct str key)
 {
     pthread_mutex_lock(&r->lock);
     struct pool_shared *p = map_get(&r->pools, key);
@@ -174,7 +175,8 @@ void registry_each_pool(struct registry *r, void (*fn)(void *arg, struct pool_sh
     pthread_mutex_unlock(&r->lock);
 }
 
-void registry_set_profile(struct registry *r, struct pool_shared *p, const struct wire_var *vars, int n)
+void registry_set_profile(struct registry *r, struct pool_shared *p, const struct wire_var *vars,
+                          int n)
 {
     if (atomic_load_explicit(&p->shared.profile, memory_order_acquire) != NULL)
         return;
@@ -252,7 +254,8 @@ static bool secret_key(struct str db, struct str user, char *dst, size_t cap, st
     return true;
 }
 
-bool registry_secret(struct registry *r, struct str db, struct str user, usec_t since, char *dst, size_t cap)
+bool registry_secret(struct registry *r, struct str db, struct str user, usec_t since, char *dst,
+                     size_t cap)
 {
     char mem[512];
     struct str key;
@@ -267,7 +270,8 @@ bool registry_secret(struct registry *r, struct str db, struct str user, usec_t 
     return found;
 }
 
-void registry_set_secret(struct registry *r, struct str db, struct str user, usec_t now, struct str secret)
+void registry_set_secret(struct registry *r, struct str db, struct str user, usec_t now,
+                         struct str secret)
 {
     char mem[512];
     struct str key;

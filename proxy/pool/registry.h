@@ -1,9 +1,10 @@
 /* registry.h - pools, databases and users as all workers see them: limits and who has what.
  *
- * The process-wide half of pooling.  Entries are looked up under the registry's lock when a client logs in
- * and live as long as the process; their numbers are atomics, so that limits are exact across workers
- * without a lock on the data path.
- * A server counts in its pool, its database and its user from before it connects until it is closed.
+ * The process-wide half of pooling.  Entries are looked up under the registry's lock when a client
+ * logs in and live as long as the process; their numbers are atomics, so that limits are exact
+ * across workers without a lock on the data path.
+ * A server counts in its pool, its database and its user from before it connects until it is
+ * closed.
  */
 #ifndef PENSTOCK_PROXY_REGISTRY_H
 #define PENSTOCK_PROXY_REGISTRY_H
@@ -20,7 +21,8 @@
 
 #define WORKERS_MAX 64
 
-enum db_hold { /* bits: why a database gives out no server */
+/* bits: why a database gives out no server */
+enum db_hold {
     DB_PAUSED = 1u << 0,
     DB_DISABLED = 1u << 1, /* refuses new logins only */
 };
@@ -29,11 +31,11 @@ struct db_shared {
     char *name; /* owned */
     struct {
         _Atomic int servers, clients;
-        _Atomic uint32_t hold;   /* db_hold bits */
-        _Atomic uint32_t epoch;  /* servers of an older epoch are closed on release (RECONNECT) */
+        _Atomic uint32_t hold;  /* db_hold bits */
+        _Atomic uint32_t epoch; /* servers of an older epoch are closed on release (RECONNECT) */
         _Atomic(struct catalog *) catalog; /* replaced under the registry's lock only */
-        _Atomic uint32_t definitions;    /* raised by every change of a definition that is seen */
-        _Atomic bool catalog_stale;      /* a definition was changed through us */
+        _Atomic uint32_t definitions;      /* raised by every change of a definition that is seen */
+        _Atomic bool catalog_stale;        /* a definition was changed through us */
         _Atomic int64_t catalog_asked;     /* time of the last question, so that one worker asks */
     } shared;
 };
@@ -51,7 +53,7 @@ struct profile { /* settings a server reported at login: immutable */
 };
 
 struct pool_shared {
-    char *key;   /* owned; unique */
+    char *key; /* owned; unique */
     struct db_shared *db;
     struct user_shared *user;
     struct {
@@ -62,7 +64,7 @@ struct pool_shared {
         _Atomic(const struct profile *) profile; /* set once, never freed before the end */
         struct {
             _Atomic int idle;
-            _Atomic int64_t oldest;  /* since when that worker's first waiter waits; 0: none */
+            _Atomic int64_t oldest; /* since when that worker's first waiter waits; 0: none */
         } worker[WORKERS_MAX];
     } shared;
 };
@@ -74,25 +76,32 @@ void registry_free(struct registry **r);
 /* Any thread; found or made. Pointers stay valid until registry_free. */
 struct db_shared *registry_db(struct registry *r, struct str name);
 struct user_shared *registry_user(struct registry *r, struct str name);
-struct pool_shared *registry_pool(struct registry *r, struct str db, struct str user, struct str key);
+struct pool_shared *registry_pool(struct registry *r, struct str db, struct str user,
+                                  struct str key);
 /* Calls fn for each under the lock. */
 void registry_each_db(struct registry *r, void (*fn)(void *arg, struct db_shared *d), void *arg);
-void registry_each_user(struct registry *r, void (*fn)(void *arg, struct user_shared *u), void *arg);
-void registry_each_pool(struct registry *r, void (*fn)(void *arg, struct pool_shared *p), void *arg);
+void registry_each_user(struct registry *r, void (*fn)(void *arg, struct user_shared *u),
+                        void *arg);
+void registry_each_pool(struct registry *r, void (*fn)(void *arg, struct pool_shared *p),
+                        void *arg);
 
 /* The settings to welcome clients with; keeps the first. */
-void registry_set_profile(struct registry *r, struct pool_shared *p, const struct wire_var *vars, int n);
+void registry_set_profile(struct registry *r, struct pool_shared *p, const struct wire_var *vars,
+                          int n);
 
 /* The catalog snapshot of a database: one reference, or NULL. */
 struct catalog *registry_catalog(struct registry *r, struct db_shared *d);
-void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalog *c); /* takes over c */
+/* takes over c */
+void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalog *c);
 
 /* SCRAM keys that a user's client proved at login, for logging in to servers as that user. */
 bool registry_keys(struct registry *r, struct str user, struct scram_keys *out);
 void registry_set_keys(struct registry *r, struct str user, const struct scram_keys *keys);
-/* Secrets that auth_query found, as text for secret_parse. false: unknown, or learned before `since`. */
+/* Secrets that auth_query found, as text for secret_parse. false: unknown, or learned before
+ * `since`. */
 bool registry_secret(struct registry *r, struct str db, struct str user, usec_t since, char *dst,
                      size_t cap);
-void registry_set_secret(struct registry *r, struct str db, struct str user, usec_t now, struct str secret);
+void registry_set_secret(struct registry *r, struct str db, struct str user, usec_t now,
+                         struct str secret);
 
 #endif

@@ -1,6 +1,8 @@
 """psycopg2: simple protocol only, threads, named cursors, copy_expert, cancel, notifications, 2PC."""
 import io
+import os
 import select
+import socket
 import threading
 
 import psycopg2
@@ -18,8 +20,14 @@ def connect(door, **kw):
 
 @pytest.fixture
 def conn(door):
+    """libpq waits inside C, where no signal of ours gets through: its socket is shut instead."""
     c = connect(door)
-    yield c
+    with socket.socket(fileno=os.dup(c.fileno())) as twin:
+        late = threading.Timer(40, twin.shutdown, (socket.SHUT_RDWR,))
+        late.start()
+        yield c
+        late.cancel()
+        late.join()
     c.close()
 
 
