@@ -184,6 +184,7 @@ enum req_flag {
     REQ_END = 1u << 1,    /* last piece: the server will answer with its idle marker */
     REQ_FLUSH = 1u << 2,  /* the client waits for answers before it sends more */
     REQ_SIMPLE = 1u << 3, /* a text, no prepared statements involved */
+    REQ_REST = 1u << 4,   /* CE_UPLOAD: see cl_upload_over */
 };
 
 struct wire_req {
@@ -392,7 +393,9 @@ struct wire {
     void (*cl_upload)(void *st, bool sync_void);
     /* The request whose upload was going on has ended on the server: drop what is left of the
      * upload. */
-    void (*cl_upload_over)(void *st);
+    /* true: a message of it was cut; its rest comes as CE_UPLOAD and must still be sent on,
+     * because the server is reading it. REQ_REST marks its end. */
+    bool (*cl_upload_over)(void *st);
     /* Local answers: console, LISTEN. For a request of the extended protocol the caller answers
      * part by part: cl_ack for parse/bind/close, cl_row_desc or cl_no_data for describe, then rows
      * and cl_complete, at sync cl_idle. */

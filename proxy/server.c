@@ -218,8 +218,8 @@ void server_quit(struct server *s, const char *why)
 bool server_releasable(const struct server *s)
 {
     return s->fl_count == 0 && s->tx == TX_IDLE && s->pins == 0 && s->asks == 0 && !s->upload &&
-           !s->half_request && !s->doubtful && !s->must_clean && s->cancels == 0 &&
-           s->client == NULL && s->conn.out.len == 0 &&
+           !s->half_request && !s->half_message && !s->doubtful && !s->must_clean &&
+           s->cancels == 0 && s->client == NULL && s->conn.out.len == 0 &&
            s->conn.worker->wire->sv_pending(s->wire_state) == 0;
 }
 
@@ -251,7 +251,7 @@ void server_release(struct server *s)
 {
     if (s->state != SV_ACTIVE || s->fl_count > 0 || s->cancels > 0 || s->client != NULL)
         return; /* whoever is in flight will call again */
-    if (s->doubtful || s->half_request || s->upload) {
+    if (s->doubtful || s->half_request || s->upload || s->half_message) {
         server_close(s, "unclean server");
         return;
     }

@@ -119,6 +119,7 @@ struct server {
     int nmatched;        /* statements in the answer to ASK_PREPARED that are as recorded */
     bool upload;         /* in COPY FROM STDIN */
     bool half_request;   /* a part of a request was sent and its end was not */
+    bool half_message;   /* of an upload that has failed: its rest is still to be sent */
     bool doubtful;       /* must not be reused: closed at release */
     struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
     bool shared_listener;    /* listens for all clients of its pool (listen.h); held by nobody */

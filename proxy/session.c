@@ -315,7 +315,8 @@ static void on_body(struct client *c, const struct wire_req *r)
 {
     struct server *s = c->server;
     struct flight *f = open_flight(c);
-    if (s == NULL || (f == NULL && !c->upload && !c->replication))
+    bool rest = s != NULL && s->half_message;
+    if (s == NULL || (f == NULL && !c->upload && !c->replication && !rest))
         /* the server was lost on the way; the codec drops the rest up to the request's end */
         return;
     c->conn.worker->wire->sv_body(s->wire_state, r->raw, &s->conn.out);
@@ -327,6 +328,11 @@ static void on_body(struct client *c, const struct wire_req *r)
     conn_dirty(&s->conn);
     if (conn_above_high(&s->conn))
         conn_pause(&c->conn, PAUSE_PEER);
+    if (!rest || !(r->flags & REQ_REST))
+        return;
+    s->half_message = false;
+    if (s->fl_count == 0)
+        session_settle(s);
 }
 
 static void on_skipped(struct client *c)

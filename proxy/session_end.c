@@ -21,6 +21,14 @@ static void disown_flights(struct server *s, const struct client *c)
     }
 }
 
+/* A client that goes on must not keep names that were never confirmed to it. */
+static void undo_flights(struct server *s, const struct client *c)
+{
+    for (uint32_t i = s->fl_count; i-- > 0;)
+        if (server_flight(s, i)->client == c)
+            session_undo(s, server_flight(s, i));
+}
+
 static bool runs_for(struct server *s, const struct client *c)
 {
     for (uint32_t i = 0; i < s->fl_count; i++) {
@@ -44,7 +52,7 @@ void session_client_gone(struct client *c)
     session_detach(c);
     if (running)
         server_drain(s);
-    if (s->half_request || s->upload || c->replication) {
+    if (s->half_request || s->upload || s->half_message || c->replication) {
         server_close(s, "client left in the middle of a request");
         return;
     }
@@ -106,11 +114,13 @@ static bool lost_state(struct server *s, const struct client *c)
     return false;
 }
 
-/* The server failed its check: nothing of the client's request was sent, so another server may have
- * it. */
+/* Nothing of the client's is on the server: at most a check is under way that was to precede its
+ * request, so another server may have it. */
 static bool never_began(struct server *s, const struct client *c)
 {
-    return s->check_failed && c->conn.in_len > 0 && !runs_for(s, c) && !lost_state(s, c);
+    if (runs_for(s, c) || lost_state(s, c) || listen_is_moving(c))
+        return false;
+    return s->fl_count == 0 || (s->check_failed && c->conn.in_len > 0);
 }
 
 void session_server_lost(struct server *s, struct str code, struct str text)
@@ -135,6 +145,7 @@ void session_server_lost(struct server *s, struct str code, struct str text)
         return;
     }
     bool may_go_on = !idle && !listen_is_moving(c) && !lost_state(s, c) && answer_all(s, c, &l);
+    undo_flights(s, c);
     disown_flights(s, c);
     session_detach(c);
     if (!may_go_on) {

@@ -80,7 +80,7 @@ static void upload_failed(struct server *s)
     if (f == NULL || f->client == NULL || !f->client->upload)
         return;
     f->client->upload = false;
-    wire_of(s)->cl_upload_over(f->client->wire_state);
+    s->half_message = wire_of(s)->cl_upload_over(f->client->wire_state);
 }
 
 /* ---- ends ------------------------------------------------------------------------------------ */
@@ -119,7 +119,7 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     note_definitions(s, ev);
     if (s->upload && c != NULL && c->upload) {
         c->upload = false;
-        wire_of(s)->cl_upload_over(c->wire_state);
+        s->half_message = wire_of(s)->cl_upload_over(c->wire_state);
     }
     s->upload = false;
     if (c == NULL)
@@ -261,7 +261,7 @@ static void keep_or_release(struct server *s)
 void session_settle(struct server *s)
 {
     struct client *c = s->client;
-    if (s->half_request || s->upload)
+    if (s->half_request || s->upload || s->half_message)
         return; /* the rest of the request comes from the client, or the server was closed */
     if (s->doubtful) {
         server_close(s, "state in doubt");

@@ -193,6 +193,9 @@ static void feed_body(struct pg_client *c, struct str in, struct wire_client_eve
     case PG_BODY_UPLOAD_LAST:
         req_event(ev, CE_UPLOAD, raw, last ? REQ_END : 0);
         break;
+    case PG_BODY_UPLOAD_REST:
+        req_event(ev, CE_UPLOAD, raw, last ? REQ_REST : 0);
+        break;
     case PG_BODY_IGNORE:
         req_event(ev, CE_IGNORED, raw, 0);
         break;
@@ -260,12 +263,14 @@ void pg_client_upload(void *st, bool sync_void)
         c->upload = c->open ? PG_UP_OPEN : PG_UP_SIMPLE;
 }
 
-void pg_client_upload_over(void *st)
+bool pg_client_upload_over(void *st)
 {
     struct pg_client *c = st;
+    bool cut = c->body_left > 0 && (c->body == PG_BODY_UPLOAD || c->body == PG_BODY_UPLOAD_LAST);
     c->upload = PG_UP_NONE;
-    if (c->body_left > 0 && (c->body == PG_BODY_UPLOAD || c->body == PG_BODY_UPLOAD_LAST))
-        c->body = PG_BODY_IGNORE;
+    if (cut)
+        c->body = PG_BODY_UPLOAD_REST;
+    return cut;
 }
 
 /* What a message means to the upload: where it leads, and whether it is the upload's last. */

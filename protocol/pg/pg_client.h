@@ -54,6 +54,7 @@ enum pg_client_body {
     PG_BODY_PART,     /* of Parse or Bind */
     PG_BODY_PART_END, /* of Query or FunctionCall: its end is the request's */
     PG_BODY_UPLOAD,
+    PG_BODY_UPLOAD_REST, /* of a message whose upload has failed: the server waits for its end */
     PG_BODY_UPLOAD_LAST, /* of the message that ends the upload */
     PG_BODY_IGNORE,
 };
@@ -102,7 +103,7 @@ void pg_client_limits(void *st, size_t max_message);
 bool pg_client_wants_server(const void *st, struct str in);
 void pg_client_raw(void *st);
 void pg_client_upload(void *st, bool sync_void);
-void pg_client_upload_over(void *st);
+bool pg_client_upload_over(void *st);
 
 /* pg_client_part.c. total: of the whole message; raw: as much as there is. false: malformed,
  * *reason. */

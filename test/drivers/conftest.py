@@ -61,7 +61,7 @@ class Door:
             return
         assert self.proxy.alive(), "the proxy died:\n" + self.proxy.log_text()[-3000:]
         self.proxy.check_log()
-        held = len(self.pg.backends(self.db))
+        held = len(self.pg.backends(self.db, f"usename = '{self.user}'"))
         assert held <= self.servers, f"{held} servers for a pool of {self.servers}"
 
     def wait_rest(self):
@@ -84,8 +84,8 @@ class Watch:
     def _run(self):
         with self.door.pg.admin() as c:
             while not self.end.wait(0.05):
-                n = int(c.query("SELECT count(*) FROM pg_stat_activity WHERE datname = "
-                                f"'{self.door.db}' AND backend_type = 'client backend'")[0][0])
+                n = int(c.query("SELECT count(*) FROM pg_stat_activity WHERE usename = "
+                                f"'{self.door.user}' AND datname = '{self.door.db}'")[0][0])
                 self.most = max(self.most, n)
 
     def __exit__(self, *exc):

@@ -117,6 +117,15 @@ def test_copy(conn):
     assert ask(conn, "SELECT count(*) FROM drv.copied") == (20000,)
 
 
+def test_copies_that_fail_while_data_is_under_way(conn):
+    """The server's error meets data that is half forwarded, each time at another place."""
+    for n in range(150):
+        with conn.cursor() as cur, pytest.raises(errors.InvalidTextRepresentation):
+            cur.copy_expert("COPY drv.copied FROM STDIN", io.StringIO("x\ty\n" * (20000 + 300 * n)))
+        conn.rollback()
+        assert ask(conn, "SELECT %s", (n,)) == (n,)
+
+
 def test_named_cursors(conn):
     with conn.cursor("paged") as cur:
         cur.itersize = 70

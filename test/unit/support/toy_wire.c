@@ -400,9 +400,10 @@ static void cl_upload(void *st, bool sync_void)
     ((struct toy_client *)st)->now.upload = true;
 }
 
-static void cl_upload_over(void *st)
+static bool cl_upload_over(void *st)
 {
     ((struct toy_client *)st)->now.upload = false;
+    return false; /* lines are never cut */
 }
 
 static void cl_ack(void *st, enum wire_part_kind kind, struct outq *out)
