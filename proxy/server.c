@@ -215,12 +215,29 @@ void server_quit(struct server *s, const char *why)
 
 /* ---- release --------------------------------------------------------------------------------- */
 
-bool server_releasable(const struct server *s)
+enum server_work server_work(const struct server *s)
 {
-    return s->fl_count == 0 && s->tx == TX_IDLE && s->pins == 0 && s->asks == 0 && !s->upload &&
-           !s->half_request && !s->half_message && !s->doubtful && !s->must_clean &&
-           s->cancels == 0 && s->client == NULL && s->conn.out.len == 0 &&
-           s->conn.worker->wire->sv_pending(s->wire_state) == 0;
+    if (s->fl_count > 0)
+        return WORK_IN_FLIGHT;
+    if (s->half_request || s->upload || s->half_message)
+        return WORK_PART;
+    if (s->doubtful)
+        return WORK_DOUBT;
+    if (s->shared_listener)
+        return WORK_LISTENS;
+    if (s->cancels > 0)
+        return WORK_CANCEL;
+    if (s->tx != TX_IDLE)
+        return WORK_TX;
+    if (s->asks != 0)
+        return WORK_ASK;
+    if (s->pins != 0)
+        return WORK_PIN;
+    if (s->must_clean)
+        return WORK_CLEAN;
+    if (s->conn.out.len > 0 || s->conn.worker->wire->sv_pending(s->wire_state) > 0)
+        return WORK_UNWRITTEN;
+    return WORK_NONE;
 }
 
 bool server_too_old(const struct server *s)
@@ -247,28 +264,41 @@ static const char *unwanted(struct server *s)
     return NULL;
 }
 
-void server_release(struct server *s)
+static void to_pool(struct server *s)
 {
-    if (s->state != SV_ACTIVE || s->fl_count > 0 || s->cancels > 0 || s->client != NULL)
-        return; /* whoever is in flight will call again */
-    if (s->doubtful || s->half_request || s->upload || s->half_message) {
-        server_close(s, "unclean server");
-        return;
-    }
-    if (s->tx != TX_IDLE || s->pins != 0 || s->asks != 0 || s->must_clean) {
-        server_clean(s);
-        return;
-    }
-    if (!server_releasable(s)) {
-        server_close(s, "unclean server");
-        return;
-    }
     timeout_stop(&s->timeout);
     const char *why = unwanted(s);
     if (why != NULL)
         server_quit(s, why);
     else
         pool_put(s->pool, s);
+}
+
+void server_release(struct server *s)
+{
+    if (s->state != SV_ACTIVE || s->client != NULL)
+        return;
+    switch (server_work(s)) {
+    case WORK_IN_FLIGHT:
+    case WORK_CANCEL:
+        return; /* whoever ends that will call again */
+    case WORK_PART:
+    case WORK_DOUBT:
+    case WORK_UNWRITTEN:
+        server_close(s, "unclean server");
+        return;
+    case WORK_LISTENS:
+        return;
+    case WORK_TX:
+    case WORK_ASK:
+    case WORK_PIN:
+    case WORK_CLEAN:
+        server_clean(s);
+        return;
+    case WORK_NONE:
+        to_pool(s);
+        return;
+    }
 }
 
 bool server_needs_check(const struct server *s)

@@ -176,9 +176,25 @@ void server_free(struct mortal *m); /* for worker_bury */
 /* Says goodbye first. */
 void server_quit(struct server *s, const char *why);
 
-/* The release test: true when nothing of anybody is left on it. The one place that decides it. */
-bool server_releasable(const struct server *s);
-/* Ends the holder's hold: to the pool if releasable, otherwise what is needed first. */
+/* What keeps a server from being anybody else's, the most urgent first. */
+enum server_work {
+    WORK_IN_FLIGHT, /* answers are still to come */
+    WORK_PART,      /* a request or an upload was sent in part: the rest is its client's to send */
+    WORK_DOUBT,     /* its state or its stream of answers is not certain: it can only be closed */
+    WORK_LISTENS,   /* it is the shared listener (listen.h) */
+    WORK_CANCEL,    /* a cancel request is under way and may still strike */
+    WORK_TX,        /* a transaction is open or failed */
+    WORK_ASK,       /* what a request left in the session must be asked for */
+    WORK_PIN,       /* state that lives on this server only */
+    WORK_CLEAN,     /* it must be reset before anybody else gets it */
+    WORK_UNWRITTEN, /* something was queued for it that nobody waits for */
+    WORK_NONE,
+};
+
+/* The release test, in the one place that decides it: WORK_NONE says that nothing of anybody is
+ * left. The holder is not looked at. */
+enum server_work server_work(const struct server *s);
+/* Nobody holds it any more: to the pool if nothing is left, otherwise what is needed first. */
 void server_release(struct server *s);
 
 struct flight *server_push(struct server *s, enum flight_kind kind, struct client *c);

@@ -241,63 +241,87 @@ static void hold(struct client *c)
     session_go_on(c);
 }
 
-/* Nothing is left to be asked: the client keeps the server for a pin, or it goes back. */
-static void keep_or_release(struct server *s)
+/* Nothing of the client is left on the server: it goes back. */
+static void let_go(struct server *s)
 {
     struct client *c = s->client;
     if (c == NULL) {
         server_release(s);
-    } else if (s->pins != 0 && !worker_options(s->conn.worker)->server_reset_query_always) {
-        hold(c);
-    } else {
-        session_detach(c);
-        client_set_state(c, CL_IDLE);
-        listen_flush(c);
-        server_release(s);
-        session_go_on(c);
+        return;
     }
+    session_detach(c);
+    client_set_state(c, CL_IDLE);
+    listen_flush(c);
+    server_release(s);
+    session_go_on(c);
+}
+
+static void ask(struct server *s)
+{
+    if (s->client != NULL)
+        s->client->barrier = true;
+    if (s->client != NULL || s->reset_unknown)
+        server_ask(s);
+    else
+        server_clean(s);
+}
+
+/* A transaction or a pin: the client keeps its server, nobody's is ended. */
+static void hold_or_clean(struct server *s)
+{
+    if (s->client != NULL)
+        hold(s->client);
+    else
+        server_clean(s);
+}
+
+static void settle_pinned(struct server *s)
+{
+    struct client *c = s->client;
+    if (c != NULL && listen_settle(c, s))
+        return;
+    if (c != NULL && worker_options(s->conn.worker)->server_reset_query_always)
+        let_go(s);
+    else
+        hold_or_clean(s);
 }
 
 void session_settle(struct server *s)
 {
     struct client *c = s->client;
-    if (s->half_request || s->upload || s->half_message)
-        return; /* the rest of the request comes from the client, or the server was closed */
-    if (s->doubtful) {
-        server_close(s, "state in doubt");
-        return;
-    }
-    if (s->shared_listener)
-        return;
-    if (s->cancels > 0) { /* it may still strike: nothing is started that it could hit */
-        if (c != NULL)
-            c->barrier = true;
-        return;
-    }
-    if (s->tx != TX_IDLE) {
-        if (c != NULL)
-            hold(c);
-        else
-            server_clean(s);
-        return;
-    }
-    if (c != NULL && c->passthrough) {
+    enum server_work work = server_work(s);
+    if (c != NULL && c->passthrough && work > WORK_TX) {
         s->asks = 0;
         hold(c);
         return;
     }
-    if (s->asks != 0) {
+    switch (work) {
+    case WORK_IN_FLIGHT:
+    case WORK_PART: /* the rest comes from the client, or the server was closed */
+    case WORK_LISTENS:
+        break;
+    case WORK_DOUBT:
+        server_close(s, "state in doubt");
+        break;
+    case WORK_CANCEL: /* nothing is started that it could hit */
         if (c != NULL)
             c->barrier = true;
-        if (c != NULL || s->reset_unknown)
-            server_ask(s);
-        else
-            server_clean(s);
-        return;
+        break;
+    case WORK_TX:
+        hold_or_clean(s);
+        break;
+    case WORK_ASK:
+        ask(s);
+        break;
+    case WORK_PIN:
+        settle_pinned(s);
+        break;
+    case WORK_CLEAN:
+    case WORK_UNWRITTEN:
+    case WORK_NONE:
+        let_go(s);
+        break;
     }
-    if (c != NULL && s->pins != 0 && listen_settle(c, s))
-        return;
-    keep_or_release(s);
 }
 
 /* ---- events ---------------------------------------------------------------------------------- */
