@@ -29,13 +29,14 @@ enum proof {
     PROOF_WRITE = 1u << 2, /* relations: flag w */
     PROOF_BARE = 1u << 3,  /* functions: flag b */
     PROOF_FULL = 1u << 4,  /* functions: flag q */
+    PROOF_REPEATABLE = 1u << 5, /* both: flag s */
 };
 
 struct catalog {
     atomic_uint refs;
     uint64_t generation;
     size_t names;
-    bool custom_code;
+    bool custom_code, volatile_code;
     struct map proofs; /* key -> enum proof bits, kept in the pointer itself */
 };
 
@@ -128,7 +129,9 @@ static bool parse_flags(char kind, struct str flags, unsigned *proof)
     unsigned bits = PROOF_KNOWN;
     for (size_t i = 0; i < flags.n; i++) {
         unsigned bit = 0;
-        if (kind == 'r' && flags.p[i] == 'r')
+        if (flags.p[i] == 's')
+            bit = PROOF_REPEATABLE;
+        else if (kind == 'r' && flags.p[i] == 'r')
             bit = PROOF_READ;
         else if (kind == 'r' && flags.p[i] == 'w')
             bit = PROOF_WRITE;
@@ -172,29 +175,55 @@ enum status catalog_add_row(struct catalog *c, const struct str *cols, int ncols
     }
     if (str_eq(cols[0], STR("r")) || str_eq(cols[0], STR("f")))
         return add_name(c, cols, err);
-    if (!str_eq(cols[0], STR("c")))
+    bool custom = str_eq(cols[0], STR("c"));
+    if (!custom && !str_eq(cols[0], STR("v")))
         return error_set(err, ST_INVALID, "catalog row of an unknown kind");
-    c->custom_code = true;
+    c->custom_code |= custom;
+    c->volatile_code |= !custom;
     return ST_OK;
+}
+
+static bool has_all(unsigned proof, unsigned need)
+{
+    return (proof & need) == need;
 }
 
 bool catalog_relation_proved(const struct catalog *c, struct str schema, struct str name)
 {
-    return (lookup(c, 'r', schema, name) & PROOF_READ) != 0;
+    return has_all(lookup(c, 'r', schema, name), PROOF_READ);
 }
 
 bool catalog_relation_write_proved(const struct catalog *c, struct str schema, struct str name)
 {
-    unsigned need = PROOF_READ | PROOF_WRITE;
-    return (lookup(c, 'r', schema, name) & need) == need;
+    return has_all(lookup(c, 'r', schema, name), PROOF_READ | PROOF_WRITE);
+}
+
+bool catalog_relation_repeatable(const struct catalog *c, struct str schema, struct str name)
+{
+    return has_all(lookup(c, 'r', schema, name), PROOF_READ | PROOF_REPEATABLE);
+}
+
+static unsigned callable(struct str schema)
+{
+    return schema.n == 0 ? PROOF_BARE : PROOF_FULL;
 }
 
 bool catalog_function_proved(const struct catalog *c, struct str schema, struct str name)
 {
-    return (lookup(c, 'f', schema, name) & (schema.n == 0 ? PROOF_BARE : PROOF_FULL)) != 0;
+    return has_all(lookup(c, 'f', schema, name), callable(schema));
+}
+
+bool catalog_function_repeatable(const struct catalog *c, struct str schema, struct str name)
+{
+    return has_all(lookup(c, 'f', schema, name), callable(schema) | PROOF_REPEATABLE);
 }
 
 bool catalog_has_custom_code(const struct catalog *c)
 {
     return c->custom_code;
+}
+
+bool catalog_has_volatile_code(const struct catalog *c)
+{
+    return c->volatile_code;
 }

@@ -2,7 +2,7 @@
  *
  * Built by the main data path from rows that the codec's catalog question returns (wire.h,
  * catalog_text and catalog_row), shared read-only between workers, reference-counted atomically.
- * It answers two questions about names, deliberately without resolving search_path: a bare name
+ * It answers questions about names, deliberately without resolving search_path: a bare name
  * that is suspect in any schema is suspect.
  *
  * "Proved" means: running a statement that names only proved relations and functions can change
@@ -42,5 +42,18 @@ bool catalog_function_proved(const struct catalog *c, struct str schema, struct 
  * index support, or attribute notation: anything at all may call it, so nothing is proved. When
  * this is false, custom types and operators named in a text are harmless. */
 bool catalog_has_custom_code(const struct catalog *c);
+
+/* The second question: may a read be executed twice, or beside others on one server, unnoticed?
+ * (sql_repeatable in sql_facts.h.)  Each answer implies the "proved" above for the same name. */
+
+/* Reading it, and all that its views and policies reach, takes no lock on rows, calls nothing
+ * volatile and shows no session.  Never a sequence, foreign or temporary table. */
+bool catalog_relation_repeatable(const struct catalog *c, struct str schema, struct str name);
+/* A built-in function of which each overload, whoever made it, is IMMUTABLE or STABLE, and that
+ * does not look at this backend, at other sessions or at the server process. */
+bool catalog_function_repeatable(const struct catalog *c, struct str schema, struct str name);
+/* A volatile function stands behind an operator, a cast, a type (its input, output, or a domain's
+ * check), index support or attribute notation: no read is repeatable. */
+bool catalog_has_volatile_code(const struct catalog *c);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * Made by protocol/sql (lexer plus real grammar), read by proxy, router and cache.  Facts belong to
  * a normalised text (constants taken out) and are shared by all clients of a worker; they are
- * immutable but for the reference count and the memo of sql_effects.  Worker thread only.
+ * immutable but for the reference count and the memo of sql_effects and sql_repeatable.  Worker thread only.
  *
  * The safe side: whoever makes facts sets FX_UNKNOWN when in doubt; `complete` false means that the
  * text was not understood (cut, too long, too deep, not parsable) and implies FX_UNKNOWN.
@@ -66,9 +66,12 @@ struct fact_name {
 struct facts {
     uint32_t refs;
     uint32_t effects;    /* fact_effect bits from the text alone, before the catalog was asked */
-    uint32_t flags_memo; /* private to sql_effects */
+    /* Private to sql_effects and sql_repeatable: what they said of memo_catalog, which is compared,
+     * never followed. */
+    uint32_t flags_memo;
+    bool repeatable_memo;
     uint64_t memo_generation;
-    const struct catalog *memo_catalog; /* private to sql_effects; compared, never followed */
+    const struct catalog *memo_catalog;
     bool complete;                      /* the grammar understood all of it */
     /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE, and no effect but
      * FX_READ or FX_SHOW */
@@ -103,5 +106,24 @@ void facts_put(struct facts **f);         /* drops one and clears the pointer; N
  * was said at DECLARE, in the same transaction, so the server is to be asked at the transaction's
  * end, not before. Memoised per catalog object and generation. */
 uint32_t sql_effects(struct facts *f, const struct catalog *cat);
+
+/* The statement is a repeatable read: it may be executed twice, and beside other statements on one
+ * server, and neither it nor they can tell.  One SELECT, VALUES, TABLE or SHOW that
+ *   - writes nothing and locks nothing (rows, advisory locks), has no INTO and no data-modifying
+ *     WITH, leaves nothing in the session;
+ *   - calls built-in functions only, each overload of the name IMMUTABLE or STABLE, and none that
+ *     shows this backend, other sessions or the server process (inet_client_addr, pg_stat_get_...);
+ *   - reads tables, partitions, materialized views, and views and row security policies for which
+ *     the same holds all the way down; no sequence, foreign or temporary table, no view of sessions
+ *     (pg_stat_activity, pg_locks, pg_prepared_statements, pg_settings);
+ *   - in a database without volatile or procedural code behind operators, casts or types.
+ * What is not shown is false, and so is all but SHOW when cat is NULL.  It implies that sql_effects
+ * is FX_READ or FX_SHOW alone.
+ * Not promised: the same answer at another time (now() and concurrent writers change it), or under
+ * another role, other settings or another search_path, for these are the caller's to compare; that
+ * it is quick, or does not wait for a table lock; that a standby can run it (unlogged tables).  The
+ * caller must know that the client has no temporary objects, and that no transaction is open.
+ * Memoised like sql_effects. */
+bool sql_repeatable(struct facts *f, const struct catalog *cat);
 
 #endif
