@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/admin/console.h"
-#include "proxy/session.h"
+#include "proxy/session_share.h"
 
 #include <openssl/crypto.h>
 #include <sys/socket.h>
@@ -137,6 +137,10 @@ void cancel_client(struct client *c)
     switch (c->state) {
     case CL_WAIT:
         session_wait_failed(c, C_CANCELLED, STR_NONE, STR_NONE);
+        break;
+    case CL_SHARED:
+        if (session_share_stop(c, C_CANCELLED))
+            session_cancel_running(c, C_CANCELLED);
         break;
     case CL_BUSY:
         session_cancel_running(c, C_CANCELLED);

@@ -9,7 +9,7 @@
 #include "proxy/client_login.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session_share.h"
 
 #include <stdatomic.h>
 #include <unistd.h>
@@ -18,8 +18,8 @@
 
 const char *const client_state_names[] = {"startup", "login",   "waiting for server settings",
                                           "idle",    "waiting", "active",
-                                          "held",    "console", "ending",
-                                          "closed"};
+                                          "sharing", "held",    "console",
+                                          "ending",  "closed"};
 
 #define BIT(st) (1u << (st))
 static const uint16_t legal[] = {
@@ -27,9 +27,10 @@ static const uint16_t legal[] = {
                    BIT(CL_CLOSED),
     [CL_AUTH] = BIT(CL_WELCOME) | BIT(CL_IDLE) | BIT(CL_ADMIN) | BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_WELCOME] = BIT(CL_IDLE) | BIT(CL_ENDING) | BIT(CL_CLOSED),
-    [CL_IDLE] = BIT(CL_WAIT) | BIT(CL_BUSY) | BIT(CL_ENDING) | BIT(CL_CLOSED),
-    [CL_WAIT] = BIT(CL_BUSY) | BIT(CL_IDLE) | BIT(CL_ENDING) | BIT(CL_CLOSED),
+    [CL_IDLE] = BIT(CL_WAIT) | BIT(CL_BUSY) | BIT(CL_SHARED) | BIT(CL_ENDING) | BIT(CL_CLOSED),
+    [CL_WAIT] = BIT(CL_BUSY) | BIT(CL_SHARED) | BIT(CL_IDLE) | BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_BUSY] = BIT(CL_IDLE) | BIT(CL_HELD) | BIT(CL_ENDING) | BIT(CL_CLOSED),
+    [CL_SHARED] = BIT(CL_IDLE) | BIT(CL_BUSY) | BIT(CL_WAIT) | BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_HELD] = BIT(CL_BUSY) | BIT(CL_IDLE) | BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_ADMIN] = BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_ENDING] = BIT(CL_CLOSED),
@@ -50,6 +51,7 @@ usec_t client_limit_us(const struct client *c, enum client_state st)
     case CL_WAIT:
         return c->pool->limits[CONFIG_QUERY_WAIT];
     case CL_BUSY:
+    case CL_SHARED:
         return c->replication ? 0 : c->pool->limits[CONFIG_QUERY];
     case CL_HELD:
         if (c->server != NULL && c->server->tx != TX_IDLE)
@@ -96,6 +98,11 @@ static void on_timeout(struct timeout *t)
     case CL_WAIT:
         session_wait_failed(c, C_POOL_TIMEOUT, STR_NONE, STR_NONE);
         break;
+    case CL_SHARED:
+        if (!session_share_stop(c, C_QUERY_TIMEOUT))
+            break;
+        busy_too_long(c);
+        break;
     case CL_BUSY:
         busy_too_long(c);
         break;
@@ -114,7 +121,7 @@ static void on_timeout(struct timeout *t)
 static void on_tx_timeout(struct timeout *t)
 {
     struct client *c = container_of(t, struct client, tx_timeout);
-    if (c->state == CL_BUSY || c->state == CL_HELD)
+    if (c->state == CL_BUSY || c->state == CL_HELD || c->state == CL_SHARED)
         client_fatal(c, C_TX_TIMEOUT, STR_NONE);
 }
 
@@ -131,10 +138,11 @@ void client_set_state(struct client *c, enum client_state to)
 {
     CHECK(legal[c->state] & BIT(to));
     bool login = c->state <= CL_AUTH && to <= CL_WELCOME;
+    bool same_request = c->state == CL_SHARED && to == CL_BUSY; /* its time goes on */
     c->state = to;
     if (to == CL_CLOSED)
         timeout_stop(&c->timeout);
-    else if (!login) /* one limit for the whole login */
+    else if (!login && !same_request) /* one limit for the whole login */
         worker_timeout(c->conn.worker, &c->timeout, client_limit_us(c, to));
     else if (to == CL_WELCOME)
         limit_welcome(c);
@@ -154,6 +162,7 @@ static size_t on_data(struct conn *conn, struct str data, bool full)
     case CL_IDLE:
     case CL_WAIT:
     case CL_BUSY:
+    case CL_SHARED:
     case CL_HELD:
         return session_input(c, data, full);
     case CL_ADMIN:
@@ -240,6 +249,7 @@ void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer
     list_init(&c->waiter.link);
     c->waiter.granted = granted;
     c->waiter.failed = failed;
+    c->waiter.offered = session_offered;
     c->is_unix = is_unix;
     c->peer = mem_copy(peer, is_unix ? sizeof(sa_family_t) : sizeof(*peer));
     c->id = atomic_fetch_add_explicit(&w->process->shared.next_id, 1, memory_order_relaxed);
@@ -350,8 +360,8 @@ void clients_housekeeping(struct worker *w)
         return;
     LIST_EACH(it, tmp, &w->clients) {
         struct client *c = container_of(it, struct client, all);
-        if (c->state != CL_BUSY && c->state != CL_HELD && c->state != CL_ENDING &&
-            c->state != CL_ADMIN)
+        if (c->state != CL_BUSY && c->state != CL_SHARED && c->state != CL_HELD &&
+            c->state != CL_ENDING && c->state != CL_ADMIN)
             client_fatal(c, C_SHUTDOWN, STR_NONE);
     }
 }

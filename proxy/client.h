@@ -5,11 +5,16 @@
  *   CL_STARTUP  TLS, start-up packet       -> CL_AUTH, CL_CLOSED
  *   CL_AUTH     exchange of credentials    -> CL_WELCOME, CL_CLOSED
  *   CL_WELCOME  no server known yet: waits for the settings to report -> CL_IDLE, CL_CLOSED
- *   CL_IDLE     logged in, no server       -> CL_WAIT, CL_BUSY, CL_ENDING
- *   CL_WAIT     queued for a server; its request is in the input buffer -> CL_BUSY, CL_IDLE,
- *   CL_ENDING CL_BUSY     has a server, something is in flight -> CL_IDLE, CL_HELD, CL_ENDING
- *   CL_HELD     keeps its server, nothing in flight (transaction or pin) -> CL_BUSY, CL_IDLE,
- *   CL_ENDING CL_ADMIN    console session            -> CL_ENDING
+ *   CL_IDLE     logged in, no server       -> CL_WAIT, CL_BUSY, CL_SHARED, CL_ENDING
+ *   CL_WAIT     queued for a server; its request is in the input buffer
+ *               -> CL_BUSY, CL_SHARED, CL_IDLE, CL_ENDING
+ *   CL_BUSY     holds a server, something is in flight -> CL_IDLE, CL_HELD, CL_ENDING
+ *   CL_SHARED   its only request is in flight on a server that others use too; nothing more is read
+ *               -> CL_IDLE, CL_BUSY (the server was left to it), CL_WAIT (to be sent again),
+ *               CL_ENDING
+ *   CL_HELD     keeps its server, nothing in flight (transaction or pin)
+ *               -> CL_BUSY, CL_IDLE, CL_ENDING
+ *   CL_ADMIN    console session            -> CL_ENDING
  *   CL_ENDING   last words are being written -> CL_CLOSED
  *   CL_CLOSED   freed at the end of the loop turn
  */
@@ -36,6 +41,7 @@ enum client_state {
     CL_IDLE,
     CL_WAIT,
     CL_BUSY,
+    CL_SHARED,
     CL_HELD,
     CL_ADMIN,
     CL_ENDING,
@@ -71,6 +77,7 @@ struct client {
     bool told_queued; /* query_wait_notify was sent */
     struct refusal refusal;
     enum kill_outcome kill_outcome;
+    uint8_t lost;      /* servers lost under the request that is being sent again */
     uint8_t timed_out; /* a cancel is under way because of a timeout: enum cause */
     uint32_t slot;     /* id in the cancel key */
     uint32_t dialect;
@@ -78,7 +85,10 @@ struct client {
     uint8_t secret[32];    /* of the cancel key */
     uint8_t nsecret;       /* how many bytes of it the client was given */
     struct pool *pool;     /* borrowed; NULL before login */
-    struct server *server; /* borrowed while BUSY or HELD */
+    struct server *server; /* borrowed while BUSY, HELD or SHARED */
+    /* for the duration of session_offered: its request is looked at although it waits, and */
+    bool looking;
+    struct server *offered; /* may be sent here; borrowed; NULL: not yet */
     struct waiter waiter;
     struct varset *vars;          /* wished settings */
     struct varset *startup;       /* those it came with: what RESET returns to */

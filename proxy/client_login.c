@@ -55,7 +55,7 @@ static void welcome(struct client *c)
         wire_of(c)->cl_notice(c->wire_state, str_of(notice), STR_NONE, &c->conn.out);
     conn_dirty(&c->conn);
     c->pool->stats.client_logins++;
-    c->waiter.profile_only = false;
+    c->waiter.kind = WAIT_ALONE;
     login_free(c);
     client_set_state(c, CL_IDLE);
     session_go_on_later(c);
@@ -229,7 +229,7 @@ static void enter_pool(struct client *c, const struct config_database *db)
         return;
     }
     client_set_state(c, CL_WELCOME);
-    c->waiter.profile_only = !l->replication;
+    c->waiter.kind = l->replication ? WAIT_ALONE : WAIT_PROFILE;
     bool refused = false;
     struct server *s = pool_take(c->pool, &c->waiter, NULL, &refused);
     if (refused)

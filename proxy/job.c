@@ -71,6 +71,7 @@ static void on_job_timeout(struct timeout *t)
 void job_start(struct pool *p, struct job *j)
 {
     bool refused = false;
+    j->waiter.kind = WAIT_ALONE;
     j->waiter.granted = job_granted;
     j->waiter.failed = job_failed;
     j->server = NULL;

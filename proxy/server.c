@@ -13,7 +13,8 @@
 
 #define LEAKED_MAX 16 /* forgotten statements before a server is replaced */
 
-const char *const server_state_names[] = {"connect", "login", "init", "idle", "active", "closed"};
+const char *const server_state_names[] = {"connect", "login",  "init",  "idle",
+                                          "active",  "shared", "closed"};
 
 /* ---- in-flight queue ------------------------------------------------------------------------- */
 
@@ -22,15 +23,21 @@ struct flight *server_flight(struct server *s, uint32_t i)
     return &s->flights[(s->fl_head + i) & (s->fl_cap - 1)];
 }
 
+/* Slots not in use own memory too: it is kept for the next flight. */
+static void free_slot(struct flight *f)
+{
+    mem_free(f->journal);
+    mem_free(f->copy.p);
+}
+
 static void grow_flights(struct server *s)
 {
     uint32_t cap = s->fl_cap == 0 ? 4 : s->fl_cap * 2;
     struct flight *ring = mem_new(cap * sizeof(*ring));
     for (uint32_t i = 0; i < s->fl_count; i++)
         ring[i] = *server_flight(s, i);
-    /* Slots not in use own their journal's memory too. */
     for (uint32_t i = s->fl_count; i < s->fl_cap; i++)
-        mem_free(server_flight(s, i)->journal);
+        free_slot(server_flight(s, i));
     mem_free(s->flights);
     s->flights = ring;
     s->fl_head = 0;
@@ -44,7 +51,11 @@ struct flight *server_push(struct server *s, enum flight_kind kind, struct clien
     struct flight *f = server_flight(s, s->fl_count++);
     struct journal *journal = f->journal;
     uint16_t cap = f->cap_journal;
+    uint8_t *copy = f->copy.p;
+    uint32_t copy_cap = f->copy.cap;
     *f = (struct flight){.kind = kind, .client = c, .journal = journal, .cap_journal = cap};
+    f->copy.p = copy;
+    f->copy.cap = copy_cap;
     if (kind != FLIGHT_CLIENT) {
         f->ended = true;
         s->unnamed_known = false; /* a text of ours replaces the unnamed statement */
@@ -81,8 +92,9 @@ static const uint8_t legal[] = {
     [SV_CONNECT] = 1u << SV_LOGIN | 1u << SV_CLOSED,
     [SV_LOGIN] = 1u << SV_INIT | 1u << SV_CLOSED,
     [SV_INIT] = 1u << SV_IDLE | 1u << SV_ACTIVE | 1u << SV_CLOSED,
-    [SV_IDLE] = 1u << SV_ACTIVE | 1u << SV_CLOSED,
-    [SV_ACTIVE] = 1u << SV_IDLE | 1u << SV_CLOSED,
+    [SV_IDLE] = 1u << SV_ACTIVE | 1u << SV_SHARED | 1u << SV_CLOSED,
+    [SV_ACTIVE] = 1u << SV_IDLE | 1u << SV_SHARED | 1u << SV_CLOSED,
+    [SV_SHARED] = 1u << SV_ACTIVE | 1u << SV_CLOSED,
     [SV_CLOSED] = 0,
 };
 
@@ -97,6 +109,8 @@ static int *pool_count(struct pool *p, enum server_state st)
         return &p->nidle;
     case SV_ACTIVE:
         return &p->nactive;
+    case SV_SHARED:
+        return &p->nsharing;
     case SV_CLOSED:
         return NULL;
     }
@@ -121,6 +135,9 @@ static void enter_list(struct server *s)
     case SV_ACTIVE:
         list_push_back(&p->active, &s->link);
         break;
+    case SV_SHARED:
+        list_push_back(&p->sharing, &s->link);
+        break;
     case SV_CLOSED:
         break;
     }
@@ -129,6 +146,8 @@ static void enter_list(struct server *s)
 void server_set_state(struct server *s, enum server_state to)
 {
     CHECK(legal[s->state] & (1u << to));
+    if (s->state == SV_SHARED)
+        pool_share_end(s);
     int *from_count = pool_count(s->pool, s->state), *to_count = pool_count(s->pool, to);
     list_remove(&s->link);
     if (from_count != NULL)
@@ -139,7 +158,7 @@ void server_set_state(struct server *s, enum server_state to)
     enter_list(s);
     if (to == SV_IDLE)
         s->idle_since = s->conn.worker->now;
-    else if (to == SV_ACTIVE)
+    else if (to == SV_ACTIVE || to == SV_SHARED)
         s->request_at = s->conn.worker->now;
 }
 
@@ -152,7 +171,7 @@ void server_free(struct mortal *m)
     while (s->fl_count > 0)
         server_pop(s);
     for (uint32_t i = 0; i < s->fl_cap; i++)
-        mem_free(s->flights[i].journal);
+        free_slot(&s->flights[i]);
     mem_free(s->flights);
     stmt_put(&s->unnamed);
     stmt_set_fini(&s->stmts);
@@ -215,10 +234,9 @@ void server_quit(struct server *s, const char *why)
 
 /* ---- release --------------------------------------------------------------------------------- */
 
-enum server_work server_work(const struct server *s)
+/* The same, leaving aside what is in flight. */
+static enum server_work left_over(const struct server *s)
 {
-    if (s->fl_count > 0)
-        return WORK_IN_FLIGHT;
     if (s->half_request || s->upload || s->half_message)
         return WORK_PART;
     if (s->doubtful)
@@ -235,9 +253,33 @@ enum server_work server_work(const struct server *s)
         return WORK_PIN;
     if (s->must_clean)
         return WORK_CLEAN;
+    return WORK_NONE;
+}
+
+enum server_work server_work(const struct server *s)
+{
+    if (s->fl_count > 0)
+        return WORK_IN_FLIGHT;
+    enum server_work work = left_over(s);
+    if (work != WORK_NONE)
+        return work;
     if (s->conn.out.len > 0 || s->conn.worker->wire->sv_pending(s->wire_state) > 0)
         return WORK_UNWRITTEN;
     return WORK_NONE;
+}
+
+bool server_may_share(struct server *s, const struct varset *vars, const struct stmt *stmt)
+{
+    if (s->state != SV_SHARED && s->fl_count > 0)
+        return false; /* what is in flight is somebody's alone */
+    if (left_over(s) != WORK_NONE || s->client != NULL)
+        return false;
+    /* Nothing may have to be put in front but the statement itself, and no name that a client chose
+     * may be there: it could be met by a neighbour. */
+    if (s->vars != vars || s->tainted_by != 0 || map_count(&s->stmts.by_name) > 0)
+        return false;
+    const struct stmt_entry *e = stmt == NULL ? NULL : stmt_set_find(&s->stmts, stmt);
+    return e == NULL || e->flight <= s->flights_done; /* a neighbour's preparation may still fail */
 }
 
 bool server_too_old(const struct server *s)
@@ -247,7 +289,7 @@ bool server_too_old(const struct server *s)
     return life > 0 && s->conn.worker->now - s->connected_at > life;
 }
 
-static const char *unwanted(struct server *s)
+const char *server_unwanted(struct server *s)
 {
     if (atomic_load_explicit(&s->pool->shared->db->shared.epoch, memory_order_relaxed) != s->epoch)
         return "database configuration changed";
@@ -267,7 +309,7 @@ static const char *unwanted(struct server *s)
 static void to_pool(struct server *s)
 {
     timeout_stop(&s->timeout);
-    const char *why = unwanted(s);
+    const char *why = server_unwanted(s);
     if (why != NULL)
         server_quit(s, why);
     else

@@ -5,13 +5,19 @@
  *   SV_CONNECT  socket being connected         -> SV_LOGIN, SV_CLOSED
  *   SV_LOGIN    TLS, start-up, authentication  -> SV_INIT, SV_CLOSED
  *   SV_INIT     connect_query, catalog         -> SV_IDLE, SV_CLOSED
- *   SV_IDLE     in the pool                    -> SV_ACTIVE, SV_CLOSED
- *   SV_ACTIVE   granted: works for a client or for the proxy -> SV_IDLE (release test), SV_CLOSED
+ *   SV_IDLE     in the pool                    -> SV_ACTIVE, SV_SHARED, SV_CLOSED
+ *   SV_ACTIVE   granted: works for a client or for the proxy -> SV_IDLE (release test), SV_SHARED,
+ *               SV_CLOSED
+ *   SV_SHARED   all that is in flight are repeatable reads, of any clients; held by nobody
+ *               -> SV_ACTIVE (empty, or left to the client of the oldest), SV_CLOSED
  *   SV_CLOSED   freed at the end of the loop turn
  *
  * The in-flight queue says for each answer that is still to come whose it is and what becomes of
  * it; own statements (settings, asks, resets, pings) are entries like the clients' requests.
  * `client` is the one who holds the server; replies are handed out by the queue alone.
+ *
+ * Ownership rule (server_may_share): a request may stand behind others only on a server of which
+ * nothing but repeatable reads is in flight, and only if it is one itself.
  */
 #ifndef PENSTOCK_PROXY_SERVER_H
 #define PENSTOCK_PROXY_SERVER_H
@@ -30,7 +36,7 @@
 struct client;
 struct job;
 
-enum server_state { SV_CONNECT, SV_LOGIN, SV_INIT, SV_IDLE, SV_ACTIVE, SV_CLOSED };
+enum server_state { SV_CONNECT, SV_LOGIN, SV_INIT, SV_IDLE, SV_ACTIVE, SV_SHARED, SV_CLOSED };
 
 /* why a client keeps its server between requests; names in admin_names.c */
 enum pin {
@@ -87,6 +93,11 @@ struct flight {
     struct journal *journal; /* owned */
     struct facts *facts;     /* reference: of a single simple statement; NULL otherwise */
     struct str text;         /* owned copy: PREPARE by text */
+    uint64_t digest;         /* of a repeatable read, whose time is noted; 0: none */
+    struct {                 /* the request as it came, to be sent again elsewhere */
+        uint8_t *p;          /* owned, kept with the slot */
+        uint32_t n, cap;     /* n 0: not kept */
+    } copy;
 };
 
 enum cleaning { CLEANING_NONE, CLEANING_TX, CLEANING_FULL, CLEANING_QUERY };
@@ -145,6 +156,8 @@ struct server {
     uint32_t fl_head, fl_count, fl_cap;
     struct wire_key key; /* for cancelling */
     uint32_t epoch;      /* of db_shared when it was opened */
+    bool fed;            /* SV_SHARED: further requests may stand behind; true otherwise */
+    usec_t front_at;     /* SV_SHARED: since when the oldest request is what it works on */
     uint64_t dns_generation;
     struct resolver_addrs *addrs; /* owned while connecting: what its name means */
     unsigned addr_at;
@@ -194,6 +207,10 @@ enum server_work {
 /* The release test, in the one place that decides it: WORK_NONE says that nothing of anybody is
  * left. The holder is not looked at. */
 enum server_work server_work(const struct server *s);
+/* The ownership rule: a repeatable read of a client with these settings may be sent to s now,
+ * behind whatever is in flight there. stmt: the prepared statement that it uses and that s may
+ * have; NULL: none. Says nothing of depth and of whether s should be fed. */
+bool server_may_share(struct server *s, const struct varset *vars, const struct stmt *stmt);
 /* Nobody holds it any more: to the pool if nothing is left, otherwise what is needed first. */
 void server_release(struct server *s);
 
@@ -205,6 +222,7 @@ struct flight *server_flight(struct server *s, uint32_t i); /* i-th from the fro
 
 bool server_needs_check(const struct server *s);
 bool server_too_old(const struct server *s);
+const char *server_unwanted(struct server *s); /* why it must be replaced; NULL: it need not */
 
 /* server_login.c */
 void server_login_event(struct server *s, struct wire_server_event *ev);

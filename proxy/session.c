@@ -5,7 +5,7 @@
  * the client's input buffer and are fed again later (cl_unread), so that there is one way in and
  * nothing half-done.
  */
-#include "proxy/session.h"
+#include "proxy/session_share.h"
 
 #include "base/check.h"
 #include "base/log.h"
@@ -27,6 +27,8 @@ static bool may_go_on(const struct client *c)
 {
     if (c->barrier)
         return false;
+    if (c->state == CL_WAIT)
+        return c->looking;
     return c->state == CL_IDLE || c->state == CL_BUSY || c->state == CL_HELD;
 }
 
@@ -164,6 +166,7 @@ static bool queued_unseen(struct client *c, struct str in)
     if (c->server != NULL || c->state != CL_IDLE || c->refusal.set || !pool_would_wait(c->pool) ||
         wire->cl_wants_server == NULL || !wire->cl_wants_server(c->wire_state, in))
         return false;
+    c->waiter.kind = pool_shares(c->pool) ? WAIT_UNSEEN : WAIT_ALONE;
     struct server *s = pool_take(c->pool, &c->waiter, c->vars, &refused);
     if (s != NULL) {
         session_attach(c, s);
@@ -176,10 +179,11 @@ static bool queued_unseen(struct client *c, struct str in)
     return true;
 }
 
-static enum taken get_server(struct client *c, const struct wire_req *r)
+static enum taken get_server(struct client *c, const struct wire_req *r, bool may_share)
 {
     bool refused = false;
     c->request_at = c->conn.worker->now;
+    c->waiter.kind = may_share ? WAIT_SHARE : WAIT_ALONE;
     struct server *s = pool_take(c->pool, &c->waiter, c->vars, &refused);
     if (s != NULL) {
         session_attach(c, s);
@@ -222,6 +226,7 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
     if (plan->effects & FX_UNLISTEN)
         listen_note_unlisten(c, r, plan);
     f->facts = plan->facts;
+    f->digest = plan->digest;
     plan->facts = NULL;
     if (c->state != CL_BUSY)
         client_set_state(c, CL_BUSY);
@@ -263,8 +268,19 @@ static enum taken start_on(struct client *c, struct server *s, const struct wire
     return LEFT;
 }
 
-/* A request that has not begun yet. It is looked at only once it has a server: what waits is fed
- * again later, and looking costs more than everything else the core does for it. */
+/* A planned request of a client without a server: shares one, or has one now. */
+static enum taken find_server(struct client *c, const struct wire_req *r, struct plan *plan)
+{
+    if (c->state == CL_WAIT)
+        return session_share_offered(c, r, plan) ? TAKEN : LEFT;
+    if (session_share(c, r, plan))
+        return TAKEN;
+    if (get_server(c, r, plan->may_share) == LEFT)
+        return c->state == CL_WAIT ? LEFT : TAKEN; /* TAKEN: refused, the queue was full */
+    return start_on(c, c->server, r, plan);
+}
+
+/* A request that has not begun yet. */
 static enum taken start_request(struct client *c, const struct wire_req *r)
 {
     struct plan plan = {0};
@@ -274,10 +290,8 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     }
     if (answer_locally(c, r))
         return TAKEN;
-    if (c->server == NULL && get_server(c, r) == LEFT)
-        return c->state == CL_WAIT ? LEFT : TAKEN; /* TAKEN: refused, the queue was full */
     session_plan(c, r, &plan);
-    enum taken t = start_on(c, c->server, r, &plan);
+    enum taken t = c->server != NULL ? start_on(c, c->server, r, &plan) : find_server(c, r, &plan);
     session_plan_done(c, r, &plan);
     return t;
 }
@@ -306,7 +320,7 @@ static enum taken on_request(struct client *c, const struct wire_req *r)
 {
     struct flight *f = open_flight(c);
     enum taken t = f == NULL ? start_request(c, r) : next_piece(c, f, r);
-    if (t == TAKEN && c->server != NULL)
+    if (t == TAKEN && c->server != NULL && c->state != CL_SHARED)
         raise_barrier(c, server_back(c->server));
     return t;
 }

@@ -3,7 +3,8 @@
  * session.c: from client to server; session_plan.c: what a request does; session_reply.c: from
  * server to client; session_stmt.c: prepared statements on their way, with session_journal.c: what
  * to undo, and session_named.c: those under a client's own names; session_vars.c: settings and
- * other session state; session_end.c: leaving, losing, cancelling.
+ * other session state; session_end.c: leaving, losing, cancelling; session_share.c: several
+ * clients' reads on one server.
  * Thread: the worker's that owns both.
  */
 #ifndef PENSTOCK_PROXY_SESSION_H
@@ -17,6 +18,8 @@ struct plan {
     uint32_t effects;
     struct facts *facts; /* reference: of the text of a simple request; NULL otherwise */
     struct str text;     /* borrowed: of that text */
+    uint64_t digest;     /* of a repeatable read, whose time is noted; 0: none */
+    bool may_share;      /* it may stand behind others */
 };
 
 /* session.c */
@@ -26,6 +29,12 @@ size_t session_input(struct client *c, struct str data, bool full);
 void session_granted(struct client *c, struct server *s);
 void session_attach(struct client *c, struct server *s);
 void session_detach(struct client *c);
+/* What f does on its server goes on for nobody: its client's names are as before. */
+void session_disown(struct server *s, struct flight *f);
+/* s is shared: it is left to the client of the request it works on (or to nobody, and stopped);
+ * those behind it wait for other servers, and what s answers them is swallowed
+ * (session_share.c). */
+void session_unshare(struct server *s);
 /* A reason to hold input back has gone. */
 void session_go_on(struct client *c);
 /* The same from a place where the input may not be looked at now: at the next turn. */

@@ -6,7 +6,7 @@
  * and, where nothing of the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
-#include "proxy/session.h"
+#include "proxy/session_share.h"
 
 #include "base/check.h"
 #include "proxy/cancel.h"
@@ -45,7 +45,9 @@ void session_client_gone(struct client *c)
     if (c->pool != NULL)
         pool_leave_queue(c->pool, &c->waiter);
     listen_client_gone(c);
-    if (s == NULL)
+    if (c->state == CL_SHARED)
+        session_share_leave(c);
+    if (c->server == NULL)
         return;
     bool running = runs_for(s, c);
     disown_flights(s, c);
@@ -126,6 +128,8 @@ static bool never_began(struct server *s, const struct client *c)
 void session_server_lost(struct server *s, struct str code, struct str text)
 {
     struct client *c = s->client;
+    if (s->state == SV_SHARED)
+        session_share_lost(s, code, text);
     if (c == NULL)
         return;
     bool in_tx = s->tx != TX_IDLE;

@@ -82,6 +82,24 @@ void session_undo(struct server *s, struct flight *f)
     stmt_put(&s->unnamed);
 }
 
+void session_disown(struct server *s, struct flight *f)
+{
+    int kept = 0;
+    for (int i = f->njournal - 1; i >= 0; i--) { /* backwards: a name may have been given twice */
+        struct journal *j = &f->journal[i];
+        if (j->kind == JOURNAL_NAME && j->ack > f->acks)
+            undo_one(s, f->client, j);
+    }
+    for (int i = 0; i < f->njournal; i++) {
+        if (f->journal[i].kind == JOURNAL_NAME)
+            journal_drop(&f->journal[i]);
+        else
+            f->journal[kept++] = f->journal[i];
+    }
+    f->njournal = (uint16_t)kept;
+    f->client = NULL;
+}
+
 /* An entry leaves the set while an earlier line of a journal may still name it. */
 void journal_forget_entry(struct server *s, struct stmt_entry *e)
 {

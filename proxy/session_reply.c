@@ -5,7 +5,7 @@
  * has gone is ended, and a server that passes the release test goes back to its pool.
  * Thread: the worker's.
  */
-#include "proxy/session.h"
+#include "proxy/session_share.h"
 
 #include "base/check.h"
 #include "base/log.h"
@@ -34,8 +34,11 @@ static void forward(struct server *s, struct str bytes, bool notice)
         conn_flush(&c->conn);
         outq_settle(&c->conn.out);
     }
-    if (conn_is_open(&c->conn) && conn_above_high(&c->conn))
-        conn_pause(&s->conn, PAUSE_PEER);
+    if (!conn_is_open(&c->conn) || !conn_above_high(&c->conn))
+        return;
+    if (s->state == SV_SHARED) /* it does not read: that is its own affair */
+        session_unshare(s);
+    conn_pause(&s->conn, PAUSE_PEER);
 }
 
 /* A setting changed: the record follows, and a client whose request caused it is told in place. */
@@ -127,6 +130,8 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     c->timed_out = 0;
     if (ev->tx == TX_IDLE)
         timeout_stop(&c->tx_timeout);
+    if (f->digest != 0 && s->state == SV_ACTIVE && ev->error == SE_NONE)
+        pace_note(s->pool->share.pace, f->digest, s->conn.worker->now - f->start);
     listen_request_done(c, ev);
 }
 
@@ -202,6 +207,10 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
         own_done(s, f, ev);
     if (s->state == SV_CLOSED)
         return;
+    if (s->state == SV_SHARED) {
+        session_shared_done(s);
+        return;
+    }
     if (waiting != NULL && f->client == waiting && !s->doubtful) {
         server_pop(s);
         session_go_on(waiting); /* its request has been held back for this */

@@ -58,6 +58,7 @@ static struct stmt_entry *add_entry(struct server *s, struct stmt *stmt)
 {
     struct stmt_entry *e = stmt_set_add(&s->stmts, stmt, wire_of(s));
     e->definitions = definitions_of(s);
+    e->flight = s->flights_done + s->fl_count;
     return e;
 }
 
@@ -105,6 +106,7 @@ struct stmt_entry *stmt_add_named(struct server *s, struct flight *f, struct stm
                                   struct str name)
 {
     struct stmt_entry *e = stmt_set_add_named(&s->stmts, stmt, name);
+    e->flight = s->flights_done + s->fl_count;
     journal_note(f, JOURNAL_PREPARE)->entry = e;
     return e;
 }

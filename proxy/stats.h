@@ -22,7 +22,10 @@
     X(client_parses, "client_parse_count")                                                         \
     X(server_parses, "server_parse_count")                                                         \
     X(binds, "bind_count")                                                                         \
-    X(client_logins, "client_login_count")
+    X(client_logins, "client_login_count")                                                         \
+    X(shared, "shared_count")     /* requests sent behind others */                                \
+    X(repeated, "repeated_count") /* requests sent again on another server */                      \
+    X(unshared, "unshared_count") /* servers taken from those behind an overdue answer */
 
 struct stats {
 #define X(field, name) uint64_t field;
@@ -30,7 +33,7 @@ struct stats {
 #undef X
 };
 
-#define STATS_N 12
+#define STATS_N 15
 
 struct stats_name {
     const char *name;

@@ -87,6 +87,7 @@ struct stmt_entry {
     bool named;           /* the handle is a client's own spelling */
     struct str name;      /* of a named entry; owned */
     uint32_t definitions; /* of the database when it was prepared (db_shared) */
+    uint64_t flight;      /* sequence number of the flight that prepared it (server.flights_done) */
 };
 
 struct stmt_set {

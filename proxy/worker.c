@@ -132,7 +132,7 @@ void worker_tune_socket(struct worker *w, int fd)
 
 /* ---- input buffers --------------------------------------------------------------------------- */
 
-static const uint32_t in_class[WORKER_IN_CLASSES] = {512, 8192, CONN_IN_MAX};
+static const uint32_t in_class[WORKER_IN_CLASSES] = {512, 8192, CONN_IN_MAX + CONN_UNREAD_MAX};
 
 uint8_t *worker_in_alloc(struct worker *w, uint32_t *cap)
 {

@@ -212,7 +212,7 @@ static bool shows_client(enum admin_view_id view, const struct client *c)
     if (view == VIEW_SOCKETS)
         return true;
     if (view == VIEW_ACTIVE_SOCKETS)
-        return c->state == CL_BUSY || c->state == CL_HELD || c->state == CL_ADMIN;
+        return c->state >= CL_BUSY && c->state <= CL_ADMIN;
     return c->state >= CL_WELCOME;
 }
 
@@ -220,7 +220,7 @@ static bool shows_server(enum admin_view_id view, const struct server *s)
 {
     if (s->state == SV_CLOSED || view == VIEW_CLIENTS)
         return false;
-    return view != VIEW_ACTIVE_SOCKETS || s->state == SV_ACTIVE;
+    return view != VIEW_ACTIVE_SOCKETS || s->state == SV_ACTIVE || s->state == SV_SHARED;
 }
 
 void admin_live_connections(struct worker *w, struct admin_gather *g, struct admin_part *part)
@@ -260,6 +260,7 @@ static void count_servers(const struct pool *p, struct admin_pool_row *row)
     struct list *it, *tmp;
     row->sv_idle = p->nidle;
     row->sv_login = p->nconnecting;
+    row->sv_active = p->nsharing;
     LIST_EACH(it, tmp, &p->active) {
         const struct server *s = container_of(it, struct server, link);
         row->cancels += s->cancels;

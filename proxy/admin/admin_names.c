@@ -15,6 +15,7 @@ const char *admin_names_client_state(enum client_state st)
     case CL_IDLE:
         return "idle";
     case CL_BUSY:
+    case CL_SHARED:
     case CL_HELD:
     case CL_ADMIN:
         return "active";
@@ -38,6 +39,8 @@ const char *admin_names_server_state(enum server_state st, bool cleaning, bool c
         if (cancel)
             return "being_canceled";
         return cleaning ? "tested" : "active";
+    case SV_SHARED:
+        return "active";
     case SV_CLOSED:
         return "closing";
     }

@@ -25,9 +25,12 @@ enum {
     PARSES,
     SV_PARSES,
     BINDS,
-    LOGINS
+    LOGINS,
+    SHARED,
+    REPEATED,
+    UNSHARED
 };
-_Static_assert(LOGINS + 1 == STATS_N, "the order of the counters is that of stats.h");
+_Static_assert(UNSHARED + 1 == STATS_N, "the order of the counters is that of stats.h");
 
 static const char *const totals_names[STATS_N] = {"server_assignment_count",
                                                   "xact_count",
@@ -40,7 +43,10 @@ static const char *const totals_names[STATS_N] = {"server_assignment_count",
                                                   "ps_client_parse_count",
                                                   "ps_server_parse_count",
                                                   "ps_bind_count",
-                                                  "client_login_count"};
+                                                  "client_login_count",
+                                                  "shared_count",
+                                                  "repeated_count",
+                                                  "unshared_count"};
 
 /* ---- averages -------------------------------------------------------------------------------- */
 

@@ -102,6 +102,13 @@ int config_min_pool_size(const struct config *cfg, const struct config_database 
     return pick(-1, db != NULL ? db->limits.min_pool_size : -1, cfg->opt.min_pool_size);
 }
 
+int config_multiplex_depth(const struct config *cfg, const struct config_database *db,
+                           const struct config_user *user)
+{
+    return pick(user != NULL ? user->limits.multiplex_depth : -1,
+                db != NULL ? db->limits.multiplex_depth : -1, cfg->opt.multiplex_depth);
+}
+
 int config_reserve_pool_size(const struct config *cfg, const struct config_database *db,
                              const struct config_user *user)
 {

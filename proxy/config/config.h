@@ -46,6 +46,7 @@ enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_NO_BALANCE };
 struct config_limits { /* of a database entry or a user; negative = unset */
     enum config_pool_mode pool_mode;
     int pool_size, min_pool_size, reserve_pool_size;
+    int multiplex_depth;
     int max_connections;        /* max_db_connections or max_user_connections */
     int max_client_connections; /* max_db_client_connections or max_user_client_connections */
     usec_t timeout[CONFIG_TIMEOUTS];
@@ -153,6 +154,8 @@ bool config_list_has(const char *list, struct str name);
 int config_pool_size(const struct config *cfg, const struct config_database *db,
                      const struct config_user *user);
 int config_min_pool_size(const struct config *cfg, const struct config_database *db);
+int config_multiplex_depth(const struct config *cfg, const struct config_database *db,
+                           const struct config_user *user);
 int config_reserve_pool_size(const struct config *cfg, const struct config_database *db,
                              const struct config_user *user);
 enum config_pool_mode config_pool_mode(const struct config *cfg, const struct config_database *db,

@@ -27,6 +27,7 @@ const struct config_limit_key config_entry_limits[] = {
     LIMIT("min_pool_size", CONFIG_IN_DATABASE, min_pool_size, CONFIG_INT, "min_pool_size"),
     LIMIT("reserve_pool_size", BOTH, reserve_pool_size, CONFIG_INT, "reserve_pool_size"),
     LIMIT("reserve_pool", CONFIG_IN_DATABASE, reserve_pool_size, CONFIG_INT, "reserve_pool_size"),
+    LIMIT("multiplex_depth", BOTH, multiplex_depth, CONFIG_INT, "multiplex_depth"),
     LIMIT("pool_mode", BOTH, pool_mode, CONFIG_ENUM, "pool_mode"),
     LIMIT("max_db_connections", CONFIG_IN_DATABASE, max_connections, CONFIG_INT,
           "max_db_connections"),
@@ -108,7 +109,7 @@ void config_entry_put(struct config_entries **e)
 
 static void unset_limits(struct config_limits *l)
 {
-    *l = (struct config_limits){CONFIG_POOL_UNSET, -1, -1, -1, -1, -1, {0}};
+    *l = (struct config_limits){CONFIG_POOL_UNSET, -1, -1, -1, -1, -1, -1, {0}};
     for (size_t i = 0; i < CONFIG_TIMEOUTS; i++)
         l->timeout[i] = -1;
 }

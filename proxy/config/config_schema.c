@@ -281,6 +281,10 @@ const struct config_option config_schema[] = {
      .ours = true,
      .help =
          "Clients per pool that may wait for a server; further ones get an error; 0: no limit."},
+    {OPTION(multiplex_depth, CONFIG_INT), .def = "1", .penstock_def = "16", .min = 1, .max = 64,
+     .unit = "requests", .ours = true,
+     .help = "How many repeatable reads of different clients may be in flight on one server "
+             "connection in transaction mode; 1: each request has one of its own."},
     {OPTION(pin_timeout, CONFIG_TIME), .def = "0", .min = 0, .max = CONFIG_TIME_MAX,
      .unit = "seconds", .ours = true,
      .help = "Close clients that hold an idle server outside a transaction for so long; 0: never."},

@@ -103,7 +103,7 @@ struct config_options { /* in the order of SHOW CONFIG */
     /* ours */
     bool client_direct_tls;
     int64_t max_buffer_memory; /* bytes; 0: no limit */
-    int max_pinned, max_waiting;
+    int max_pinned, max_waiting, multiplex_depth;
     usec_t pin_timeout;
     enum config_proxy_protocol proxy_protocol;
     int64_t sql_cache_memory; /* bytes per worker */

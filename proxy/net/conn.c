@@ -224,6 +224,24 @@ static void deliver(struct conn *c, uint8_t *p, size_t n)
         c->ops->on_gone(c, "out of memory");
 }
 
+bool conn_unread(struct conn *c, struct str bytes)
+{
+    DCHECK(!c->in_callback && bytes.n <= CONN_UNREAD_MAX);
+    uint32_t cap = c->in_len + (uint32_t)bytes.n;
+    uint8_t *p = worker_in_alloc(c->worker, &cap);
+    if (p == NULL)
+        return false;
+    uint32_t len = c->in_len + (uint32_t)bytes.n;
+    memcpy(p, bytes.p, bytes.n);
+    if (c->in_len > 0)
+        memcpy(p + bytes.n, c->in, c->in_len);
+    free_in(c);
+    c->in = p;
+    c->in_cap = cap;
+    c->in_len = len;
+    return true;
+}
+
 /* Where to read to, with the kept bytes already in front. */
 static uint8_t *read_place(struct conn *c, size_t *have, size_t *room)
 {
@@ -246,7 +264,7 @@ static uint8_t *read_place(struct conn *c, size_t *have, size_t *room)
         c->in_cap = cap;
         c->in_len = len;
     }
-    *room = CONN_IN_MAX - c->in_len;
+    *room = c->in_len < CONN_IN_MAX ? CONN_IN_MAX - c->in_len : 0; /* more: see conn_unread */
     return c->in;
 }
 

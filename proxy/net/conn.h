@@ -33,6 +33,7 @@ struct tls;
 
 #define CONN_SCRATCH 65536 /* bytes read at once */
 #define CONN_IN_MAX 65536  /* largest piece kept unconsumed */
+#define CONN_UNREAD_MAX 4096
 #define CONN_OUT_HIGH (256 * 1024)
 #define CONN_OUT_LOW (64 * 1024)
 
@@ -93,6 +94,9 @@ void conn_pause(struct conn *c, enum conn_pause why);
 void conn_resume(struct conn *c, enum conn_pause why);
 /* Shows kept input to on_data again, without reading: a reason not to consume has gone. */
 void conn_kick(struct conn *c);
+/* Puts bytes that on_data had used (at most CONN_UNREAD_MAX) in front of what is kept. Not from
+ * inside the connection's own callback. False: no memory. */
+bool conn_unread(struct conn *c, struct str bytes);
 /* Too much is queued: the caller pauses the source, and on_drained will tell when it may go on. */
 bool conn_above_high(struct conn *c);
 

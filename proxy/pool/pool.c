@@ -72,12 +72,9 @@ static bool reserve_place(struct pool *p)
     const struct config *cfg = worker_config(p->worker);
     int limit = pool_limit(p);
     usec_t after = worker_options(p->worker)->reserve_pool_timeout;
-    struct list *first = list_first(&p->waiters);
-    if (first != NULL && after > 0 && limit != INT_MAX) {
-        const struct waiter *w = container_of(first, struct waiter, link);
-        if (p->worker->now - w->since >= after)
-            limit += config_reserve_pool_size(cfg, p->db, user_of(p));
-    }
+    const struct waiter *first = pool_oldest(p, WAIT_ANY);
+    if (first != NULL && after > 0 && limit != INT_MAX && p->worker->now - first->since >= after)
+        limit += config_reserve_pool_size(cfg, p->db, user_of(p));
     if (!take_place(&p->shared->shared.servers, limit))
         return false;
     if (take_place(&p->shared->db->shared.servers,
@@ -98,12 +95,10 @@ static void open_for_waiters(struct pool *p)
 {
     if (pool_paused(p) || p->retry_at > p->worker->now)
         return;
-    int need = p->nwaiters - p->nprofile > 0 ? p->nwaiters - p->nprofile
-                                             : (p->nprofile > 0 ? 1 : 0);
+    int need = pool_wanting(p) > 0 ? pool_wanting(p) : p->nwaiters > 0;
     while (p->nconnecting < need) {
         if (!reserve_place(p)) {
-            if (p->nwaiters > p->nprofile || p->nprofile > 0)
-                pool_ask_others(p);
+            pool_ask_others(p);
             return;
         }
         int before = p->nconnecting;
@@ -120,43 +115,6 @@ void pool_open_one(struct pool *p)
         server_open(p);
 }
 
-static void leave(struct pool *p, struct waiter *w)
-{
-    list_remove(&w->link);
-    p->nwaiters--;
-    p->nprofile -= w->profile_only;
-    atomic_fetch_sub_explicit(&p->shared->shared.waiting, 1, memory_order_relaxed);
-    pool_publish(p);
-}
-
-void pool_leave_queue(struct pool *p, struct waiter *w)
-{
-    if (list_linked(&w->link))
-        leave(p, w);
-}
-
-/* All waiters are told, oldest first. */
-static void fail_waiters(struct pool *p, enum cause cause, struct str code, struct str text)
-{
-    struct list all;
-    list_init(&all);
-    struct list *l;
-    while ((l = list_first(&p->waiters)) != NULL) {
-        leave(p, container_of(l, struct waiter, link));
-        list_push_back(&all, l);
-    }
-    while ((l = list_pop_front(&all)) != NULL) {
-        struct waiter *w = container_of(l, struct waiter, link);
-        w->failed(w, cause, code, text);
-    }
-}
-
-void pool_fail_waiters(struct pool *p, enum cause cause, struct str text)
-{
-    while (p->nwaiters > 0)
-        fail_waiters(p, cause, STR_NONE, text);
-}
-
 void pool_connect_failed(struct pool *p, enum server_error se, struct str code, struct str text)
 {
     char told[ERROR_TEXT_MAX];
@@ -169,18 +127,18 @@ void pool_connect_failed(struct pool *p, enum server_error se, struct str code, 
     p->backoff = p->backoff == 0 ? BACKOFF_MIN_US : MIN(p->backoff * 2, longest);
     p->retry_at = p->worker->now + p->backoff;
     if (se == SE_AUTH || se == SE_NO_DB) {
-        fail_waiters(p, C_SERVER_DOWN, code, text);
+        pool_fail_all(p, C_SERVER_DOWN, code, text);
     } else if (se == SE_TOO_MANY && p->nidle + p->nactive > 0) {
         return; /* others of ours are in use; the waiters get those */
     } else if (se != SE_STARTING && !p->ever_ready && p->nconnecting == 0 && p->db->nhosts <= 1) {
-        fail_waiters(p, C_SERVER_DOWN, code, text); /* cold pool, dead server: no hanging */
+        pool_fail_all(p, C_SERVER_DOWN, code, text); /* cold pool, dead server: no hanging */
     } else if (se != SE_STARTING && !p->ever_ready && p->nconnecting == 0) {
         usec_t now = p->worker->now;
         bool all_down = true;
         for (size_t i = 0; i < MIN(p->db->nhosts, (size_t)POOL_HOSTS_MAX); i++)
             all_down = all_down && p->host_down_until[i] > now;
         if (all_down)
-            fail_waiters(p, C_SERVER_DOWN, code, text);
+            pool_fail_all(p, C_SERVER_DOWN, code, text);
         else
             p->retry_at = now; /* another host may do */
     }
@@ -199,8 +157,7 @@ static bool usable(struct server *s)
     return false;
 }
 
-/* An idle server, preferably with the wished settings; NULL: none. */
-static struct server *pick_idle(struct pool *p, const struct varset *like)
+struct server *pool_pick_idle(struct pool *p, const struct varset *like)
 {
     struct list *it, *tmp;
     struct server *first = NULL;
@@ -228,20 +185,9 @@ static void lend(struct server *s)
     s->written = s->conn.bytes_out;
 }
 
-static struct waiter *first_waiter(struct pool *p)
+void pool_grant(struct pool *p, struct waiter *w, struct server *s)
 {
-    struct list *it, *tmp;
-    LIST_EACH(it, tmp, &p->waiters) {
-        struct waiter *w = container_of(it, struct waiter, link);
-        if (!w->profile_only)
-            return w;
-    }
-    return NULL;
-}
-
-static void grant(struct pool *p, struct waiter *w, struct server *s)
-{
-    leave(p, w);
+    pool_leave_queue(p, w);
     lend(s);
     pool_publish(p); /* one idle less: whoever asks us for it would not ask the others */
     w->granted(w, s);
@@ -249,33 +195,25 @@ static void grant(struct pool *p, struct waiter *w, struct server *s)
 
 bool pool_would_wait(const struct pool *p)
 {
-    return p->nidle == 0 || p->nwaiters > p->nprofile || pool_paused(p);
+    return (p->nidle == 0 && !pool_has_room(p)) || pool_wanting(p) > p->nwaiting[WAIT_ALONE] ||
+           pool_paused(p);
 }
 
 struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like, bool *refused)
 {
-    if (p->nwaiters == p->nprofile && !pool_paused(p) && !w->profile_only) {
-        struct server *s = pick_idle(p, like);
+    if (pool_wanting(p) == 0 && !pool_paused(p) && w->kind != WAIT_PROFILE) {
+        struct server *s = pool_pick_idle(p, like);
         if (s != NULL) {
             lend(s);
             pool_publish(p);
             return s;
         }
     }
-    int max = worker_options(p->worker)->max_waiting;
-    if (max > 0 && atomic_load_explicit(&p->shared->shared.waiting, memory_order_relaxed) >= max) {
+    if (!pool_join_queue(p, w)) {
         *refused = true;
         return NULL;
     }
-    w->pool = p;
-    w->since = p->worker->now;
-    list_init(&w->link);
-    list_push_back(&p->waiters, &w->link);
-    p->nwaiters++;
-    p->nprofile += w->profile_only;
-    atomic_fetch_add_explicit(&p->shared->shared.waiting, 1, memory_order_relaxed);
-    pool_publish(p);
-    if (p->nwaiters - p->nprofile > p->nconnecting || p->nprofile > 0)
+    if (pool_wanting(p) > p->nconnecting || p->nwaiting[WAIT_PROFILE] > 0)
         pool_schedule(p);
     return NULL;
 }
@@ -284,14 +222,13 @@ void pool_dispatch(struct pool *p)
 {
     if (pool_paused(p))
         return;
-    for (;;) {
-        struct waiter *w = first_waiter(p);
-        if (w == NULL)
-            break;
-        struct server *s = pick_idle(p, NULL);
+    while (pool_wanting(p) > 0) {
+        struct server *s = pool_pick_idle(p, NULL);
         if (s == NULL)
             break;
-        grant(p, w, s);
+        pool_hand(p, s);
+        if (s->state == SV_IDLE)
+            break; /* nobody here needs it */
     }
     if (p->nwaiters > 0)
         open_for_waiters(p);
@@ -303,34 +240,24 @@ void pool_put(struct pool *p, struct server *s)
         server_quit(s, "too many servers in the pool");
         return;
     }
-    struct waiter *w = pool_paused(p) ? NULL : first_waiter(p);
     if (pool_cleans_to_give(p, s))
         return;
-    bool away = pool_gives_away(p, s);
-    if (w == NULL || away) {
+    if (pool_gives_away(p, s) || pool_paused(p)) {
         server_set_state(s, SV_IDLE);
         pool_publish(p);
         return;
     }
-    grant(p, w, s);
+    pool_hand(p, s);
 }
 
 /* ---- a server's beginning and end ------------------------------------------------------------ */
 
 static void welcome_all(struct pool *p)
 {
-    struct list *it, *tmp;
-    struct list ready;
-    list_init(&ready);
-    LIST_EACH(it, tmp, &p->waiters) {
-        struct waiter *w = container_of(it, struct waiter, link);
-        if (!w->profile_only)
-            continue;
-        leave(p, w);
-        list_push_back(&ready, &w->link);
-    }
-    while ((it = list_pop_front(&ready)) != NULL) {
-        struct waiter *w = container_of(it, struct waiter, link);
+    int n = p->nwaiting[WAIT_PROFILE]; /* not those who come meanwhile */
+    struct waiter *w;
+    while (n-- > 0 && (w = pool_oldest(p, 1u << WAIT_PROFILE)) != NULL) {
+        pool_leave_queue(p, w);
         w->granted(w, NULL);
     }
 }
@@ -342,7 +269,7 @@ static void adopt_profile(struct pool *p)
                                                     memory_order_acquire);
     if (p->profile == NULL && pr != NULL)
         p->profile = varset_make(&p->worker->vars, pr->vars, pr->n);
-    if (p->profile != NULL && p->nprofile > 0)
+    if (p->profile != NULL)
         welcome_all(p);
 }
 
@@ -360,7 +287,7 @@ void pool_server_ready(struct pool *p, struct server *s)
     pool_dispatch(p);
     if (s->state == SV_IDLE) {
         pool_publish(p);
-        if (list_empty(&p->waiters) && atomic_load(&p->shared->shared.waiting) > 0) {
+        if (p->nwaiters == 0 && atomic_load(&p->shared->shared.waiting) > 0) {
             server_set_state(s, SV_ACTIVE);
             pool_put(p, s);
         }
@@ -390,6 +317,7 @@ static void configure(struct pool *p)
     for (int i = 0; i < CONFIG_TIMEOUTS; i++)
         p->limits[i] = config_timeout(worker_config(p->worker), (enum config_timeout)i, p->db,
                                       user_of(p));
+    pool_share_configure(p);
 }
 
 static void on_scheduled(struct timeout *t)
@@ -397,6 +325,9 @@ static void on_scheduled(struct timeout *t)
     struct pool *p = container_of(t, struct pool, scheduled);
     adopt_profile(p);
     pool_dispatch(p);
+    if (p->share.wants_more)
+        pool_open_one(p);
+    p->share.wants_more = false;
 }
 
 /* Opening may fail at once and fail the waiters, which pool_take must not do from inside; so it
@@ -419,7 +350,9 @@ static struct pool *make(struct worker *w, const struct config_database *db, str
     list_init(&p->idle);
     list_init(&p->active);
     list_init(&p->connecting);
-    list_init(&p->waiters);
+    list_init(&p->sharing);
+    for (int i = 0; i < WAITER_KINDS; i++)
+        list_init(&p->waiting[i]);
     list_init(&p->clients);
     list_init(&p->giving);
     list_init(&p->link);
@@ -482,12 +415,12 @@ void pool_reconfigure(struct pool *p, const struct config_database *db)
 void pool_free(struct pool *p)
 {
     struct worker *w = p->worker;
-    CHECK(p->nidle + p->nactive + p->nconnecting == 0);
-    struct list *it, *tmp;
+    CHECK(p->nidle + p->nactive + p->nconnecting + p->nsharing == 0);
     catalog_abandon(p);
     listen_free(p);
-    LIST_EACH(it, tmp, &p->waiters)
-        leave(p, container_of(it, struct waiter, link));
+    for (struct waiter *x; (x = pool_oldest(p, WAIT_ANY)) != NULL;)
+        pool_leave_queue(p, x);
+    pool_share_free(p);
     timeout_stop(&p->scheduled);
     map_remove(&w->pools, (struct str){p->key, p->key_len});
     list_remove(&p->link);

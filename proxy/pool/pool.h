@@ -6,8 +6,9 @@
  * request, or the proxy itself with a statement of its own (auth_query, catalog).
  *
  * Invariants: a server is on exactly one of the pool's lists, decided by its state
- * (server_set_state); a waiter is granted in FIFO order; a server that could serve a waiter is
- * never idle at the end of a loop turn; the process-wide count of servers is taken before a
+ * (server_set_state); waiters are served in FIFO order, but for reads, which may find a place
+ * behind others before an older waiter has got its server alone; a server that could serve a waiter
+ * is never idle at the end of a loop turn; the process-wide count of servers is taken before a
  * connection is begun and given back when it is closed.
  * Between workers: an idle server goes to a worker whose oldest waiter is older than ours by
  * POOL_SLACK_US, or which waits while we do not; a worker without idle servers and without room to
@@ -23,24 +24,40 @@
 #include "protocol/auth/scram.h"
 #include "protocol/catalog.h"
 #include "proxy/config/config.h"
+#include "proxy/pool/pace.h"
 #include "proxy/pool/registry.h"
+#include "proxy/pool/width.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
 
 struct server;
 struct pool;
 struct job;
+struct stmt;
 
 #define POOL_HOSTS_MAX 16
 #define POOL_SLACK_US 5000
+
+/* what a waiter waits for; each kind has a queue of its own */
+enum waiter_kind {
+    WAIT_UNSEEN,  /* a request that has not been looked at yet: it is when its turn comes */
+    WAIT_SHARE,   /* a read that may stand behind those of others (pool_share.c) */
+    WAIT_ALONE,   /* a server with nothing in flight */
+    WAIT_PROFILE, /* a login that waits for the settings to report, not for a server */
+    WAITER_KINDS,
+};
 
 struct waiter {
     struct list link;
     usec_t since;
     struct pool *pool;
-    bool profile_only; /* a login that waits for the settings to report, not for a server */
+    enum waiter_kind kind;
     /* Takes the server over (it is in state SV_ACTIVE, bound to nobody). */
     void (*granted)(struct waiter *w, struct server *s);
+    /* UNSEEN, SHARE: s is or may become SV_SHARED and has room: true when a place was taken, and w
+     * is queued no more. Otherwise w is of kind ALONE now, or cannot be asked at this moment. s
+     * NULL: says only whether it could (SHARE) or not (ALONE). */
+    bool (*offered)(struct waiter *w, struct server *s);
     /* No server: cause, and the database's own code and text when it refused the login. */
     void (*failed)(struct waiter *w, enum cause cause, struct str code, struct str text);
 };
@@ -58,9 +75,20 @@ struct pool {
     struct timeout scheduled;       /* waiters are to be looked at soon */
     struct list idle;               /* servers, most recently used first */
     struct list active, connecting;
-    int nidle, nactive, nconnecting;
-    struct list waiters;    /* oldest first */
-    int nwaiters, nprofile; /* of them, profile_only */
+    struct list sharing; /* servers in SV_SHARED, least recently fed first */
+    int nidle, nactive, nconnecting, nsharing;
+    struct list waiting[WAITER_KINDS]; /* oldest first */
+    int nwaiting[WAITER_KINDS], nwaiters;
+    struct {             /* pool_share.c */
+        int depth;       /* multiplex_depth; 1: nothing is shared */
+        int ndraining;   /* of nsharing: fed no more */
+        bool wants_more; /* one more server would be fed */
+        struct width width;
+        struct pace *pace;     /* owned; NULL: nothing is shared */
+        usec_t epoch_at;       /* when the epoch of `width` began */
+        uint64_t done, behind; /* requests of this epoch: answered, sent behind others */
+        struct timeout sweep;  /* looks for answers that are overdue */
+    } share;
     int nclients;
     int steal_pending;
     struct varset *profile;   /* what clients are welcomed with; NULL: not known yet */
@@ -95,15 +123,15 @@ void pool_reconfigure(struct pool *p, const struct config_database *db);
 /* Looks at the waiters soon, from a place where anything may happen. */
 void pool_schedule(struct pool *p);
 
-/* A server now (state SV_ACTIVE), or NULL: then w is queued and will be granted or failed later,
- * never from inside this call; *refused is set when the queue is full and w is not queued. */
+/* A server now (state SV_ACTIVE), or NULL: then w is queued as w->kind says and will be granted,
+ * offered a place or failed later, never from inside this call; *refused is set when the queue is
+ * full and w is not queued. */
 struct server *pool_take(struct pool *p, struct waiter *w, const struct varset *like,
                          bool *refused);
-/* pool_take would queue now. A hint. */
+/* An idle server, preferably with the wished settings (NULL: any); it stays idle. NULL: none. */
+struct server *pool_pick_idle(struct pool *p, const struct varset *like);
+/* A request that comes now would be queued. A hint. */
 bool pool_would_wait(const struct pool *p);
-void pool_leave_queue(struct pool *p, struct waiter *w); /* does nothing when not queued */
-/* Nobody will get a server here any more. */
-void pool_fail_waiters(struct pool *p, enum cause cause, struct str text);
 /* A server's state changed so that waiters may be served: grants, opens, or gives away. */
 void pool_dispatch(struct pool *p);
 /* Logged in (first or again): profile is known. */
@@ -114,6 +142,42 @@ void pool_connect_failed(struct pool *p, enum server_error se, struct str code, 
 void pool_put(struct pool *p, struct server *s);
 /* A server was closed: its place is free. */
 void pool_forget(struct pool *p, struct server *s);
+
+/* The queues (pool_queue.c). */
+bool pool_join_queue(struct pool *p, struct waiter *w);  /* behind the others; false: it is full */
+void pool_leave_queue(struct pool *p, struct waiter *w); /* does nothing when not queued */
+/* w was served once and must be served again: it keeps its seniority. */
+void pool_rejoin_queue(struct pool *p, struct waiter *w, usec_t since);
+/* w, which is queued, is of that kind, and keeps its seniority. */
+void pool_requeue_as(struct pool *p, struct waiter *w, enum waiter_kind kind);
+/* The oldest of those kinds (bits 1 << enum waiter_kind), or NULL. */
+struct waiter *pool_oldest(const struct pool *p, unsigned kinds);
+#define WAIT_FOR_SERVER (1u << WAIT_UNSEEN | 1u << WAIT_SHARE | 1u << WAIT_ALONE)
+#define WAIT_ANY (WAIT_FOR_SERVER | 1u << WAIT_PROFILE)
+int pool_wanting(const struct pool *p); /* how many wait for a server */
+/* All are told, oldest first. */
+void pool_fail_all(struct pool *p, enum cause cause, struct str code, struct str text);
+/* Nobody will get a server here any more. */
+void pool_fail_waiters(struct pool *p, enum cause cause, struct str text);
+
+/* Reads of several clients on one server (pool_share.c). */
+bool pool_shares(const struct pool *p);
+/* A place for a read with these settings and, where it uses one, this prepared statement: a server
+ * in SV_SHARED, or a free one that pool_share_begin must be called with. NULL: none now. */
+struct server *pool_share(struct pool *p, const struct varset *vars, const struct stmt *stmt);
+bool pool_has_room(const struct pool *p); /* a hint: some server could take one more */
+void pool_share_begin(struct server *s);  /* IDLE or ACTIVE: several may use it from now on */
+void pool_share_fed(struct server *s);    /* a request was sent to it */
+/* The answer of a shared server's oldest request is complete and it has been popped. */
+void pool_share_done(struct server *s);
+void pool_share_end(struct server *s); /* before it leaves SV_SHARED */
+void pool_unfeed(struct server *s);    /* gets nothing more until it is empty */
+void pool_share_check(struct pool *p); /* now and then: servers that must go are fed no more */
+/* s is free (state SV_ACTIVE or SV_IDLE): to whoever's turn it is, or idle. */
+void pool_hand(struct pool *p, struct server *s);
+void pool_grant(struct pool *p, struct waiter *w, struct server *s);
+void pool_share_configure(struct pool *p); /* at the beginning, and on reload */
+void pool_share_free(struct pool *p);
 
 /* More servers than pool_size and the reserve allow: a reload has made them smaller. */
 bool pool_too_large(const struct pool *p);
@@ -140,6 +204,8 @@ void pool_dns_check(struct pool *p); /* pool_dns.c: marks servers whose name mea
 
 /* pool_move.c: servers between workers. */
 void pool_ask_others(struct pool *p); /* we have waiters and no room */
+/* Another worker's waiter is older than ours: a server should go there. */
+bool pool_wanted_elsewhere(const struct pool *p);
 /* Another worker's waiter should have s, which has just been released here. It stays idle until the
  * turn's end, because its own callback may still be on the stack. */
 bool pool_gives_away(struct pool *p, const struct server *s);

@@ -48,7 +48,7 @@ static void compare(struct list *servers, int host, const struct resolver_addrs 
 
 void pool_dns_check(struct pool *p)
 {
-    if (p->nidle + p->nactive == 0 || p->worker->now - p->dns_asked_at < ASK_US)
+    if (p->nidle + p->nactive + p->nsharing == 0 || p->worker->now - p->dns_asked_at < ASK_US)
         return;
     p->dns_asked_at = p->worker->now;
     for (int i = 0; i < (int)MIN(p->db->nhosts, (size_t)POOL_HOSTS_MAX); i++) {
@@ -61,5 +61,6 @@ void pool_dns_check(struct pool *p)
             continue; /* a name that cannot be resolved for now says nothing about its servers */
         compare(&p->idle, i, &addrs);
         compare(&p->active, i, &addrs);
+        compare(&p->sharing, i, &addrs);
     }
 }

@@ -31,8 +31,8 @@ struct plea {
 void pool_publish(struct pool *p)
 {
     unsigned i = p->worker->index;
-    struct list *first = list_first(&p->waiters);
-    int64_t oldest = first == NULL ? 0 : container_of(first, struct waiter, link)->since;
+    const struct waiter *first = pool_oldest(p, WAIT_ANY);
+    int64_t oldest = first == NULL ? 0 : first->since;
     atomic_store_explicit(&p->shared->shared.worker[i].idle, p->nidle, memory_order_relaxed);
     atomic_store_explicit(&p->shared->shared.worker[i].oldest, oldest, memory_order_release);
 }
@@ -167,10 +167,15 @@ static struct worker *deserving(const struct pool *p)
     struct worker *to = oldest_elsewhere(p, &theirs);
     if (to == NULL || pool_paused(p))
         return NULL;
-    struct list *first = list_first(&p->waiters);
-    if (first != NULL && container_of(first, struct waiter, link)->since <= theirs + POOL_SLACK_US)
+    const struct waiter *first = pool_oldest(p, WAIT_ANY);
+    if (first != NULL && first->since <= theirs + POOL_SLACK_US)
         return NULL;
     return to;
+}
+
+bool pool_wanted_elsewhere(const struct pool *p)
+{
+    return deserving(p) != NULL;
 }
 
 bool pool_gives_away(struct pool *p, const struct server *s)
@@ -205,7 +210,7 @@ void pools_give(struct worker *w)
             send_to(p, s, to);
             break;
         }
-        if (p->nwaiters > p->nprofile && p->nidle > 0)
+        if (pool_wanting(p) > 0 && p->nidle > 0)
             pool_dispatch(p); /* it did not go; ours may have it */
     }
 }
@@ -217,7 +222,7 @@ static void on_plea(struct worker *w, void *arg)
     struct pool *p = pool_by_shared(w, q->pool);
     struct worker *from = q->from;
     mem_free(q);
-    if (p == NULL || p->nwaiters > p->nprofile)
+    if (p == NULL || pool_wanting(p) > 0)
         return;
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &p->idle) {
@@ -273,8 +278,8 @@ static struct plea *make_plea(const struct pool *p)
 void pool_ask_others(struct pool *p)
 {
     const struct process *proc = p->worker->process;
-    int servers_wanted = p->nwaiters - p->nprofile;
-    int wanted = MAX(servers_wanted, p->nprofile > 0); /* a first login needs one to be opened */
+    int servers_wanted = pool_wanting(p);
+    int wanted = MAX(servers_wanted, p->nwaiters > 0); /* a first login needs one to be opened */
     bool any = false;
     for (unsigned i = 0; i < proc->nworkers && p->steal_pending < servers_wanted; i++) {
         if (i == p->worker->index ||

@@ -108,7 +108,8 @@ static void notify_waiting(struct pool *p)
 
 static bool disposable(struct pool *p)
 {
-    if (p->nclients > 0 || p->nwaiters > 0 || p->nidle + p->nactive + p->nconnecting > 0) {
+    if (p->nclients > 0 || p->nwaiters > 0 ||
+        p->nidle + p->nactive + p->nsharing + p->nconnecting > 0) {
         p->empty_since = 0;
         return false;
     }
@@ -147,6 +148,7 @@ void pools_housekeeping(struct worker *w)
         pool_dns_check(p);
         close_unwanted(p);
         close_fast(p);
+        pool_share_check(p);
         listen_housekeeping(p);
         open_minimum(p);
         notify_waiting(p);
@@ -218,6 +220,9 @@ void pool_retire_servers(struct pool *p)
     LIST_EACH(it, tmp, &p->active)
         /* differs from the database's: closed on release */
         container_of(it, struct server, link)->epoch--;
+    LIST_EACH(it, tmp, &p->sharing)
+        container_of(it, struct server, link)->epoch--;
+    pool_share_check(p);
     LIST_EACH(it, tmp, &p->idle)
         server_quit(container_of(it, struct server, link), "settings changed");
 }
@@ -228,6 +233,8 @@ void pool_close_servers(struct pool *p, const char *why)
     while ((l = list_first(&p->connecting)) != NULL)
         server_close(container_of(l, struct server, link), why);
     while ((l = list_first(&p->active)) != NULL)
+        server_close(container_of(l, struct server, link), why);
+    while ((l = list_first(&p->sharing)) != NULL)
         server_close(container_of(l, struct server, link), why);
     while ((l = list_first(&p->idle)) != NULL)
         server_quit(container_of(l, struct server, link), why);

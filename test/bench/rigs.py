@@ -123,7 +123,8 @@ def bare_pooler(pg, servers):
 class Proxy(Penstock):
     """Penstock or PgBouncer with one and the same configuration; wrap goes in front of the program."""
 
-    def __init__(self, name, pg, servers, auth="trust", workers=1, wrap=(), max_clients=11000):
+    def __init__(self, name, pg, servers, auth="trust", workers=1, wrap=(), max_clients=11000,
+                 depth=1):
         self.name, self.wrap, self.mine = name, list(wrap), not name.startswith("pgbouncer")
         super().__init__(cluster=pg, start=False, auth_type=auth)
         self._certificate()
@@ -133,7 +134,8 @@ class Proxy(Penstock):
                                   userlist=self.userlist, servers=servers, dir=self.dir,
                                   max_clients=max_clients)
         if self.mine:
-            self.raw_ini += f"workers = {workers}\nmax_prepared_statements = 200\n"
+            self.raw_ini += (f"workers = {workers}\nmax_prepared_statements = 200\n"
+                             f"multiplex_depth = {depth}\n")
         self.write()
         self.start(60)
 

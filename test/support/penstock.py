@@ -2,7 +2,8 @@
 
 PENSTOCK_BIN names the binary (default build/penstock).  With a binary called pgbouncer the same tests
 run against PgBouncer, which is how this harness proves itself; settings that only Penstock knows are
-left out then.  PENSTOCK_WORKERS sets `workers`.  stop() fails the test when the exit code is not 0 or
+left out then.  PENSTOCK_WORKERS sets `workers`,
+PENSTOCK_DEPTH `multiplex_depth` (default 16).  stop() fails the test when the exit code is not 0 or
 the log holds a sanitizer report or a failed CHECK.
 """
 import os
@@ -15,7 +16,7 @@ from .pgwire import RawClient, ServerError, WireError, dicts_of
 
 ADMIN, ADMIN_SECRET = "console_admin", "console secret"
 STATS, STATS_SECRET = "console_stats", "stats secret"
-PENSTOCK_ONLY = {"workers", "max_prepared_statements", "transaction_timeout",
+PENSTOCK_ONLY = {"workers", "multiplex_depth", "max_prepared_statements", "transaction_timeout",
                  "max_user_client_connections", "max_db_client_connections", "max_waiting",
                  "track_extra_parameters", "query_wait_notify", "scram_iterations"}
 BAD_LOG = re.compile(r"CHECK failed|ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|"
@@ -66,7 +67,7 @@ class Penstock:
             "max_client_conn": 2000, "server_login_retry": 0.2, "query_wait_timeout": 30,
             "log_connections": 0, "log_disconnections": 0, "max_prepared_statements": 200,
             "server_tls_sslmode": "disable", "workers": os.environ.get("PENSTOCK_WORKERS", "1"),
-            **(config or {})}
+            "multiplex_depth": os.environ.get("PENSTOCK_DEPTH", "16"), **(config or {})}
         self.write()
         self.program = self._program()
         if start:

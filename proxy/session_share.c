@@ -1,0 +1,323 @@
+/* session_share.c - requests of several clients on one server; see session_share.h.  Worker
+ * thread. */
+#include "proxy/session_share.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "proxy/listen.h"
+
+/* A larger request is neither shared nor kept for sending it again. */
+#define COPY_MAX (OUTQ_BORROW_MIN - 1)
+#define LOST_MAX 2 /* servers that one request may lose before its client is told */
+
+/* ---- which requests -------------------------------------------------------------------------- */
+
+/* A batch of one statement: which it is, or NULL. */
+static const struct stmt *batch_of_one(const struct client *c, const struct wire_req *r)
+{
+    struct stmt *const *stmts = c->conn.worker->part_stmts;
+    const struct stmt *used = NULL;
+    int binds = 0, executes = 0;
+    for (int i = 0; i < r->nparts; i++) {
+        const struct wire_part *p = &r->parts[i];
+        switch (p->kind) {
+        case PART_PARSE:
+            if (p->name.n > 0) /* gives a name, which is final only when it is confirmed */
+                return NULL;
+            break;
+        case PART_BIND:
+            binds++;
+            break;
+        case PART_EXECUTE:
+            executes++;
+            continue;
+        case PART_DESCRIBE:
+            break;
+        case PART_DESCRIBE_PORTAL:
+        case PART_CLOSE_PORTAL:
+        case PART_SYNC:
+            continue;
+        case PART_QUERY:
+        case PART_CALL:
+        case PART_CLOSE:
+        case PART_FLUSH:
+            return NULL;
+        }
+        if (stmts[i] == NULL || (used != NULL && stmts[i] != used))
+            return NULL;
+        used = stmts[i];
+    }
+    return binds == 1 && executes == 1 ? used : NULL;
+}
+
+static bool is_whole(const struct wire_req *r)
+{
+    if ((r->flags & (REQ_START | REQ_END)) != (REQ_START | REQ_END) || r->raw.n > COPY_MAX)
+        return false;
+    for (int i = 0; i < r->nparts; i++)
+        if (r->parts[i].cut)
+            return false;
+    return true;
+}
+
+const struct facts *session_share_reads(struct client *c, const struct wire_req *r,
+                                        const struct plan *plan, const struct stmt **stmt)
+{
+    struct facts *f = NULL;
+    *stmt = NULL;
+    if (!pool_shares(c->pool) || c->server != NULL || c->listen != NULL || !is_whole(r))
+        return NULL;
+    if (r->flags & REQ_SIMPLE) {
+        f = r->nparts == 1 ? plan->facts : NULL;
+    } else {
+        const struct stmt *used = batch_of_one(c, r);
+        if (used == NULL || used->text->by_text)
+            return NULL;
+        f = used->facts;
+        *stmt = used;
+    }
+    return f != NULL && sql_repeatable(f, c->pool->catalog) ? f : NULL;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static void keep_copy(struct flight *f, struct str raw)
+{
+    if (f->copy.cap < raw.n) {
+        f->copy.cap = (uint32_t)MAX(raw.n, (size_t)256);
+        f->copy.p = mem_resize(f->copy.p, f->copy.cap);
+    }
+    memcpy(f->copy.p, raw.p, raw.n);
+    f->copy.n = (uint32_t)raw.n;
+}
+
+static void send_to(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan,
+                    uint64_t digest)
+{
+    struct worker *w = c->conn.worker;
+    if (s->state != SV_SHARED)
+        pool_share_begin(s);
+    if (c->told != s->profile)
+        session_report(c, s);
+    struct flight *f = server_push(s, FLIGHT_CLIENT, c);
+    f->effects = plan->effects;
+    f->start = w->now;
+    f->ended = true;
+    f->digest = digest;
+    f->facts = plan->facts;
+    plan->facts = NULL;
+    keep_copy(f, r->raw);
+    c->server = s;
+    c->xact_at = w->now;
+    if (c->wait_at != 0) {
+        c->pool->stats.wait_time += (uint64_t)(w->now - c->wait_at);
+        c->wait_at = 0;
+    }
+    c->told_queued = false;
+    c->timed_out = 0;
+    client_set_state(c, CL_SHARED);
+    if (!timeout_running(&c->tx_timeout))
+        worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
+    s->request_at = w->now;
+    s->request_wall = c->request_wall;
+    c->pool->stats.queries++;
+    c->pool->stats.server_assignments++;
+    c->pool->stats.shared += s->fl_count > 1;
+    session_send(c, s, f, r);
+    conn_dirty(&s->conn);
+    pool_share_fed(s);
+}
+
+bool session_share(struct client *c, const struct wire_req *r, struct plan *plan)
+{
+    const struct stmt *stmt;
+    struct pool *p = c->pool;
+    const struct facts *f = session_share_reads(c, r, plan, &stmt);
+    if (f == NULL)
+        return false;
+    plan->digest = f->digest;
+    if (!pace_is_short(p->share.pace, f->digest))
+        return false;
+    plan->may_share = true;
+    struct server *s = pool_share(p, c->vars, stmt);
+    if (s == NULL)
+        return false;
+    send_to(c, s, r, plan, f->digest);
+    return true;
+}
+
+bool session_share_offered(struct client *c, const struct wire_req *r, struct plan *plan)
+{
+    const struct stmt *stmt;
+    struct pool *p = c->pool;
+    struct server *s = c->offered;
+    const struct facts *f = session_share_reads(c, r, plan, &stmt);
+    bool may = f != NULL && pace_is_short(p->share.pace, f->digest);
+    if (may && s != NULL && server_may_share(s, c->vars, stmt)) {
+        pool_leave_queue(p, &c->waiter);
+        send_to(c, s, r, plan, f->digest);
+        return true;
+    }
+    /* With other settings than this server's it may never find a place: it gets a server alone. */
+    pool_requeue_as(p, &c->waiter, may && s == NULL ? WAIT_SHARE : WAIT_ALONE);
+    return false;
+}
+
+bool session_offered(struct waiter *w, struct server *s)
+{
+    struct client *c = container_of(w, struct client, waiter);
+    c->looking = true;
+    c->offered = s;
+    conn_kick(&c->conn);
+    c->looking = false;
+    c->offered = NULL;
+    return s != NULL && c->server == s;
+}
+
+/* ---- answered -------------------------------------------------------------------------------- */
+
+void session_shared_done(struct server *s)
+{
+    struct flight *f = server_front(s);
+    struct client *c = f->client;
+    usec_t now = s->conn.worker->now;
+    pace_note(s->pool->share.pace, f->digest, now - MAX(f->start, s->front_at));
+    server_pop(s);
+    if (c != NULL) {
+        c->server = NULL;
+        c->lost = 0;
+        client_set_state(c, CL_IDLE);
+        listen_flush(c);
+    }
+    pool_share_done(s);
+    if (c != NULL)
+        session_go_on(c);
+}
+
+/* ---- taken away ------------------------------------------------------------------------------ */
+
+/* The request of flight f, of which nothing has reached its client, is that client's next one
+ * again. The server goes on with it, for nobody. False: the client had to be closed. */
+static bool take_back(struct server *s, struct flight *f)
+{
+    struct client *c = f->client;
+    struct str copy = {(const char *)f->copy.p, f->copy.n};
+    session_disown(s, f);
+    c->server = NULL;
+    timeout_stop(&c->tx_timeout);
+    if (conn_unread(&c->conn, copy))
+        return true;
+    client_fatal(c, C_OVERLOAD, STR_NONE);
+    return false;
+}
+
+/* It waits for a server of its own, as if it had waited since it was sent. */
+static void wait_again(struct client *c, usec_t since)
+{
+    c->wait_at = since;
+    c->waiter.kind = WAIT_ALONE;
+    client_set_state(c, CL_WAIT);
+    pool_rejoin_queue(c->pool, &c->waiter, since);
+    pool_schedule(c->pool);
+}
+
+static void repeat(struct server *s, struct flight *f)
+{
+    struct client *c = f->client;
+    usec_t since = f->start;
+    s->pool->stats.repeated++;
+    if (take_back(s, f))
+        wait_again(c, since);
+}
+
+void session_unshare(struct server *s)
+{
+    struct flight *front = server_front(s);
+    struct client *c = front->client;
+    pace_note(s->pool->share.pace, front->digest, s->conn.worker->now - s->front_at);
+    for (uint32_t i = 1; i < s->fl_count; i++)
+        if (server_flight(s, i)->client != NULL)
+            repeat(s, server_flight(s, i));
+    s->pool->stats.unshared += s->fl_count > 1;
+    server_set_state(s, SV_ACTIVE);
+    if (s->pool->nwaiters > 0) /* one server less is shared: another may be begun with */
+        pool_schedule(s->pool);
+    if (c == NULL) {
+        server_drain(s);
+        return;
+    }
+    /* What it sends next needs all that is put in front of a first request. */
+    s->client = c;
+    c->barrier = true;
+    client_set_state(c, CL_BUSY);
+}
+
+static void disown_all(struct server *s, const struct client *c)
+{
+    for (uint32_t i = 0; i < s->fl_count; i++)
+        if (server_flight(s, i)->client == c)
+            session_disown(s, server_flight(s, i));
+}
+
+bool session_share_stop(struct client *c, enum cause why)
+{
+    struct server *s = c->server;
+    struct flight *front = server_front(s);
+    if (front->client == c) {
+        session_unshare(s);
+        return true;
+    }
+    disown_all(s, c);
+    c->server = NULL;
+    timeout_stop(&c->tx_timeout);
+    client_set_state(c, CL_IDLE);
+    client_tell(c, &(struct wire_fault){.cause = why});
+    listen_flush(c);
+    session_go_on_later(c);
+    return false;
+}
+
+void session_share_leave(struct client *c)
+{
+    struct server *s = c->server;
+    if (s == NULL) /* it was taken away already */
+        return;
+    disown_all(s, c);
+    c->server = NULL;
+}
+
+/* One whose answer has begun cannot be repeated, and one that has lost several servers may be what
+ * they died of. */
+static void lose(struct server *s, struct flight *f, const struct wire_fault *told)
+{
+    struct client *c = f->client;
+    bool again = !f->output && c->lost < LOST_MAX;
+    bool fatal = f->output;
+    if (again) {
+        c->lost++;
+        repeat(s, f);
+        return;
+    }
+    session_disown(s, f);
+    c->server = NULL;
+    timeout_stop(&c->tx_timeout);
+    c->lost = 0;
+    struct wire_fault x = *told;
+    x.fatal = fatal;
+    client_tell(c, &x);
+    if (fatal) {
+        client_end(c, "server connection lost");
+        return;
+    }
+    client_set_state(c, CL_IDLE);
+    listen_flush(c);
+    session_go_on_later(c);
+}
+
+void session_share_lost(struct server *s, struct str code, struct str text)
+{
+    const struct wire_fault told = {.cause = C_SERVER_LOST, .code = code, .text = text};
+    for (uint32_t i = 0; i < s->fl_count; i++)
+        if (server_flight(s, i)->client != NULL)
+            lose(s, server_flight(s, i), &told);
+}
