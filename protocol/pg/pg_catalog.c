@@ -36,6 +36,7 @@
  *   Q  R here and in everything below: t.f may call a function on its rows, or a partition key
  *      folds
  *   V  reading is not repeatable
+ *   U  V here and in everything below: t.f may call a volatile function
  * An index, check or partition key can spoil a read because the planner folds constant calls in
  * it, that is, runs them.  A call is safe from folding when its first argument is a column, unless
  * it is written in SQL: that is inlined first, and its body may fold. session_replication_role is
@@ -48,7 +49,7 @@
  * jit_above_cost compiling would take seconds (a table made by WITH has no statistics and is taken
  * to hold each key many times, so joins of such tables multiply).  The pieces between '0' and ':'
  * (those that start with a digit) tell the planner that they are few.
- * CPU time: an empty database 27 ms; 5,000 tables with 1,250 views and 5,000 foreign keys 0.13 s,
+ * CPU time: an empty database 28 ms; 5,000 tables with 1,250 views and 5,000 foreign keys 0.14 s,
  * planned at 38,000; 1,000 tables, 1,000 views, 200 policies, 2,000 functions and thirty
  * extensions 0.11 s.
  *
@@ -340,7 +341,8 @@ const char pg_catalog_query[] =
     " JOIN pg_catalog.pg_class c ON c.oid" EQ "p.polrelid AND c.relrowsecurity\n"
     " UNION ALL\n"
     " SELECT c.oid, m.mark FROM dotted t JOIN pg_catalog.pg_class c ON c.reltype" EQ "t.arg\n"
-    " JOIN (VALUES ('c', 'R'), ('c', 'Q'), ('v', 'V')) m(kind, mark) ON m.kind" EQ "t.kind\n"
+    " JOIN (VALUES ('c', 'R'), ('c', 'Q'), ('v', 'V'), ('v', 'U')) m(kind, mark)"
+        " ON m.kind" EQ "t.kind\n"
     " UNION ALL\n"
     " SELECT r.ev_class, 'V' FROM shaky b JOIN pg_catalog.pg_rewrite r"
         " ON b.classid" EQ CLASS("pg_rewrite") " AND b.objid" EQ "r.oid\n"
@@ -378,7 +380,8 @@ const char pg_catalog_query[] =
     " SELECT x.src, x.cause, x.dst, x.mark FROM pg_catalog.pg_inherits i CROSS"
         " JOIN LATERAL (VALUES\n"
     "  (i.inhrelid, 'R', i.inhparent, 'R'), (i.inhrelid, 'W', i.inhparent, 'W'),\n"
-    "  (i.inhrelid, 'V', i.inhparent, 'V'),\n"
+    "  (i.inhrelid, 'V', i.inhparent, 'V'), (i.inhparent, 'U', i.inhrelid, 'U'),"
+        " (i.inhparent, 'U', i.inhrelid, 'V'),\n"
     "  (i.inhparent, 'P', i.inhrelid, 'P'), (i.inhparent, 'P', i.inhrelid, 'W'),\n"
     "  (i.inhparent, 'Q', i.inhrelid, 'Q'), (i.inhparent, 'Q', i.inhrelid, 'R')) x(src, cause, dst,"
         " mark)\n"
@@ -399,10 +402,11 @@ const char pg_catalog_query[] =
     " UNION\n"
     " SELECT e.dst, e.mark FROM marked m JOIN edge e ON e.src" EQ "m.rel"
         " AND e.cause" EQ "m.mark),\n"
-    /* R forbids reading, V doing so twice; any mark but V forbids writing. */
+    /* R forbids reading, V doing so twice; any mark but V and U forbids writing. */
     "spoiled(rel, read, twice, write) AS (\n"
     " SELECT m.rel, pg_catalog.bool_or(m.mark" EQ "'R'), pg_catalog.bool_or(m.mark" EQ "'V'),\n"
-    "  pg_catalog.bool_or(m.mark" NE "'V') FROM marked m GROUP BY m.rel),\n"
+    "  pg_catalog.bool_or(m.mark" NE "ALL ('{V,U}'::pg_catalog.text[]))"
+        " FROM marked m GROUP BY m.rel),\n"
     /* Not materialized: then the planner knows that an oid is there once. */
     "suspect(oid, bad, loose) AS NOT MATERIALIZED (\n"
     " SELECT x.oid, pg_catalog.bool_or(x.bad), pg_catalog.bool_or(NOT x.bad)\n"

@@ -309,6 +309,13 @@ CHANGES = [
      {"SELECT * FROM te WHERE x = 'x'": True, "SELECT 'x'::e": True}),
     ("row function", "CREATE FUNCTION f(t) RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'",
      {"SELECT * FROM t": False, "SELECT * FROM trg": True}),
+    ("an extension's volatile row function, called on a child", "CREATE FUNCTION size_of(parent) RETURNS"
+     " int LANGUAGE internal VOLATILE AS 'pg_column_size'; ALTER EXTENSION hstore ADD FUNCTION"
+     " size_of(parent)", {"SELECT parent.size_of FROM parent": False,
+                          "SELECT child.size_of FROM child": False, "SELECT * FROM t": True}),
+    ("an extension's steady row function", "CREATE FUNCTION size_of(parent) RETURNS int LANGUAGE"
+     " internal STABLE AS 'pg_column_size'; ALTER EXTENSION hstore ADD FUNCTION size_of(parent)",
+     {"SELECT child.size_of FROM child": True}),
     ("select rule in another schema", "CREATE VIEW other.t AS SELECT * FROM pg_locks",
      {"SELECT * FROM t": False, "SELECT * FROM public.t": True, "SELECT * FROM other.t": False}),
     ("policy on", "ALTER TABLE rls_off ENABLE ROW LEVEL SECURITY", {"SELECT * FROM rls_off": False}),
