@@ -24,11 +24,11 @@
 #define COLUMNS 4
 
 enum proof {
-    PROOF_KNOWN = 1u << 0, /* always set, so that no entry is a null pointer */
-    PROOF_READ = 1u << 1,  /* relations: flag r */
-    PROOF_WRITE = 1u << 2, /* relations: flag w */
-    PROOF_BARE = 1u << 3,  /* functions: flag b */
-    PROOF_FULL = 1u << 4,  /* functions: flag q */
+    PROOF_KNOWN = 1u << 0,      /* always set, so that no entry is a null pointer */
+    PROOF_READ = 1u << 1,       /* relations: flag r */
+    PROOF_WRITE = 1u << 2,      /* relations: flag w */
+    PROOF_BARE = 1u << 3,       /* functions: flag b */
+    PROOF_FULL = 1u << 4,       /* functions: flag q */
     PROOF_REPEATABLE = 1u << 5, /* both: flag s */
 };
 

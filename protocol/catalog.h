@@ -34,9 +34,10 @@ uint64_t catalog_generation(const struct catalog *c);
 bool catalog_relation_proved(const struct catalog *c, struct str schema, struct str name);
 /* Writing to it is harmless too (no trigger, policy, rule, computed default that is not proved). */
 bool catalog_relation_write_proved(const struct catalog *c, struct str schema, struct str name);
-/* A built-in function, not shadowed by a user's function (or type) of that name. Built-in functions
- * whose effect the statement's own text shows (set_config, session advisory locks, sequences) count
- * as proved: sql_facts.h has bits for them. Those that run text given to them do not. */
+/* A built-in function, or one of a trusted extension, not shadowed by an unproved function (or a
+ * type) of that name. Built-in functions whose effect the statement's own text shows (set_config,
+ * session advisory locks, sequences) count as proved: sql_facts.h has bits for them. Those that run
+ * text given to them do not. */
 bool catalog_function_proved(const struct catalog *c, struct str schema, struct str name);
 /* The database runs code in a procedural language behind operators, casts, types (domain checks),
  * index support, or attribute notation: anything at all may call it, so nothing is proved. When
@@ -49,8 +50,8 @@ bool catalog_has_custom_code(const struct catalog *c);
 /* Reading it, and all that its views and policies reach, takes no lock on rows, calls nothing
  * volatile and shows no session.  Never a sequence, foreign or temporary table. */
 bool catalog_relation_repeatable(const struct catalog *c, struct str schema, struct str name);
-/* A built-in function of which each overload, whoever made it, is IMMUTABLE or STABLE, and that
- * does not look at this backend, at other sessions or at the server process. */
+/* A proved function of which each overload, whoever made it, is IMMUTABLE or STABLE, and that does
+ * not look at this backend, at other sessions or at the server process. */
 bool catalog_function_repeatable(const struct catalog *c, struct str schema, struct str name);
 /* A volatile function stands behind an operator, a cast, a type (its input, output, or a domain's
  * check), index support or attribute notation: no read is repeatable. */

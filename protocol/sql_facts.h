@@ -2,7 +2,8 @@
  *
  * Made by protocol/sql (lexer plus real grammar), read by proxy, router and cache.  Facts belong to
  * a normalised text (constants taken out) and are shared by all clients of a worker; they are
- * immutable but for the reference count and the memo of sql_effects and sql_repeatable.  Worker thread only.
+ * immutable but for the reference count and the memo of sql_effects and sql_repeatable.  Worker
+ * thread only.
  *
  * The safe side: whoever makes facts sets FX_UNKNOWN when in doubt; `complete` false means that the
  * text was not understood (cut, too long, too deep, not parsable) and implies FX_UNKNOWN.
@@ -65,14 +66,14 @@ struct fact_name {
 
 struct facts {
     uint32_t refs;
-    uint32_t effects;    /* fact_effect bits from the text alone, before the catalog was asked */
+    uint32_t effects; /* fact_effect bits from the text alone, before the catalog was asked */
     /* Private to sql_effects and sql_repeatable: what they said of memo_catalog, which is compared,
      * never followed. */
     uint32_t flags_memo;
     bool repeatable_memo;
     uint64_t memo_generation;
     const struct catalog *memo_catalog;
-    bool complete;                      /* the grammar understood all of it */
+    bool complete; /* the grammar understood all of it */
     /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE, and no effect but
      * FX_READ or FX_SHOW */
     bool repeatable_text;
@@ -111,8 +112,9 @@ uint32_t sql_effects(struct facts *f, const struct catalog *cat);
  * server, and neither it nor they can tell.  One SELECT, VALUES, TABLE or SHOW that
  *   - writes nothing and locks nothing (rows, advisory locks), has no INTO and no data-modifying
  *     WITH, leaves nothing in the session;
- *   - calls built-in functions only, each overload of the name IMMUTABLE or STABLE, and none that
- *     shows this backend, other sessions or the server process (inet_client_addr, pg_stat_get_...);
+ *   - calls only functions that are built in or of a known extension, each overload of the name
+ *     IMMUTABLE or STABLE, and none that shows this backend, other sessions or the server process
+ *     (inet_client_addr, pg_stat_get_...); a user's own function is no proof whatever its label;
  *   - reads tables, partitions, materialized views, and views and row security policies for which
  *     the same holds all the way down; no sequence, foreign or temporary table, no view of sessions
  *     (pg_stat_activity, pg_locks, pg_prepared_statements, pg_settings);

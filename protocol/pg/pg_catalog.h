@@ -10,9 +10,9 @@
 
 #include "base/base.h"
 
-/* One SELECT without parameters; four text columns, about 3,000 rows plus one for each relation. It
- * changes nothing, takes no lock beyond reading the system catalogs, and means the same whatever
- * the session's search_path, standard_conforming_strings and role are. */
+/* One SELECT without parameters; four text columns, about 3,000 rows plus one for each relation and
+ * proved function. It changes nothing, takes no lock beyond reading the system catalogs, and means
+ * the same whatever the session's search_path, standard_conforming_strings and role are. */
 extern const char pg_catalog_query[];
 
 #endif

@@ -121,6 +121,55 @@ static void functions_are_proved_bare_or_only_with_their_schema(void **state)
     catalog_put(&c);
 }
 
+static void a_read_is_repeatable_only_where_it_is_proved_too(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kind, *schema, *name, *flags;
+        bool full, bare;
+    } rows[] = {
+        {"r", "public", "table", "rws", true, true},
+        {"r", "public", "triggers", "rs", true, true},
+        {"r", "public", "random", "rw", false, false},
+        {"r", "public", "nothing", "", false, false},
+        {"r", "public", "odd", "s", false, false},
+        {"f", "pg_catalog", "lower", "bqs", true, true},
+        {"f", "pg_catalog", "shadowed", "qs", true, false},
+        {"f", "pg_catalog", "random", "bq", false, false},
+        {"f", "pg_catalog", "odd", "s", false, false},
+    };
+    struct catalog *c = catalog_new(1);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_int_equal(add(c, rows[i].kind, rows[i].schema, rows[i].name, rows[i].flags), ST_OK);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        bool (*ask)(const struct catalog *, struct str, struct str) =
+            rows[i].kind[0] == 'r' ? catalog_relation_repeatable : catalog_function_repeatable;
+        assert_int_equal(ask(c, str_of(rows[i].schema), str_of(rows[i].name)), rows[i].full);
+        assert_int_equal(ask(c, STR(""), str_of(rows[i].name)), rows[i].bare);
+        assert_false(ask(c, STR("other"), str_of(rows[i].name)));
+    }
+    /* One namesake that is not, and the bare name is not. */
+    assert_int_equal(add(c, "r", "other", "table", "rw"), ST_OK);
+    assert_int_equal(add(c, "f", "other", "lower", "bq"), ST_OK);
+    assert_false(catalog_relation_repeatable(c, STR(""), STR("table")));
+    assert_true(catalog_relation_repeatable(c, STR("public"), STR("table")));
+    assert_false(catalog_function_repeatable(c, STR(""), STR("lower")));
+    assert_true(catalog_function_repeatable(c, STR("pg_catalog"), STR("lower")));
+    catalog_put(&c);
+}
+
+static void volatile_code_is_remembered_apart(void **state)
+{
+    (void)state;
+    struct catalog *c = catalog_new(1);
+    assert_false(catalog_has_volatile_code(c));
+    assert_int_equal(add(c, "v", "", "operator", ""), ST_OK);
+    assert_true(catalog_has_volatile_code(c) && !catalog_has_custom_code(c));
+    assert_int_equal(add(c, "c", "", "cast", ""), ST_OK);
+    assert_true(catalog_has_volatile_code(c) && catalog_has_custom_code(c));
+    catalog_put(&c);
+}
+
 static void custom_code_is_remembered(void **state)
 {
     (void)state;
@@ -128,6 +177,7 @@ static void custom_code_is_remembered(void **state)
     assert_int_equal(add(c, "c", "", "operator", ""), ST_OK);
     assert_int_equal(add(c, "c", "", "cast", ""), ST_OK);
     assert_true(catalog_has_custom_code(c));
+    assert_false(catalog_has_volatile_code(c));
     catalog_put(&c);
 }
 
@@ -135,11 +185,12 @@ static void rows_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
     static const char *const bad[][4] = {
-        {"x", "public", "t", "rw"},  {"", "public", "t", "rw"},   {"rr", "public", "t", "rw"},
-        {"r", "", "t", "rw"},        {"r", "public", "", "rw"},   {"r", "public", "t", "x"},
-        {"r", "public", "t", "rr"},  {"r", "public", "t", "b"},   {"f", "pg_catalog", "f", "r"},
-        {"f", "", "f", "b"},         {NULL, "public", "t", "rw"}, {"r", NULL, "t", "rw"},
-        {"r", "public", NULL, "rw"}, {"r", "public", "t", NULL},
+        {"x", "public", "t", "rw"},   {"", "public", "t", "rw"},      {"rr", "public", "t", "rw"},
+        {"r", "", "t", "rw"},         {"r", "public", "", "rw"},      {"r", "public", "t", "x"},
+        {"r", "public", "t", "rsws"}, {"f", "pg_catalog", "f", "ss"}, {"r", "public", "t", "rr"},
+        {"r", "public", "t", "b"},    {"f", "pg_catalog", "f", "r"},  {"f", "", "f", "b"},
+        {NULL, "public", "t", "rw"},  {"r", NULL, "t", "rw"},         {"r", "public", NULL, "rw"},
+        {"r", "public", "t", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct catalog *c = catalog_new(1);
@@ -263,6 +314,8 @@ int main(void)
         cmocka_unit_test(a_bare_name_keeps_what_all_schemas_prove),
         cmocka_unit_test(names_are_compared_exactly_and_schema_and_name_do_not_run_together),
         cmocka_unit_test(functions_are_proved_bare_or_only_with_their_schema),
+        cmocka_unit_test(a_read_is_repeatable_only_where_it_is_proved_too),
+        cmocka_unit_test(volatile_code_is_remembered_apart),
         cmocka_unit_test(custom_code_is_remembered),
         cmocka_unit_test(rows_that_make_no_sense_are_refused),
         cmocka_unit_test(a_wrong_number_of_columns_is_refused),

@@ -233,6 +233,111 @@ static void catalog_decides_what_is_unknown(void **state)
     sql_cache_free(&c);
 }
 
+static struct catalog *catalog_of_reads(uint64_t generation, const char *code)
+{
+    static const char *const rows[][4] = {
+        {"r", "public", "t", "rws"},
+        {"r", "public", "trg", "rs"},
+        {"r", "public", "rnd", "rw"},
+        {"r", "public", "bad", ""},
+        {"r", "public", "seq", "rw"},
+        {"f", "pg_catalog", "now", "bqs"},
+        {"f", "pg_catalog", "abs", "qs"},
+        {"f", "pg_catalog", "random", "bq"},
+        {"f", "pg_catalog", "pg_advisory_xact_lock", "bq"},
+        {"f", "pg_catalog", "nextval", "bqs"}, /* the text shows what it does */
+    };
+    struct catalog *cat = catalog_new(generation);
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct str cols[4] = {str_of(rows[i][0]), str_of(rows[i][1]), str_of(rows[i][2]),
+                              str_of(rows[i][3])};
+        assert_int_equal(catalog_add_row(cat, cols, 4, NULL), ST_OK);
+    }
+    struct str kind[4] = {str_of(code), STR(""), STR("operator"), STR("")};
+    if (kind[0].n > 0)
+        assert_int_equal(catalog_add_row(cat, kind, 4, NULL), ST_OK);
+    return cat;
+}
+
+static bool repeats(struct sql_cache *c, const char *text, const struct catalog *cat)
+{
+    struct facts *f = sql_cache_get(c, str_of(text), 0);
+    bool first = sql_repeatable(f, cat);
+    uint32_t effects = sql_effects(f, cat);
+
+    assert_int_equal(sql_repeatable(f, cat), first); /* from the memo */
+    if (first && effects != FX_READ && effects != FX_SHOW)
+        fail_msg("%s: %x", text, effects);
+    facts_put(&f);
+    return first;
+}
+
+static void only_what_is_shown_harmless_is_repeatable(void **state)
+{
+    static const struct {
+        const char *text;
+        bool plain;
+    } table[] = {
+        {"SELECT 1", true},
+        {"SELECT $1 + 1", true},
+        {"VALUES (1), (2)", true},
+        {"TABLE t", true},
+        {"SELECT * FROM t, public.trg WHERE a = $1 ORDER BY b LIMIT 1", true},
+        {"WITH w AS (SELECT * FROM t) SELECT * FROM w", true},
+        {"SELECT now()", true},
+        {"SELECT pg_catalog.abs(1)", true},
+        {"SELECT 'a'::mood, 1 <#> 2", true},
+        {"/* penstock: route=replica */ SELECT a FROM t;", true},
+        {"SELECT abs(1)", false},
+        {"SELECT random()", false},
+        {"SELECT a FROM t WHERE b < (SELECT random())", false},
+        {"SELECT pg_advisory_xact_lock(1)", false},
+        {"SELECT nextval('seq')", false},
+        {"SELECT missing()", false},
+        {"SELECT (t).now, (t).b FROM t", false},
+        {"SELECT * FROM rnd", false},
+        {"SELECT * FROM t, rnd", false},
+        {"SELECT * FROM bad", false},
+        {"SELECT * FROM missing", false},
+        {"SELECT * FROM other.t", false},
+        {"SELECT * FROM t FOR UPDATE", false},
+        {"SELECT * FROM (SELECT * FROM t FOR SHARE) x", false},
+        {"SELECT * INTO z FROM t", false},
+        {"WITH w AS (INSERT INTO t VALUES (1) RETURNING a) SELECT * FROM w", false},
+        {"SELECT 1; SELECT 2", false},
+        {"", false},
+        {"EXPLAIN SELECT 1", false},
+        {"INSERT INTO t VALUES (1)", false},
+        {"COPY t TO STDOUT", false},
+        {"DECLARE c CURSOR FOR SELECT 1", false},
+        {"FETCH c", false},
+        {"EXECUTE p", false},
+        {"PREPARE p AS SELECT 1", false},
+        {"BEGIN", false},
+        {"SET a = 1", false},
+        {"SELECT set_config('a', 'b', true)", false},
+        {"SELECT 'x", false},
+    };
+    struct sql_cache *c = sql_cache_new(1 << 20);
+    struct catalog *plain = catalog_of_reads(1, "");
+    struct catalog *code[2] = {catalog_of_reads(1, "c"), catalog_of_reads(1, "v")};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (repeats(c, table[i].text, plain) != table[i].plain)
+            fail_msg("%s: not %d", table[i].text, table[i].plain);
+        if (repeats(c, table[i].text, NULL) || repeats(c, table[i].text, code[0]) ||
+            repeats(c, table[i].text, code[1]))
+            fail_msg("%s: without a catalog, or with code behind types", table[i].text);
+    }
+    assert_true(repeats(c, "SHOW work_mem", NULL) && repeats(c, "SHOW ALL", code[0]));
+    for (size_t i = 0; i < ARRAY_LEN(code); i++)
+        catalog_put(&code[i]);
+    catalog_put(&plain);
+    sql_cache_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +348,7 @@ int main(void)
         cmocka_unit_test(body_of_prepare_is_found),
         cmocka_unit_test(built_in_tables_are_in_order_and_complete),
         cmocka_unit_test(catalog_decides_what_is_unknown),
+        cmocka_unit_test(only_what_is_shown_harmless_is_repeatable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
