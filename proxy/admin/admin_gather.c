@@ -120,6 +120,9 @@ static void merge(struct admin_pool_row *into, const struct admin_pool_row *r)
     into->sv_tested += r->sv_tested;
     into->sv_login += r->sv_login;
     into->sv_pinned += r->sv_pinned;
+    into->sv_shared += r->sv_shared;
+    into->in_flight += r->in_flight;
+    into->share_width += r->share_width;
     into->maxwait = MAX(into->maxwait, r->maxwait);
     stats_add(&into->stats, &r->stats);
 }

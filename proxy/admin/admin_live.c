@@ -30,7 +30,7 @@ struct row { /* what differs between clients and servers */
     usec_t connect_wall, request_wall, waited;
     bool closing;
     uint32_t pid;
-    size_t statements;
+    size_t statements, in_flight;
     uint64_t id;
     char pins[PINS_TEXT];
 };
@@ -106,6 +106,7 @@ static void put_row(struct buf *b, const struct conn *c, const struct row *r, bo
         put_buffers(b, c);
     admin_reply_int(b, c->worker->index);
     admin_reply_text(b, r->pins);
+    admin_reply_int(b, (int64_t)r->in_flight);
 }
 
 static struct str replication_of(const struct pool *p)
@@ -198,6 +199,7 @@ static void server_row(struct buf *b, const struct server *s, bool buffers)
         .pid = wire->key_pid != NULL ? wire->key_pid(&s->key) : 0,
         .statements = s->stmts.count,
         .id = s->id,
+        .in_flight = s->fl_count,
     };
     admin_names_pins(s, r.pins, sizeof(r.pins));
     put_row(b, &s->conn, &r, buffers);
@@ -260,10 +262,14 @@ static void count_servers(const struct pool *p, struct admin_pool_row *row)
     struct list *it, *tmp;
     row->sv_idle = p->nidle;
     row->sv_login = p->nconnecting;
-    row->sv_active = p->nsharing;
+    row->sv_active = row->sv_shared = p->nsharing;
+    row->share_width = pool_shares(p) ? p->share.width.now : 0;
+    LIST_EACH(it, tmp, &p->sharing)
+        row->in_flight += container_of(it, struct server, link)->fl_count;
     LIST_EACH(it, tmp, &p->active) {
         const struct server *s = container_of(it, struct server, link);
         row->cancels += s->cancels;
+        row->in_flight += s->fl_count;
         row->sv_pinned += s->client != NULL && s->pins != 0;
         if (s->client == NULL && s->cancels > 0)
             row->sv_canceled++;

@@ -57,6 +57,9 @@ static void put_pool(struct buf *b, const struct admin_pool_row *r)
     else
         admin_reply_text(b, "round-robin");
     admin_reply_int(b, r->sv_pinned);
+    admin_reply_int(b, r->sv_shared);
+    admin_reply_int(b, r->in_flight);
+    admin_reply_int(b, r->share_width);
 }
 
 static void put_console_pool(struct buf *b, const struct admin_gather *g)

@@ -107,17 +107,19 @@ static void put_line(struct buf *b, enum admin_view_id view, const struct line *
         put_number(b, stats_value(l->total, i));
     for (int i = 0; i < LOGINS; i++)
         put_number(b, l->avg[i]);
-    put_number(b, stats_value(l->total, LOGINS));
-    put_number(b, l->avg[LOGINS]);
+    for (int i = LOGINS; i < STATS_N; i++) {
+        put_number(b, stats_value(l->total, i));
+        put_number(b, l->avg[i]);
+    }
 }
 
-static void put_totals(struct buf *b, const struct line *l)
+static void put_totals(struct buf *b, const struct line *l, int from, int to)
 {
-    for (int i = 0; i < STATS_N; i++) {
+    for (int i = from; i < to; i++) {
         admin_reply_printf(b, "total_%s", totals_names[i]);
         put_number(b, stats_value(l->total, i));
     }
-    for (int i = 0; i < STATS_N; i++) {
+    for (int i = from; i < to; i++) {
         admin_reply_printf(b, "avg_%s", totals_names[i]);
         put_number(b, l->avg[i]);
     }
@@ -135,7 +137,8 @@ static void show_totals(struct admin_gather *g, const struct admin_pool_row *row
     for (size_t i = 0; i < a->older.n; i++)
         stats_add(&then, &a->older.rows[i].stats);
     averages(&now, &then, a->older.at > 0 ? a->newer.at - a->older.at : 0, l.avg);
-    put_totals(&g->reply->rows, &l);
+    put_totals(&g->reply->rows, &l, 0, SHARED);
+    put_totals(&g->reply->rows, &l, SHARED, STATS_N); /* ours, at the end */
 }
 
 static void show_lines(struct admin_gather *g, const struct admin_pool_row *rows, size_t n)

@@ -23,7 +23,7 @@
         T("local_addr"), I("local_port"), T("connect_time"), T("request_time"), I("wait"),         \
         I("wait_us"), I("close_needed"), T("ptr"), T("link"), I("remote_pid"), T("tls"),           \
         T("application_name"), I("prepared_statements"), I("id")
-#define SOCKET_OURS I("worker"), T("pins")
+#define SOCKET_OURS I("worker"), T("pins"), I("in_flight")
 
 static const struct wire_column connections[] = {SOCKET, SOCKET_OURS};
 static const struct wire_column sockets[] = {SOCKET,          I("recv_pos"),   I("pkt_pos"),
@@ -72,7 +72,10 @@ static const struct wire_column pools[] = {T("database"),
                                            I("maxwait_us"),
                                            T("pool_mode"),
                                            T("load_balance_hosts"),
-                                           I("sv_pinned")};
+                                           I("sv_pinned"),
+                                           I("sv_shared"),
+                                           I("in_flight"),
+                                           I("share_width")};
 static const struct wire_column state[] = {T("key"), T("value")};
 /* The counts of logins came after the version whose column order this keeps: they stand last. */
 static const struct wire_column stats[] = {T("database"),
@@ -99,16 +102,32 @@ static const struct wire_column stats[] = {T("database"),
                                            N("avg_server_parse_count"),
                                            N("avg_bind_count"),
                                            N("total_client_login_count"),
-                                           N("avg_client_login_count")};
+                                           N("avg_client_login_count"),
+                                           N("total_shared_count"),
+                                           N("avg_shared_count"),
+                                           N("total_repeated_count"),
+                                           N("avg_repeated_count"),
+                                           N("total_unshared_count"),
+                                           N("avg_unshared_count")};
 #define COUNTERS                                                                                   \
     T("database"), N("server_assignment_count"), N("xact_count"), N("query_count"),                \
         N("bytes_received"), N("bytes_sent"), N("xact_time"), N("query_time"), N("wait_time")
-static const struct wire_column stats_averages[] = {
-    COUNTERS, N("avg_client_parse_count"), N("avg_server_parse_count"), N("avg_bind_count"),
-    N("avg_client_login_count")};
-static const struct wire_column stats_totals[] = {COUNTERS, N("client_parse_count"),
-                                                  N("server_parse_count"), N("bind_count"),
-                                                  N("client_login_count")};
+static const struct wire_column stats_averages[] = {COUNTERS,
+                                                    N("avg_client_parse_count"),
+                                                    N("avg_server_parse_count"),
+                                                    N("avg_bind_count"),
+                                                    N("avg_client_login_count"),
+                                                    N("avg_shared_count"),
+                                                    N("avg_repeated_count"),
+                                                    N("avg_unshared_count")};
+static const struct wire_column stats_totals[] = {COUNTERS,
+                                                  N("client_parse_count"),
+                                                  N("server_parse_count"),
+                                                  N("bind_count"),
+                                                  N("client_login_count"),
+                                                  N("shared_count"),
+                                                  N("repeated_count"),
+                                                  N("unshared_count")};
 static const struct wire_column totals[] = {T("name"), N("value")};
 static const struct wire_column users[] = {T("name"),
                                            T("pool_size"),

@@ -41,6 +41,7 @@ struct admin_pool_row {
     const struct pool_shared *shared; /* lives as long as the process */
     int64_t cl_active, cl_waiting, cancels;
     int64_t sv_active, sv_canceled, sv_idle, sv_tested, sv_login, sv_pinned;
+    int64_t sv_shared, in_flight, share_width; /* multiplexing */
     usec_t maxwait;
     int mode;    /* enum config_pool_mode */
     int balance; /* enum config_balance */

@@ -96,9 +96,11 @@ def test_types_and_names_of_columns(pg, proxy):
         assert {t for n, t in stats[1:]} == {NUMERIC}
         avg = ["avg_" + {"received": "recv"}.get(n, n) for n in STATS_COUNTS]
         assert [n for n, t in stats] == (["database"] + ["total_" + n for n in STATS_COUNTS] + avg +
-                                         ["total_client_login_count", "avg_client_login_count"])
+                                         ["total_client_login_count", "avg_client_login_count"] +
+                                         [f"{a}_{n}_count" for n in ("shared", "repeated", "unshared")
+                                          for a in ("total", "avg")])
         clients = [n for n, t in columns(con, "CLIENTS")]
-        assert clients[20:] == ["id", "worker", "pins"]
+        assert clients[20:] == ["id", "worker", "pins", "in_flight"]
         assert dict(columns(con, "CLIENTS"))["pins"] == TEXT
         assert [r["name"] for r in con.query("SHOW MEM")][:3] == ["user_cache", "credentials_cache",
                                                                   "db_cache"]
