@@ -31,12 +31,21 @@ int pool_limit(const struct pool *p)
     return n == 0 ? INT_MAX : n;
 }
 
+/* While a reload is under way, another worker may have opened what a limit allows that is not known
+ * here yet. */
+static bool limits_are_current(const struct pool *p)
+{
+    return atomic_load_explicit(&p->worker->process->shared.newest, memory_order_acquire) ==
+           p->worker->runtime;
+}
+
 bool pool_too_large(const struct pool *p)
 {
     int limit = pool_limit(p);
-    int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed);
+    int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_acquire);
     return have > limit &&
-           have - limit > config_reserve_pool_size(worker_config(p->worker), p->db, user_of(p));
+           have - limit > config_reserve_pool_size(worker_config(p->worker), p->db, user_of(p)) &&
+           limits_are_current(p);
 }
 
 enum config_pool_mode pool_mode(const struct pool *p)
@@ -53,11 +62,15 @@ bool pool_paused(const struct pool *p)
            atomic_load_explicit(&proc->shared.paused, memory_order_relaxed);
 }
 
+/* The count never is above the limit, not even for a moment: who looks at it would close a server
+ * for that (pool_too_large). */
 static bool take_place(_Atomic int *count, int limit)
 {
-    if (atomic_fetch_add_explicit(count, 1, memory_order_acq_rel) < limit || limit == INT_MAX)
-        return true;
-    atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel);
+    int have = atomic_load_explicit(count, memory_order_relaxed);
+    while (have < limit)
+        if (atomic_compare_exchange_weak_explicit(count, &have, have + 1, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            return true;
     return false;
 }
 
@@ -66,7 +79,7 @@ static int unlimited(int n)
     return n == 0 ? INT_MAX : n;
 }
 
-/* Exact across workers: each count is raised first and taken back when it went too far. */
+/* Exact across workers: what was taken is given back when another limit is reached. */
 static bool reserve_place(struct pool *p)
 {
     const struct config *cfg = worker_config(p->worker);
