@@ -127,6 +127,8 @@ void catalog_stale(struct pool *p); /* definitions have changed */
 void catalog_abandon(struct pool *p);
 
 /* Whole worker (pools.c). */
+/* That worker's half of it, for what another thread sent. NULL: it has none (any more). */
+struct pool *pool_by_shared(struct worker *w, const struct pool_shared *sh);
 void pools_housekeeping(struct worker *w);
 void pools_reconfigure(struct worker *w, const struct runtime *old);
 void pools_close_all(struct worker *w);
