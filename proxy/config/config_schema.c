@@ -104,7 +104,9 @@ const struct config_option config_schema[] = {
     {OPTION(conffile, CONFIG_STRING), .def = "",
      .help = "File that the next RELOAD reads; unset: the one of the command line."},
     {OPTION(default_pool_size, CONFIG_INT), .def = "20", .min = 0, .max = INT32_MAX,
-     .unit = "connections", .help = "Server connections per pool; 0: no limit."},
+     .unit = "connections",
+     .help = "Server connections per pool; 0: no limit. One more listens while clients of the pool "
+             "use LISTEN."},
     {OPTION(disable_pqexec, CONFIG_BOOL), .def = "0", .restart = true,
      .help = "Refuse the simple query protocol."},
     {OPTION(dns_max_ttl, CONFIG_TIME), .def = "15", .min = 0, .max = CONFIG_TIME_MAX,

@@ -115,6 +115,15 @@ void pool_put(struct pool *p, struct server *s);
 /* A server was closed: its place is free. */
 void pool_forget(struct pool *p, struct server *s);
 
+/* A server is to listen for all clients of the pool: it no longer counts in pool_size, so that a
+ * small pool is not starved by it.  It counts in the limits of database and user; false: those
+ * would leave no server beside the listening ones. */
+bool pool_set_apart(struct pool *p);
+/* It is an ordinary one again; false: the pool has no room for it. */
+bool pool_take_in(struct pool *p);
+/* pool_set_apart would still have allowed it: limits change. */
+bool pool_has_room_beside_those_apart(const struct pool *p);
+
 /* More servers than pool_size and the reserve allow: a reload has made them smaller. */
 bool pool_too_large(const struct pool *p);
 int pool_limit(const struct pool *p); /* pool_size by precedence; INT_MAX for unlimited */
