@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 #define QUEUE_MAX (16u * 1024 * 1024) /* held back for one client; more: it is closed */
-#define RETRY_US USEC_PER_SEC         /* after a marker could not be sent */
+#define RETRY_US USEC_PER_SEC         /* after a LISTEN or a marker failed */
 
 static const struct wire *wire_of(const struct server *s)
 {
@@ -292,8 +292,10 @@ void listen_subs_answered(struct listen *l, struct str channel, uint32_t ticket,
     if (ok && marker)
         retry_others(l);
     LIST_EACH(it, tmp, &ch->subs) {
-        const struct listen_client *x = container_of(it, struct sub, in_channel)->owner;
-        if (ok && waits_to_leave(x))
+        struct listen_client *x = container_of(it, struct sub, in_channel)->owner;
+        if (!ok)
+            x->retry_at = x->client->conn.worker->now + RETRY_US;
+        else if (waits_to_leave(x))
             (void)listen_settle(x->client, x->client->server);
     }
 }

@@ -173,7 +173,7 @@ void listen_host_want(struct listen_host *h, unsigned worker, struct str channel
         return;
     struct flight *f = tell(h, channel, true);
     f->text = (struct str){str_dup(channel), channel.n};
-    f->effects = wd->ticket = ++h->tickets;
+    f->effects = wd->ticket = WHAT_TICKET | ++h->tickets;
     wd->state = CHANNEL_SENT;
 }
 
@@ -200,7 +200,7 @@ void listen_host_unwant(struct listen_host *h, unsigned worker, struct str chann
 
 void listen_host_done(struct listen_host *h, const struct flight *f, bool ok)
 {
-    struct wanted *wd = f->effects == 0 ? NULL : map_get(&h->channels, f->text);
+    struct wanted *wd = !(f->effects & WHAT_TICKET) ? NULL : map_get(&h->channels, f->text);
     if (wd == NULL || wd->state != CHANNEL_SENT || wd->ticket != f->effects)
         return; /* nobody wanted it any more */
     unsigned n = h->server->conn.worker->process->nworkers;

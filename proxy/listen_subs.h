@@ -70,10 +70,12 @@ struct listen {
     bool unswept; /* one would have been */
 };
 
-/* What an own statement of kind FLIGHT_LISTEN on a client's server is, in flight.effects. */
+/* What an own statement of kind FLIGHT_LISTEN is, in flight.effects.  A server may still have to
+ * answer the last kind when it is no listening server any more. */
 #define WHAT_OTHER 0u
-#define WHAT_MARK 1u  /* NOTIFY of the marker */
-#define WHAT_LEAVE 2u /* UNLISTEN * */
+#define WHAT_MARK 1u           /* NOTIFY of the marker, on a client's server */
+#define WHAT_LEAVE 2u          /* UNLISTEN * there */
+#define WHAT_TICKET (1u << 31) /* LISTEN on the listening server, of wanted.ticket */
 
 /* n random digits, not terminated. */
 void listen_subs_put_hex(char *dst, size_t n);

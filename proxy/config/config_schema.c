@@ -212,7 +212,8 @@ const struct config_option config_schema[] = {
     {OPTION(server_reset_query_always, CONFIG_BOOL), .def = "0",
      .help = "Run server_reset_query in every pool mode."},
     {OPTION(server_round_robin, CONFIG_BOOL), .def = "0",
-     .help = "Use the server connection that was idle longest instead of the one used last."},
+     .help = "Use the server connection that was idle longest instead of the one used last; each "
+             "worker among its own."},
     {OPTION(server_tls13_ciphers, CONFIG_STRING), .def = "",
      .help = "TLS 1.3 suites offered to servers."},
     {OPTION(server_tls_ca_file, CONFIG_STRING), .def = "",

@@ -164,7 +164,7 @@ def test_server_fast_close(pg, proxy, fast):
 
 @pytest.mark.parametrize("turns", [0, 1])
 def test_server_round_robin(pg, proxy, turns):
-    p = proxy(pg, pool_size=4, config={"server_round_robin": turns})
+    p = proxy(pg, pool_size=4, config={"server_round_robin": turns, "workers": 1})
     clients = [login(p) for _ in range(4)]
     for c in clients:
         c.query("BEGIN")
