@@ -37,11 +37,17 @@ def login(p, **kw):
     return p.connect(USER, SECRET, kw.pop("db", DB), **kw)
 
 
+class FatalHeard(Exception):
+    """The connection ends instead."""
+
+
 def heard(c, n=1):
     """The next n notifications as (channel, payload)."""
     out = []
     while len(out) < n:
         m = c.read()
+        if m.type == "E" and m.fields["S"] == "FATAL":
+            raise FatalHeard(m.fields["M"])
         assert m.type in "AZCTDSN", m
         if m.type == "A":
             out.append((m.fields["channel"], m.fields["payload"]))
@@ -411,43 +417,75 @@ def test_limits_of_database_and_user_hold_and_leave_a_server_to_clients(pg, prox
     assert d.value("SELECT 1") == "1"
 
 
-@pytest.mark.timeout(90)
-def test_listening_server_comes_and_goes_under_load(pg, proxy, admin):
-    """Clients listen, are told by each other and leave, so that the server is made and given back all the
-    time, by one worker or another.  Whoever has an answer to LISTEN hears what is sent after it."""
-    p = proxy(pg, pool_size=2, config={"query_wait_timeout": 20})
-    failures, rounds = [], [0] * 8
+class Churn:
+    """Threads whose clients listen, are told by each other and leave, so that the listening server is made
+    and given back all the time, by one worker or another.  Whoever has an answer to LISTEN hears what is
+    sent after it, or (lossy) is closed."""
 
-    def work(me):
+    def __init__(self, p, lossy=False, threads=8):
+        self.p, self.lossy, self.failures, self.closed = p, lossy, [], [0] * threads
+        self.threads = [threading.Thread(target=self._work, args=(i,)) for i in range(threads)]
+        for t in self.threads:
+            t.start()
+
+    def _round(self, me, n):
+        with login(self.p, timeout=20) as c, login(self.p, timeout=20) as d:
+            c.query(f"LISTEN churn{me}")
+            if n % 3 == 0:
+                c.query("LISTEN everybody")
+            d.query(f"NOTIFY churn{me}, '{n}'")
+            got = heard(c)
+            while got[-1][0] == "everybody":
+                got += heard(c)
+            assert got[-1] == (f"churn{me}", str(n)), got
+            if n % 4 == 0:
+                c.query("UNLISTEN *")
+                assert c.value("SELECT 1") == "1"
+            if n % 5 == 0:
+                c.query("NOTIFY everybody")
+
+    def _work(self, me):
         try:
             for n in range(25):
-                with login(p, timeout=20) as c:
-                    c.query(f"LISTEN churn{me}")
-                    if n % 3 == 0:
-                        c.query("LISTEN everybody")
-                    with login(p, timeout=20) as d:
-                        d.query(f"NOTIFY churn{me}, '{n}'")
-                    got = heard(c)
-                    while got[-1][0] == "everybody":
-                        got += heard(c)
-                    assert got[-1] == (f"churn{me}", str(n))
-                    if n % 4 == 0:
-                        c.query("UNLISTEN *")
-                        assert c.value("SELECT 1") == "1"
-                    if n % 5 == 0:
-                        c.query("NOTIFY everybody")
-                rounds[me] += 1
+                try:
+                    self._round(me, n)
+                except (Closed, ServerError, FatalHeard):
+                    if not self.lossy:
+                        raise
+                    self.closed[me] += 1
         except Exception as e:
-            failures.append((me, rounds[me], repr(e)))
+            self.failures.append((me, repr(e)))
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(rounds))]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not failures, failures
+    def running(self):
+        return any(t.is_alive() for t in self.threads)
+
+    def end(self):
+        for t in self.threads:
+            t.join()
+        assert not self.failures, self.failures
+
+
+@pytest.mark.timeout(90)
+def test_listening_server_comes_and_goes_under_load(pg, proxy, admin):
+    p = proxy(pg, pool_size=2, config={"query_wait_timeout": 20})
+    Churn(p).end()
     progress(p, 2)
     wait_for(lambda: not listeners(pg), 10, "the listening server to end")
+
+
+@pytest.mark.timeout(90)
+def test_listening_server_is_killed_again_and_again(pg, proxy, admin):
+    """Nobody stays deaf: a client hears, or its connection ends."""
+    p = proxy(pg, pool_size=3, config={"query_wait_timeout": 20})
+    churn, killed = Churn(p, lossy=True), 0
+    while churn.running():
+        for (pid,) in listeners(pg):
+            killed += admin.value(f"SELECT pg_terminate_backend({pid})") == "t"
+    churn.end()
+    assert killed > 5
+    progress(p, 3)
+    wait_for(lambda: not listeners(pg), 10, "the listening server to end")
+    pg.wait_backends(DB, 3, f"usename = '{USER}'")
 
 
 @pytest.mark.parametrize("command", ["PAUSE", "RECONNECT", "RELOAD"])
