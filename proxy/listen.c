@@ -1,6 +1,7 @@
-/* listen.c - LISTEN in transaction mode by way of a shared listener: changing over, delivering,
- * upkeep; see listen.h.  The tables are in listen_subs.c.  Thread: the worker's. */
-#include "proxy/listen_subs.h"
+/* listen.c - LISTEN in transaction mode by way of a listening server: changing over, delivering;
+ * see listen.h.  The tables are in listen_subs.c, the server in listen_host.c.  Thread: the
+ * worker's. */
+#include "proxy/listen_host.h"
 
 #include "base/check.h"
 #include "base/log.h"
@@ -10,7 +11,7 @@
 #include <stdatomic.h>
 
 #define QUEUE_MAX (16u * 1024 * 1024) /* held back for one client; more: it is closed */
-#define RETRY_US USEC_PER_SEC         /* after a marker could not be sent */
+#define RETRY_US USEC_PER_SEC         /* after a LISTEN or a marker failed */
 
 static const struct wire *wire_of(const struct server *s)
 {
@@ -39,17 +40,18 @@ static bool same_encoding(const struct wire *wire, const struct varset *a, const
 static void deliver(struct listen_client *x, bool behind, const struct wire_server_event *ev)
 {
     struct client *c = x->client;
-    struct server *s = c->pool->listen->server;
+    const struct wire *wire = c->conn.worker->wire;
     if (c->state == CL_ENDING || c->state == CL_CLOSED)
         return;
+    /* The listening server writes as the pool's fresh servers do (movable). */
     if ((!is_ascii(ev->payload) || !is_ascii(ev->channel)) &&
-        !same_encoding(wire_of(s), c->told, s->profile)) {
+        !same_encoding(wire, c->told, c->pool->profile)) {
         client_fatal(c, C_UNSUPPORTED,
                      STR("notification cannot be converted to the client's encoding"));
         return;
     }
-    wire_of(s)->cl_notify(c->wire_state, ev->pid, ev->channel, ev->payload,
-                          behind ? &x->behind : &x->held);
+    wire->cl_notify(c->wire_state, ev->pid, ev->channel, ev->payload,
+                    behind ? &x->behind : &x->held);
     if (x->held.len + x->behind.len + c->conn.out.len > QUEUE_MAX) {
         client_fatal(c, C_OVERLOAD, STR("too many notifications that the client does not read"));
         return;
@@ -58,7 +60,7 @@ static void deliver(struct listen_client *x, bool behind, const struct wire_serv
         listen_subs_write_held(x);
 }
 
-/* The change is complete: from here on the shared listener delivers. */
+/* The change is complete: from here on the listening server delivers. */
 static void open_gates(struct listen_client *x)
 {
     struct list *it, *tmp;
@@ -108,7 +110,7 @@ static void move_all(struct list *to, struct list *from)
         list_push_back(to, it);
 }
 
-static void dispatch(struct listen *l, const struct wire_server_event *ev)
+void listen_subs_heard(struct listen *l, const struct wire_server_event *ev)
 {
     if (str_eq(ev->channel, l->marker.name)) {
         marker_there(l, ev->payload);
@@ -129,14 +131,14 @@ static void dispatch(struct listen *l, const struct wire_server_event *ev)
     }
     move_all(&ch->subs, &told);
     l->busy = false;
-    if (list_empty(&ch->subs))
+    if (l->unswept)
         listen_subs_sweep(l);
 }
 
 bool listen_notified(struct server *s, const struct wire_server_event *ev)
 {
     if (s->shared_listener) {
-        dispatch(s->pool->listen, ev);
+        listen_host_heard(s->pool->listen->host, ev);
         return true;
     }
     struct client *c = s->client;
@@ -159,64 +161,22 @@ bool listen_notified(struct server *s, const struct wire_server_event *ev)
 
 /* ---- changing over --------------------------------------------------------------------------- */
 
-/* One server is left for the clients, whatever the number of workers. */
-static bool take_place(struct pool *p)
-{
-    int before = atomic_fetch_add_explicit(&p->shared->shared.listeners, 1, memory_order_relaxed);
-    if (before + 1 < pool_limit(p))
-        return true;
-    atomic_fetch_sub_explicit(&p->shared->shared.listeners, 1, memory_order_relaxed);
-    return false;
-}
-
-/* Settings of the client that made it must not bend what others are told. */
-static bool reset(struct server *s)
-{
-    struct wire_var delta[64];
-    int n = varset_diff(s->vars, s->conn.worker->vars.empty, delta, 64);
-    if (n > 64)
-        return false;
-    if (n > 0) {
-        wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
-        server_push(s, FLIGHT_VARS, NULL);
-    }
-    if (s->tainted_by != 0) {
-        wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
-        server_push(s, FLIGHT_CLEAN, NULL);
-        s->tainted_by = 0;
-    }
-    varset_put(&s->vars);
-    s->vars = varset_empty(&s->conn.worker->vars);
-    return true;
-}
-
-static void retry_others(struct listen *l);
-
-/* c's server becomes the shared listener; it listens on c's channels already. */
+/* c's server becomes the listening server; it listens on c's channels already. */
 static bool adopt(struct listen *l, struct client *c, struct server *s)
 {
     struct list *it, *tmp;
-    if (!take_place(l->pool))
+    if (!listen_host_take(l, s))
         return false;
-    if (!reset(s)) {
-        atomic_fetch_sub_explicit(&l->pool->shared->shared.listeners, 1, memory_order_relaxed);
-        return false;
-    }
     session_detach(c);
     client_set_state(c, CL_IDLE);
-    l->server = s;
-    l->checked_at = s->conn.worker->now;
-    s->shared_listener = true;
+    l->seat = l->host->seat;
     LIST_EACH(it, tmp, &c->listen->subs) {
         struct channel *ch = container_of(it, struct sub, in_client)->channel;
-        if (container_of(it, struct sub, in_client)->gated)
-            ch->state = CHANNEL_ON;
-        else if (ch->state == CHANNEL_OFF)
-            listen_subs_ask_for(l, ch);
+        ch->state = CHANNEL_ON;
+        listen_host_has(l->host, ch->name);
     }
-    listen_subs_ask_for(l, &l->marker);
+    listen_subs_ask_for(l, &l->marker); /* when it is confirmed, others follow (retry_others) */
     open_gates(c->listen);
-    retry_others(l);
     session_go_on(c);
     return true;
 }
@@ -244,7 +204,14 @@ static bool movable(const struct client *c, const struct server *s)
 
 bool listen_may_move(const struct client *c, const struct server *s)
 {
-    return movable(c, s) && c->pool->listen->server != NULL;
+    return movable(c, s) && c->pool->listen->seat != 0;
+}
+
+static bool on_or_asked(struct listen *l, struct channel *ch)
+{
+    if (ch->state == CHANNEL_OFF)
+        listen_subs_ask_for(l, ch);
+    return ch->state == CHANNEL_ON;
 }
 
 bool listen_settle(struct client *c, struct server *s)
@@ -257,36 +224,43 @@ bool listen_settle(struct client *c, struct server *s)
         return true;
     }
     struct listen *l = c->pool->listen;
-    if (l->server == NULL)
-        return adopt(l, c, s);
+    if (!listen_subs_join(l) && adopt(l, c, s))
+        return true;
+    if (!listen_subs_join(l)) /* another worker may have been faster */
+        return false;
     if (x->ngated == 0) { /* it listens to nothing new */
         c->barrier = true;
         send_leave(x, s);
         return true;
     }
     struct list *it, *tmp;
-    bool ready = l->marker.state == CHANNEL_ON;
-    LIST_EACH(it, tmp, &x->subs) {
-        struct channel *ch = container_of(it, struct sub, in_client)->channel;
-        if (ch->state == CHANNEL_OFF)
-            listen_subs_ask_for(l, ch);
-        ready = ready && ch->state == CHANNEL_ON;
-    }
+    bool ready = on_or_asked(l, &l->marker);
+    LIST_EACH(it, tmp, &x->subs)
+        ready = on_or_asked(l, container_of(it, struct sub, in_client)->channel) && ready;
     if (ready)
         leave(l, x, s);
     return ready;
 }
 
-/* Those whose channels have been confirmed meanwhile, and who do nothing, can go now. */
+/* Does nothing, and keeps its server for channels that another could listen to. */
+static bool waits_to_leave(const struct listen_client *x)
+{
+    const struct client *c = x->client;
+    return x->ngated > 0 && c->state == CL_HELD && !list_linked(&x->leaving) && !c->barrier &&
+           listen_subs_may_hear(c);
+}
+
+/* Those whose channels have been confirmed meanwhile, or who could not go before. Where nobody
+ * listens, one of them begins, and the others follow when that is confirmed: what he does next may
+ * end any other, so nobody is looked at after him. */
 static void retry_others(struct listen *l)
 {
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &l->members) {
         struct listen_client *x = container_of(it, struct listen_client, member);
-        struct client *c = x->client;
-        if (x->ngated > 0 && c->state == CL_HELD && !list_linked(&x->leaving) && !c->barrier &&
-            listen_subs_may_hear(c))
-            (void)listen_settle(c, c->server);
+        bool first = l->seat == 0;
+        if (waits_to_leave(x) && listen_settle(x->client, x->client->server) && first)
+            return;
     }
 }
 
@@ -307,19 +281,23 @@ static void mark_done(struct server *s, struct listen_client *x, bool ok)
     x->retry_at = s->conn.worker->now + RETRY_US;
 }
 
-static void confirmed(struct listen *l, uint32_t ticket, bool ok)
+void listen_subs_answered(struct listen *l, struct str channel, uint32_t ticket, bool ok)
 {
-    struct channel *ch = l->marker.ticket == ticket ? &l->marker : NULL;
-    struct str name;
-    void *v;
-    for (size_t i = 0; ch == NULL && map_next(&l->channels, &i, &name, &v);)
-        if (((struct channel *)v)->ticket == ticket)
-            ch = v;
-    if (ch == NULL || ch->state != CHANNEL_SENT)
+    struct list *it, *tmp;
+    bool marker = str_eq(channel, l->marker.name);
+    struct channel *ch = marker ? &l->marker : map_get(&l->channels, channel);
+    if (ch == NULL || ch->state != CHANNEL_SENT || ch->ticket != ticket)
         return; /* nobody wanted it any more */
     ch->state = ok ? CHANNEL_ON : CHANNEL_OFF;
-    if (ok)
+    if (ok && marker)
         retry_others(l);
+    LIST_EACH(it, tmp, &ch->subs) {
+        struct listen_client *x = container_of(it, struct sub, in_channel)->owner;
+        if (!ok)
+            x->retry_at = x->client->conn.worker->now + RETRY_US;
+        else if (waits_to_leave(x))
+            (void)listen_settle(x->client, x->client->server);
+    }
 }
 
 void listen_done(struct server *s, struct flight *f, bool ok)
@@ -328,8 +306,7 @@ void listen_done(struct server *s, struct flight *f, bool ok)
     if (s->fl_count == 1)
         timeout_stop(&s->timeout);
     if (s->shared_listener) {
-        if (f->effects & WHAT_TICKET)
-            confirmed(s->pool->listen, f->effects, ok);
+        listen_host_done(s->pool->listen->host, f, ok);
         return;
     }
     if (!ok && f->effects == WHAT_LEAVE)
@@ -342,21 +319,10 @@ void listen_done(struct server *s, struct flight *f, bool ok)
 
 /* ---- upkeep ---------------------------------------------------------------------------------- */
 
-static void stay(struct listen_client *x)
+void listen_subs_lost(struct listen *l)
 {
-    struct list *it, *tmp;
-    LIST_EACH(it, tmp, &x->subs)
-        container_of(it, struct sub, in_client)->channel->state = CHANNEL_OFF;
-}
-
-void listen_server_lost(struct server *s)
-{
-    struct listen *l = s->pool->listen;
     struct list *it, kept;
-    l->server = NULL;
-    l->marker.state = CHANNEL_OFF;
-    s->shared_listener = false;
-    atomic_fetch_sub_explicit(&l->pool->shared->shared.listeners, 1, memory_order_relaxed);
+    listen_subs_forget(l);
     list_init(&kept);
     while ((it = list_pop_front(&l->members)) != NULL) {
         struct listen_client *x = container_of(it, struct listen_client, member);
@@ -364,43 +330,30 @@ void listen_server_lost(struct server *s)
         if (x->nsubs > x->ngated || list_linked(&x->leaving))
             client_fatal(x->client, C_SERVER_LOST,
                          STR("the server connection that listened for this client was lost"));
-        else
-            stay(x); /* its own server still delivers */
     }
     move_all(&l->members, &kept);
+    retry_others(l); /* those whose own servers still deliver */
 }
 
-/* A peer that vanished without a word would leave the clients deaf: it is asked from time to
- * time. */
+void listen_server_lost(struct server *s)
+{
+    listen_host_lost(s->pool->listen->host);
+}
+
 void listen_housekeeping(struct pool *p)
 {
-    struct listen *l = p->listen;
-    usec_t every = worker_options(p->worker)->server_check_delay;
-    if (l == NULL || l->server == NULL)
+    if (p->listen == NULL)
         return;
-    /* PAUSE ends when no server is left, and the others listen to the wrong place. */
-    bool suspended = atomic_load_explicit(&p->worker->process->shared.suspended,
-                                          memory_order_relaxed);
-    bool paused = pool_paused(p) && !suspended;
-    if (paused || l->server->dns_stale ||
-        l->server->epoch !=
-            atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed)) {
-        server_quit(l->server, "database paused or its configuration changed");
-        return;
-    }
-    if (l->server->fl_count > 0 || every == 0 || p->worker->now - l->checked_at < every)
-        return;
-    l->checked_at = p->worker->now;
-    wire_of(l->server)->sv_ping(l->server->wire_state, &l->server->conn.out);
-    server_push(l->server, FLIGHT_LISTEN, NULL)->effects = WHAT_OTHER;
-    server_arm(l->server);
+    if (p->listen->host != NULL)
+        listen_host_housekeeping(p->listen->host);
+    retry_others(p->listen);
 }
 
 void listen_free(struct pool *p)
 {
     if (p->listen == NULL)
         return;
-    CHECK(p->listen->server == NULL && list_empty(&p->listen->members));
+    CHECK(p->listen->host == NULL && list_empty(&p->listen->members));
     map_fini(&p->listen->channels);
     mem_free(p->listen);
     p->listen = NULL;

@@ -1,28 +1,29 @@
-/* listen.h - LISTEN in transaction mode: one server per pool and worker listens for all of its
- * clients.
+/* listen.h - LISTEN in transaction mode: one server per pool listens for all of its clients.
  *
  * A client that listens would keep its server for as long as it is connected.  Instead its channels
- * are subscribed at the pool's shared listener, and the server is given back:
+ * are subscribed at the pool's listening server, and its own is given back:
  *
  *   1. A transaction with LISTEN was committed; the question after it (ASK_LISTEN) names the
  *      channels the server listens on.  Each becomes a subscription of the client that is still
  *      `gated`: notifications come over the client's own server.
- *   2. The first such server of a pool becomes the shared listener itself.  For later ones the
- *      shared listener is told to LISTEN; until that is confirmed the client keeps its server
+ *   2. The first such server of a pool becomes the listening server itself.  For later ones the
+ *      listening server is told to LISTEN; until that is confirmed the client keeps its server
  *      (PIN_LISTEN).
  *   3. A marker, a NOTIFY of ours that both servers receive at the same place of the database's one
  *      queue, says where to change over: up to it the client's own server is believed, behind it
- *      the shared listener.  So each notification is delivered once and in order, without comparing
- *      contents.
+ *      the listening server.  So each notification is delivered once and in order, without
+ *      comparing contents.
  *   4. UNLISTEN * on the client's server, which is then released.
  *
+ * There is one listening server for all workers (listen_host.h): it belongs to the worker whose
+ * client was first, and the others hear from it by messages.
  * A notification is written between the answers of a client, as PostgreSQL does it: never inside
  * one and not while it has a transaction open (client_may_hear).
  * What a rollback takes back was never subscribed, for only the database's answer subscribes.
  * UNLISTEN of a channel that is subscribed here is noted when it is sent and acted on when its
  * transaction is over.
- * Not here: session mode, and clients whose text encoding differs from the listener's; these stay
- * pinned.
+ * Not here: session mode, and clients whose text encoding differs from that of the pool's
+ * fresh servers, and databases whose limits leave no second server; these clients stay pinned.
  * Thread: the worker's that owns pool, clients and servers.
  */
 #ifndef PENSTOCK_PROXY_LISTEN_H
@@ -48,8 +49,8 @@ bool listen_notified(struct server *s, const struct wire_server_event *ev);
 void listen_note_unlisten(struct client *c, const struct wire_req *r, const struct plan *plan);
 /* A request of the client was answered. Also the place to deliver what was held back. */
 void listen_request_done(struct client *c, const struct wire_server_event *ev);
-/* s is settled and c holds it: moves c's channels to the shared listener. true: c has left s, or is
- * leaving it (c->barrier is set). */
+/* s is settled and c holds it: moves c's channels to the listening server. true: c has left s, or
+ * is leaving it (c->barrier is set). */
 bool listen_settle(struct client *c, struct server *s);
 /* c may be between two answers now: what was held back goes out. */
 void listen_flush(struct client *c);
@@ -62,7 +63,7 @@ bool listen_is_moving(const struct client *c);
 /* ---- servers ---- */
 /* An own statement of kind FLIGHT_LISTEN was answered. */
 void listen_done(struct server *s, struct flight *f, bool ok);
-/* s, a shared listener, is lost: its clients are closed rather than left deaf. */
+/* s, a listening server, is lost: its clients are closed rather than left deaf, on all workers. */
 void listen_server_lost(struct server *s);
 void listen_housekeeping(struct pool *p);
 void listen_free(struct pool *p);

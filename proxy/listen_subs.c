@@ -1,14 +1,15 @@
-/* listen_subs.c - who listens to what: channels of the shared listener, subscriptions, UNLISTEN.
+/* listen_subs.c - who listens to what: channels, subscriptions, UNLISTEN; see listen_subs.h.
  *
- * A channel exists while somebody subscribes to it, and the shared listener exists while there are
- * channels.  What the database said after a LISTEN makes subscriptions; UNLISTEN takes them away
- * when its transaction is over.  How they change over to the shared listener is in listen.c.
+ * A channel exists while somebody subscribes to it.  What the database said after a LISTEN makes
+ * subscriptions; UNLISTEN takes them away when its transaction is over.  How they change over to
+ * the listening server is in listen.c.
  * Thread: the worker's.
  */
 #include "proxy/listen_subs.h"
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "proxy/listen_post.h"
 #include "proxy/session.h"
 
 #include <stdatomic.h>
@@ -44,62 +45,73 @@ static struct listen *listen_of(struct pool *p)
     return l;
 }
 
-/* ---- at the shared listener ------------------------------------------------------------------ */
+/* ---- at the listening server ----------------------------------------------------------------- */
 
-static void tell(struct listen *l, struct str name, bool on, uint32_t what)
+bool listen_subs_join(struct listen *l)
 {
-    struct server *s = l->server;
-    wire_of(s)->sv_listen(s->wire_state, name, on, &s->conn.out);
-    server_push(s, FLIGHT_LISTEN, NULL)->effects = what;
-    server_arm(s);
+    if (l->seat == 0)
+        l->seat = atomic_load_explicit(&l->pool->shared->shared.listener, memory_order_acquire);
+    return l->seat != 0;
 }
 
 void listen_subs_ask_for(struct listen *l, struct channel *ch)
 {
     ch->state = CHANNEL_SENT;
-    ch->ticket = WHAT_TICKET | ++l->tickets;
-    tell(l, ch->name, true, ch->ticket);
+    ch->ticket = ++l->tickets;
+    listen_post_want(l, ch->name, ch->ticket);
 }
 
-/* Nobody listens any more: the server goes back to its pool, clean. */
-static void give_back(struct listen *l)
+static void unwant(struct listen *l, struct channel *ch)
 {
-    struct server *s = l->server;
-    if (s == NULL || l->busy || map_count(&l->channels) > 0)
+    if (ch->state != CHANNEL_OFF)
+        listen_post_unwant(l, ch->name);
+    ch->state = CHANNEL_OFF;
+}
+
+/* Whoever has no channels needs no markers, and no listening server. */
+static void leave_if_empty(struct listen *l)
+{
+    if (map_count(&l->channels) > 0)
         return;
-    l->server = NULL;
-    l->marker.state = CHANNEL_OFF;
-    s->shared_listener = false;
-    s->must_clean = true;
-    s->pins |= PIN_LISTEN; /* cleaned in full, whatever the reset query is */
-    atomic_fetch_sub_explicit(&l->pool->shared->shared.listeners, 1, memory_order_relaxed);
-    if (s->fl_count == 0)
-        session_settle(s);
+    unwant(l, &l->marker);
+    l->seat = 0;
 }
 
 static void drop_if_empty(struct listen *l, struct channel *ch)
 {
-    if (!list_empty(&ch->subs) || l->busy)
+    if (!list_empty(&ch->subs))
         return;
-    if (ch->state != CHANNEL_OFF && l->server != NULL)
-        tell(l, ch->name, false, WHAT_OTHER);
+    if (l->busy) {
+        l->unswept = true;
+        return;
+    }
+    unwant(l, ch);
     map_remove(&l->channels, ch->name);
     mem_free((void *)(uintptr_t)ch->name.p);
     mem_free(ch);
-    give_back(l);
+    leave_if_empty(l);
 }
 
-/* After a walk: what lost its last subscriber meanwhile. */
 void listen_subs_sweep(struct listen *l)
 {
     struct str name;
     void *v;
+    l->unswept = false;
     for (size_t i = 0; map_next(&l->channels, &i, &name, &v);) {
         struct channel *ch = v;
         if (list_empty(&ch->subs))
             drop_if_empty(l, ch);
     }
-    give_back(l);
+}
+
+void listen_subs_forget(struct listen *l)
+{
+    struct str name;
+    void *v;
+    for (size_t i = 0; map_next(&l->channels, &i, &name, &v);)
+        ((struct channel *)v)->state = CHANNEL_OFF;
+    l->marker.state = CHANNEL_OFF;
+    l->seat = 0;
 }
 
 /* ---- subscriptions --------------------------------------------------------------------------- */

@@ -1,8 +1,12 @@
-/* listen_subs.h - the tables behind listen.h, shared by listen.c and listen_subs.c only.
+/* listen_subs.h - the tables behind listen.h: who of this worker's clients listens to what, shared
+ * by the listen_*.c files only.
  *
- * A pool has one struct listen, a client that listens one struct listen_client; a struct sub ties a
- * client to a channel and is on a list of both.  A channel without subscriptions is freed at once,
- * or at the end of the walk that is under way (busy).
+ * A pool has one struct listen on each worker, a client that listens one struct listen_client; a
+ * struct sub ties a client to a channel and is on a list of both.  A channel without subscriptions
+ * is freed at once, or at the end of the walk that is under way (busy).
+ * A listening server is known by its seat, a number that is never used twice.  While l->seat is not
+ * 0, this worker is one of that server's subscribers; whatever speaks of another seat comes from
+ * the past.  A worker without channels subscribes to nothing.
  * Thread: the worker's that owns pool, clients and servers.
  */
 #ifndef PENSTOCK_PROXY_LISTEN_SUBS_H
@@ -18,8 +22,8 @@
 enum channel_state { CHANNEL_OFF, CHANNEL_SENT, CHANNEL_ON };
 
 struct channel {
-    enum channel_state state; /* at the shared listener */
-    uint32_t ticket;          /* of the LISTEN whose answer is awaited */
+    enum channel_state state; /* at the listening server */
+    uint32_t ticket;          /* of the request to listen whose answer is awaited */
     struct list subs;
     struct str name; /* owned */
 };
@@ -43,7 +47,7 @@ struct listen_client {
     struct list leaving; /* in listen->leaving: a marker is under way */
     struct list member;  /* in listen->members */
     int ngated, nsubs;
-    bool here, there; /* the marker has come over the own server, over the shared listener */
+    bool here, there; /* the marker has come over the own server, over the listening server */
     char marker[HEX_ID];
     usec_t retry_at;
     struct outq held; /* to be delivered between two answers */
@@ -54,35 +58,46 @@ struct listen_client {
 };
 
 struct listen {
-    struct pool *pool;     /* borrowed */
-    struct server *server; /* borrowed; NULL: none */
-    struct map channels;   /* name -> struct channel, owned */
+    struct pool *pool;        /* borrowed */
+    struct listen_host *host; /* owned; NULL: the listening server, if any, is another worker's */
+    uint64_t seat;            /* of the listening server subscribed at; 0: none */
+    struct map channels;      /* name -> struct channel, owned */
     struct list members, leaving;
-    struct channel marker; /* its name: the channel of markers */
+    struct channel marker; /* its name: the channel of this worker's markers */
     char marker_name[32];
     uint32_t tickets;
-    bool busy; /* channels are being walked: none may be freed */
-    usec_t checked_at;
+    bool busy;    /* channels are being walked: none may be freed */
+    bool unswept; /* one would have been */
 };
 
-/* What an own statement of kind FLIGHT_LISTEN is, in flight.effects. */
+/* What an own statement of kind FLIGHT_LISTEN is, in flight.effects.  A server may still have to
+ * answer the last kind when it is no listening server any more. */
 #define WHAT_OTHER 0u
-#define WHAT_MARK 1u  /* NOTIFY of the marker, on the client's server */
-#define WHAT_LEAVE 2u /* UNLISTEN * there */
-#define WHAT_TICKET (1u << 31)
+#define WHAT_MARK 1u           /* NOTIFY of the marker, on a client's server */
+#define WHAT_LEAVE 2u          /* UNLISTEN * there */
+#define WHAT_TICKET (1u << 31) /* LISTEN on the listening server, of wanted.ticket */
 
 /* n random digits, not terminated. */
 void listen_subs_put_hex(char *dst, size_t n);
-/* Has the shared listener LISTEN on ch; confirmed under the channel's ticket. */
+/* Subscribes at the pool's listening server. false: there is none. */
+bool listen_subs_join(struct listen *l);
+/* Has the listening server LISTEN on ch; answered under the channel's ticket. */
 void listen_subs_ask_for(struct listen *l, struct channel *ch);
 /* After a walk of the channels: what lost its last subscriber meanwhile is dropped. */
 void listen_subs_sweep(struct listen *l);
+/* The listening server is lost: this worker subscribes nowhere. */
+void listen_subs_forget(struct listen *l);
 struct sub *listen_subs_find(const struct listen_client *x, struct str channel); /* NULL: none */
-/* Whether the client of s may be moved to a shared listener at all. */
+/* Whether the client of s may be moved to a listening server at all. */
 bool listen_subs_wanted(const struct server *s);
 /* No answer of c is half-written, and it has no transaction open. */
 bool listen_subs_may_hear(const struct client *c);
 /* What was held back goes out. */
 void listen_subs_write_held(struct listen_client *x);
+
+/* ---- what the listening server says (listen.c; called from messages) ---- */
+void listen_subs_answered(struct listen *l, struct str channel, uint32_t ticket, bool ok);
+void listen_subs_heard(struct listen *l, const struct wire_server_event *ev);
+void listen_subs_lost(struct listen *l);
 
 #endif

@@ -70,6 +70,7 @@ static enum status publish(struct program *g, struct config *cfg, struct error *
         return st;
     }
     resolver_set_ttl(g->process.resolver, cfg->opt.dns_max_ttl, cfg->opt.dns_nxdomain_ttl);
+    atomic_store_explicit(&g->process.shared.newest, rt, memory_order_release);
     for (unsigned i = 0; i < g->process.nworkers; i++)
         worker_post_runtime(g->process.workers[i], runtime_get(rt));
     runtime_put(&g->runtime);
@@ -325,6 +326,7 @@ static int run(const struct options *o, struct config *cfg)
     g->tickets = tls_ticket_keys_new();
     g->loop = ev_default_loop(EVFLAG_NOENV);
     enum status st = runtime_new(cfg, g->tickets, &g->runtime, &err);
+    atomic_store_explicit(&g->process.shared.newest, g->runtime, memory_order_release);
     if (st == ST_OK)
         st = configure_log(&cfg->opt, o, &err);
     if (st == ST_OK)

@@ -54,6 +54,8 @@ struct process {
         _Atomic bool paused;         /* PAUSE without a database */
         _Atomic size_t buffer_bytes; /* of all connections */
         _Atomic uint64_t next_id;    /* of clients and servers, for the console */
+        /* The newest snapshot, which a worker may not have got yet. To be compared only. */
+        _Atomic(const struct runtime *) newest;
     } shared;
 };
 

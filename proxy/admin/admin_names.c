@@ -78,6 +78,8 @@ void admin_names_pins(const struct server *s, char *dst, size_t cap)
         set |= PIN_UNKNOWN;
     if (s->upload)
         set |= PIN_COPY;
+    if (s->shared_listener)
+        set |= PIN_LISTEN;
     buf_init(&b, cap);
     for (size_t i = 0; i < ARRAY_LEN(pins); i++)
         if (set & pins[i].pin)

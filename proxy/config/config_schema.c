@@ -104,7 +104,9 @@ const struct config_option config_schema[] = {
     {OPTION(conffile, CONFIG_STRING), .def = "",
      .help = "File that the next RELOAD reads; unset: the one of the command line."},
     {OPTION(default_pool_size, CONFIG_INT), .def = "20", .min = 0, .max = INT32_MAX,
-     .unit = "connections", .help = "Server connections per pool; 0: no limit."},
+     .unit = "connections",
+     .help = "Server connections per pool; 0: no limit. One more listens while clients of the pool "
+             "use LISTEN."},
     {OPTION(disable_pqexec, CONFIG_BOOL), .def = "0", .restart = true,
      .help = "Refuse the simple query protocol."},
     {OPTION(dns_max_ttl, CONFIG_TIME), .def = "15", .min = 0, .max = CONFIG_TIME_MAX,
@@ -210,7 +212,8 @@ const struct config_option config_schema[] = {
     {OPTION(server_reset_query_always, CONFIG_BOOL), .def = "0",
      .help = "Run server_reset_query in every pool mode."},
     {OPTION(server_round_robin, CONFIG_BOOL), .def = "0",
-     .help = "Use the server connection that was idle longest instead of the one used last."},
+     .help = "Use the server connection that was idle longest instead of the one used last; each "
+             "worker among its own."},
     {OPTION(server_tls13_ciphers, CONFIG_STRING), .def = "",
      .help = "TLS 1.3 suites offered to servers."},
     {OPTION(server_tls_ca_file, CONFIG_STRING), .def = "",

@@ -31,12 +31,21 @@ int pool_limit(const struct pool *p)
     return n == 0 ? INT_MAX : n;
 }
 
+/* While a reload is under way, another worker may have opened what a limit allows that is not known
+ * here yet. */
+static bool limits_are_current(const struct pool *p)
+{
+    return atomic_load_explicit(&p->worker->process->shared.newest, memory_order_acquire) ==
+           p->worker->runtime;
+}
+
 bool pool_too_large(const struct pool *p)
 {
     int limit = pool_limit(p);
-    int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed);
+    int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_acquire);
     return have > limit &&
-           have - limit > config_reserve_pool_size(worker_config(p->worker), p->db, user_of(p));
+           have - limit > config_reserve_pool_size(worker_config(p->worker), p->db, user_of(p)) &&
+           limits_are_current(p);
 }
 
 enum config_pool_mode pool_mode(const struct pool *p)
@@ -53,11 +62,15 @@ bool pool_paused(const struct pool *p)
            atomic_load_explicit(&proc->shared.paused, memory_order_relaxed);
 }
 
+/* The count never is above the limit, not even for a moment: who looks at it would close a server
+ * for that (pool_too_large). */
 static bool take_place(_Atomic int *count, int limit)
 {
-    if (atomic_fetch_add_explicit(count, 1, memory_order_acq_rel) < limit || limit == INT_MAX)
-        return true;
-    atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel);
+    int have = atomic_load_explicit(count, memory_order_relaxed);
+    while (have < limit)
+        if (atomic_compare_exchange_weak_explicit(count, &have, have + 1, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            return true;
     return false;
 }
 
@@ -66,7 +79,17 @@ static int unlimited(int n)
     return n == 0 ? INT_MAX : n;
 }
 
-/* Exact across workers: each count is raised first and taken back when it went too far. */
+static int database_limit(const struct pool *p)
+{
+    return unlimited(config_max_db_connections(worker_config(p->worker), p->db));
+}
+
+static int user_limit(const struct pool *p)
+{
+    return unlimited(config_max_user_connections(worker_config(p->worker), user_of(p)));
+}
+
+/* Exact across workers: what was taken is given back when another limit is reached. */
 static bool reserve_place(struct pool *p)
 {
     const struct config *cfg = worker_config(p->worker);
@@ -77,10 +100,8 @@ static bool reserve_place(struct pool *p)
         limit += config_reserve_pool_size(cfg, p->db, user_of(p));
     if (!take_place(&p->shared->shared.servers, limit))
         return false;
-    if (take_place(&p->shared->db->shared.servers,
-                   unlimited(config_max_db_connections(cfg, p->db)))) {
-        int max_user = unlimited(config_max_user_connections(cfg, user_of(p)));
-        if (take_place(&p->shared->user->shared.servers, max_user))
+    if (take_place(&p->shared->db->shared.servers, database_limit(p))) {
+        if (take_place(&p->shared->user->shared.servers, user_limit(p)))
             return true;
         atomic_fetch_sub_explicit(&p->shared->db->shared.servers, 1, memory_order_acq_rel);
     }
@@ -250,6 +271,52 @@ void pool_put(struct pool *p, struct server *s)
     pool_hand(p, s);
 }
 
+/* ---- a server set apart ---------------------------------------------------------------------- */
+
+static void place_is_free(struct pool *p)
+{
+    pool_publish(p);
+    if (p->nwaiters > 0)
+        pool_schedule(p);
+    else
+        pool_poke_others(p);
+}
+
+static void give_back_apart(const struct pool *p)
+{
+    atomic_fetch_sub_explicit(&p->shared->db->shared.apart, 1, memory_order_acq_rel);
+    atomic_fetch_sub_explicit(&p->shared->user->shared.apart, 1, memory_order_acq_rel);
+}
+
+bool pool_set_apart(struct pool *p)
+{
+    if (!take_place(&p->shared->db->shared.apart, database_limit(p) - 1))
+        return false;
+    if (!take_place(&p->shared->user->shared.apart, user_limit(p) - 1)) {
+        atomic_fetch_sub_explicit(&p->shared->db->shared.apart, 1, memory_order_acq_rel);
+        return false;
+    }
+    atomic_fetch_sub_explicit(&p->shared->shared.servers, 1, memory_order_acq_rel);
+    place_is_free(p);
+    return true;
+}
+
+bool pool_take_in(struct pool *p)
+{
+    if (!take_place(&p->shared->shared.servers, pool_limit(p)))
+        return false;
+    give_back_apart(p);
+    return true;
+}
+
+bool pool_has_room_beside_those_apart(const struct pool *p)
+{
+    return atomic_load_explicit(&p->shared->db->shared.apart, memory_order_relaxed) <
+               database_limit(p) &&
+           atomic_load_explicit(&p->shared->user->shared.apart, memory_order_relaxed) <
+               user_limit(p);
+}
+
 /* ---- a server's beginning and end ------------------------------------------------------------ */
 
 static void welcome_all(struct pool *p)
@@ -296,15 +363,13 @@ void pool_server_ready(struct pool *p, struct server *s)
 
 void pool_forget(struct pool *p, struct server *s)
 {
-    (void)s;
-    atomic_fetch_sub_explicit(&p->shared->shared.servers, 1, memory_order_acq_rel);
+    if (s->shared_listener)
+        give_back_apart(p);
+    else
+        atomic_fetch_sub_explicit(&p->shared->shared.servers, 1, memory_order_acq_rel);
     atomic_fetch_sub_explicit(&p->shared->db->shared.servers, 1, memory_order_acq_rel);
     atomic_fetch_sub_explicit(&p->shared->user->shared.servers, 1, memory_order_acq_rel);
-    pool_publish(p);
-    if (p->nwaiters > 0)
-        pool_schedule(p);
-    else
-        pool_poke_others(p);
+    place_is_free(p);
 }
 
 /* ---- finding --------------------------------------------------------------------------------- */

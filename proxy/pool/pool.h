@@ -179,6 +179,15 @@ void pool_grant(struct pool *p, struct waiter *w, struct server *s);
 void pool_share_configure(struct pool *p); /* at the beginning, and on reload */
 void pool_share_free(struct pool *p);
 
+/* A server is to listen for all clients of the pool: it no longer counts in pool_size, so that a
+ * small pool is not starved by it.  It counts in the limits of database and user; false: those
+ * would leave no server beside the listening ones. */
+bool pool_set_apart(struct pool *p);
+/* It is an ordinary one again; false: the pool has no room for it. */
+bool pool_take_in(struct pool *p);
+/* pool_set_apart would still have allowed it: limits change. */
+bool pool_has_room_beside_those_apart(const struct pool *p);
+
 /* More servers than pool_size and the reserve allow: a reload has made them smaller. */
 bool pool_too_large(const struct pool *p);
 int pool_limit(const struct pool *p); /* pool_size by precedence; INT_MAX for unlimited */
@@ -191,6 +200,8 @@ void catalog_stale(struct pool *p); /* definitions have changed */
 void catalog_abandon(struct pool *p);
 
 /* Whole worker (pools.c). */
+/* That worker's half of it, for what another thread sent. NULL: it has none (any more). */
+struct pool *pool_by_shared(struct worker *w, const struct pool_shared *sh);
 void pools_housekeeping(struct worker *w);
 void pools_reconfigure(struct worker *w, const struct runtime *old);
 void pools_close_all(struct worker *w);

@@ -53,17 +53,6 @@ static struct worker *oldest_elsewhere(const struct pool *p, usec_t *since)
     return best;
 }
 
-static struct pool *pool_by_shared(struct worker *w, const struct pool_shared *sh)
-{
-    struct list *it, *tmp;
-    LIST_EACH(it, tmp, &w->pool_list) {
-        struct pool *p = container_of(it, struct pool, link);
-        if (p->shared == sh)
-            return p;
-    }
-    return NULL;
-}
-
 static bool can_move(const struct server *s)
 {
     return conn_can_move(&s->conn) && map_count(&s->stmts.by_name) == 0 && s->fl_count == 0 &&

@@ -17,6 +17,15 @@ static struct pool *pool_of(struct list *l)
     return container_of(l, struct pool, link);
 }
 
+struct pool *pool_by_shared(struct worker *w, const struct pool_shared *sh)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &w->pool_list)
+        if (pool_of(it)->shared == sh)
+            return pool_of(it);
+    return NULL;
+}
+
 static const char *idle_server_unwanted(const struct server *s, int total, int min)
 {
     const struct pool *p = s->pool;

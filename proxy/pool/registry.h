@@ -4,7 +4,7 @@
  * logs in and live as long as the process; their numbers are atomics, so that limits are exact
  * across workers without a lock on the data path.
  * A server counts in its pool, its database and its user from before it connects until it is
- * closed.
+ * closed.  The one that listens for a pool's clients does not count in the pool.
  */
 #ifndef PENSTOCK_PROXY_REGISTRY_H
 #define PENSTOCK_PROXY_REGISTRY_H
@@ -31,6 +31,7 @@ struct db_shared {
     char *name; /* owned */
     struct {
         _Atomic int servers, clients;
+        _Atomic int apart;      /* of servers: those that listen for all clients of their pool */
         _Atomic uint32_t hold;  /* db_hold bits */
         _Atomic uint32_t epoch; /* servers of an older epoch are closed on release (RECONNECT) */
         _Atomic(struct catalog *) catalog; /* replaced under the registry's lock only */
@@ -44,6 +45,7 @@ struct user_shared {
     char *name; /* owned */
     struct {
         _Atomic int servers, clients;
+        _Atomic int apart; /* as in db_shared */
     } shared;
 };
 
@@ -59,8 +61,9 @@ struct pool_shared {
     struct {
         _Atomic int servers;
         _Atomic int waiting;
-        _Atomic int pinned;    /* servers held outside transactions, not counting session mode */
-        _Atomic int listeners; /* servers that listen for all clients of a worker */
+        _Atomic int pinned; /* servers held outside transactions, not counting session mode */
+        _Atomic uint64_t listener; /* seat of the listening server (listen_host.h); 0: none */
+        _Atomic uint64_t seats;    /* so many have been taken */
         _Atomic(const struct profile *) profile; /* set once, never freed before the end */
         struct {
             _Atomic int idle;

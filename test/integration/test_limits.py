@@ -164,7 +164,7 @@ def test_server_fast_close(pg, proxy, fast):
 
 @pytest.mark.parametrize("turns", [0, 1])
 def test_server_round_robin(pg, proxy, turns):
-    p = proxy(pg, pool_size=4, config={"server_round_robin": turns})
+    p = proxy(pg, pool_size=4, config={"server_round_robin": turns, "workers": 1})
     clients = [login(p) for _ in range(4)]
     for c in clients:
         c.query("BEGIN")
@@ -231,10 +231,10 @@ def test_name_whose_addresses_are_all_dead_fails_at_once(pg, proxy, hosts):
     assert time.monotonic() - began < 4
 
 
-@pytest.mark.full       # now and then an idle server takes longer than 10 s to go; not found yet
-def test_servers_follow_a_change_of_the_name(pg, proxy, hosts):
+@pytest.mark.parametrize("ttl", [1, 0.2])   # 0.2: expired whenever it is looked at
+def test_servers_follow_a_change_of_the_name(pg, proxy, hosts, ttl):
     hosts.set("127.0.0.1")
-    p = proxy(databases=database(pg, host=hosts.name), pool_size=4, config={"dns_max_ttl": 1})
+    p = proxy(databases=database(pg, host=hosts.name), pool_size=4, config={"dns_max_ttl": ttl})
     c, d = login(p), login(p)
     before = c.value("SELECT pg_backend_pid()")
     d.query("BEGIN")

@@ -297,8 +297,7 @@ class Load:
         assert not self.lost, self.lost
 
 
-# With 4 workers a server is now and then replaced without need (no error is seen); not found yet.
-@pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.parametrize("workers", [1, 4])
 def test_reload_of_sizes_and_timeouts_keeps_the_servers(pg, proxy, workers):
     p = proxy(pg, pool_size=4, config={"workers": workers})
     load = Load(p, 8)

@@ -446,6 +446,37 @@ static void limit_holds_across_workers(void **state)
     let_go(r, s, 2);
 }
 
+static void larger_pool_keeps_the_servers_of_workers_that_do_not_know_yet(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(&toy_wire, 2, "default_pool_size = 1\n", NULL);
+    struct peer c[2], s[2];
+    rig_toy_client(r, 0, &c[0], &s[0]);
+    rig_toy_client(r, 1, &c[1], NULL);
+    peer_say(&c[1], "Q select 1\n");
+    peer_hears(r, &s[0], "Q select 1\n");
+    rig_reload_begins(r, "default_pool_size = 2\n", NULL);
+    peer_say(&c[0], "Q select 2\n");
+    rig_toy_server(r, &s[1]);
+    peer_hears(r, &s[1], "Q select 2\n");
+    peer_say(&s[0], "done I\n"); /* released by a worker that still believes in a limit of 1 */
+    peer_hears(r, &c[1], "done I\n");
+    peer_hears_nothing(r, &s[0]);
+    rig_wait(r, SEC);
+    rig_settle(r);
+    peer_hears_nothing(r, &s[0]);
+    peer_say(&s[1], "done I\n");
+    peer_hears(r, &c[0], "done I\n");
+    rig_reload_ends(r);
+    assert_int_equal(servers(r), 2);
+    rig_reload(r, "default_pool_size = 1\n", NULL); /* and a smaller one still comes down */
+    rig_wait(r, SEC);
+    rig_settle(r);
+    assert_int_equal(servers(r), 1);
+    let_go(NULL, c, 2);
+    let_go(r, s, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +498,7 @@ int main(void)
         cmocka_unit_test(released_server_goes_to_the_worker_that_waits),
         cmocka_unit_test(moved_server_keeps_its_settings_and_statements),
         cmocka_unit_test(limit_holds_across_workers),
+        cmocka_unit_test(larger_pool_keeps_the_servers_of_workers_that_do_not_know_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

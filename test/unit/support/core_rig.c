@@ -81,6 +81,7 @@ struct rig *rig_new(const struct wire *wire, unsigned nworkers, const char *opti
     p->nworkers = nworkers;
     atomic_store(&p->shared.next_id, 1);
     r->runtime = make_runtime(r, options, db);
+    atomic_store(&p->shared.newest, r->runtime);
     for (unsigned i = 0; i < nworkers; i++)
         r->workers[i] = worker_new(p, i, r->runtime);
     return r;
@@ -117,14 +118,27 @@ struct pool *rig_pool(struct rig *r, unsigned worker)
     return l == NULL ? NULL : container_of(l, struct pool, link);
 }
 
-void rig_reload(struct rig *r, const char *options, const char *db)
+void rig_reload_begins(struct rig *r, const char *options, const char *db)
 {
     struct runtime *rt = make_runtime(r, options, db);
-    for (unsigned i = 0; i < r->process.nworkers; i++)
-        worker_post_runtime(r->workers[i], runtime_get(rt));
+    atomic_store(&r->process.shared.newest, rt);
+    worker_post_runtime(r->workers[0], runtime_get(rt));
     runtime_put(&r->runtime);
     r->runtime = rt;
     rig_settle(r);
+}
+
+void rig_reload_ends(struct rig *r)
+{
+    for (unsigned i = 1; i < r->process.nworkers; i++)
+        worker_post_runtime(r->workers[i], runtime_get(r->runtime));
+    rig_settle(r);
+}
+
+void rig_reload(struct rig *r, const char *options, const char *db)
+{
+    rig_reload_begins(r, options, db);
+    rig_reload_ends(r);
 }
 
 void rig_stop_listening(struct rig *r)

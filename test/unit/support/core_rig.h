@@ -43,6 +43,9 @@ void rig_turn(struct rig *r);            /* one turn of every loop */
 void rig_settle(struct rig *r);          /* as many as anything here needs */
 void rig_wait(struct rig *r, usec_t us); /* time passes */
 void rig_reload(struct rig *r, const char *options, const char *db);
+/* The same in two steps: the first worker has the new configuration, the other does not yet. */
+void rig_reload_begins(struct rig *r, const char *options, const char *db);
+void rig_reload_ends(struct rig *r);
 void rig_stop_listening(struct rig *r); /* connections are refused from now on */
 void rig_listen_again(struct rig *r);
 
