@@ -454,7 +454,8 @@ static bool unasked_line(struct toy_server *s, struct str line, struct wire_serv
     if (str_eq(word, STR("var"))) {
         read_var(rest, ev);
     } else if (str_eq(word, STR("note"))) {
-        ev->kind = SV_NOTICE;
+        ev->notice = s->nwants > 0 && s->wants[0].forward;
+        ev->kind = ev->notice ? SV_SPAN : SV_NOTICE;
     } else if (str_eq(word, STR("push"))) {
         int64_t pid = 0;
         ev->kind = SV_NOTIFY;
@@ -488,7 +489,8 @@ static bool one_line(struct toy_server *s, struct str in, size_t *start, size_t 
             ev->kind = SV_SPAN;
             return true;
         }
-        *start = *pos + (ev->kind == SV_NOTICE || ev->kind == SV_FATAL ? 0 : n + 1);
+        bool whole = ev->kind == SV_SPAN || ev->kind == SV_NOTICE || ev->kind == SV_FATAL;
+        *start = *pos + (whole ? 0 : n + 1);
         *pos += n + 1;
         return true;
     }
