@@ -1,7 +1,8 @@
 /* clock.c - the two clocks and how times are printed.
  *
  * Called once per loop turn by a worker, and by whoever logs.  Any thread.  The monotonic clock can
- * be pushed forward by a test, on all threads at once; outside tests the offset is zero for ever.
+ * be pushed forward or stopped by a test, on all threads at once; outside tests the offset is zero
+ * and the clock runs for ever.
  */
 #include "base/clock.h"
 
@@ -12,6 +13,7 @@
 #include <time.h>
 
 static _Atomic usec_t test_offset;
+static _Atomic usec_t test_stopped; /* where it stands; 0: it runs */
 
 static usec_t read_clock(clockid_t id)
 {
@@ -22,7 +24,12 @@ static usec_t read_clock(clockid_t id)
 
 usec_t clock_mono_us(void)
 {
-    return read_clock(CLOCK_MONOTONIC) + atomic_load_explicit(&test_offset, memory_order_relaxed);
+    usec_t at = atomic_load_explicit(&test_stopped, memory_order_relaxed);
+    if (at == 0)
+        at = read_clock(CLOCK_MONOTONIC);
+    else
+        at = atomic_fetch_add_explicit(&test_stopped, 1, memory_order_relaxed);
+    return at + atomic_load_explicit(&test_offset, memory_order_relaxed);
 }
 
 usec_t clock_wall_us(void)
@@ -68,4 +75,9 @@ void clock_format_ms(usec_t wall_us, char *dst, size_t cap)
 void clock_test_advance(usec_t d)
 {
     atomic_fetch_add_explicit(&test_offset, d, memory_order_relaxed);
+}
+
+void clock_test_stop(void)
+{
+    atomic_store_explicit(&test_stopped, read_clock(CLOCK_MONOTONIC), memory_order_relaxed);
 }

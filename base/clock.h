@@ -21,5 +21,8 @@ void clock_format_ms(usec_t wall_us, char *dst, size_t cap);
 
 /* Test hook: adds d to what clock_mono_us returns, on all threads. */
 void clock_test_advance(usec_t d);
+/* Test hook: from now on the monotonic clock goes on by one microsecond whenever it is read and by
+ * what clock_test_advance adds, so that a busy machine makes nothing late. */
+void clock_test_stop(void);
 
 #endif

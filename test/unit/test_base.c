@@ -262,6 +262,17 @@ static void monotonic_clock_can_be_pushed_by_a_test(void **state)
     clock_test_advance(-3600 * (usec_t)USEC_PER_SEC);
 }
 
+static void stopped_clock_goes_on_when_it_is_read_or_pushed(void **state)
+{
+    (void)state;
+    clock_test_stop();
+    usec_t a = clock_mono_us();
+    assert_int_equal(clock_mono_us() - a, 1);
+    clock_test_advance(1000);
+    assert_int_equal(clock_mono_us() - a, 1002);
+    clock_test_advance(-1000);
+}
+
 static void times_are_printed_in_local_time_with_zone(void **state)
 {
     (void)state;
@@ -376,6 +387,7 @@ int main(void)
         cmocka_unit_test(content_hash_does_not_depend_on_alignment),
         cmocka_unit_test(content_hash_spreads_over_low_bits),
         cmocka_unit_test(monotonic_clock_can_be_pushed_by_a_test),
+        cmocka_unit_test(stopped_clock_goes_on_when_it_is_read_or_pushed),
         cmocka_unit_test(times_are_printed_in_local_time_with_zone),
         cmocka_unit_test(quantile_of_one_value_errs_by_an_eighth_at_most),
         cmocka_unit_test(quantiles_rank_the_values),

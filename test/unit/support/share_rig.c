@@ -45,6 +45,7 @@ void share_new(struct share_rig *x, unsigned nworkers, const char *options, int 
 {
     char all[512];
     *x = (struct share_rig){0};
+    clock_test_stop();
     for (int i = 0; i < SHARE_CLIENTS_MAX; i++)
         x->c[i].fd = -1;
     for (int i = 0; i < SHARE_SERVERS_MAX; i++)

@@ -3,7 +3,8 @@
  * The database's catalog knows the table t, whose reads are repeatable, and v, whose are not.
  * Client i asks "select 'i'" and is answered with the row i, so that an answer in the wrong hands
  * shows; all these texts have one digest, which share_new lets run once, so that it is known to be
- * short.  Strings like "012" name clients in the order in which they are meant.
+ * short.  Time stands still but for rig_wait: what is late here does not depend on the machine.
+ * Strings like "012" name clients in the order in which they are meant.
  */
 #ifndef PENSTOCK_SHARE_RIG_H
 #define PENSTOCK_SHARE_RIG_H
