@@ -130,6 +130,15 @@ struct wire_kill {      /* a statement that stops another session */
     const char *tag;    /* and how it is completed */
 };
 
+/* Whom a cancel key of our own names. */
+struct wire_identity {
+    uint32_t id;   /* the client, within its process */
+    uint32_t step; /* out of key_read, not 0: or one that many numbers on, any number of times */
+    uint16_t peer; /* the process, among its peers; 0: it has none */
+    uint8_t nsecret;
+    uint8_t secret[32];
+};
+
 struct wire_handle { /* name of a statement on a server: opaque, zero-padded */
     uint8_t b[64];
 };
@@ -468,17 +477,23 @@ struct wire {
 
     /* Complete bytes for a raw connection that cancels what key names. */
     void (*cancel_bytes)(const struct wire_key *key, struct outq *out);
-    /* Packs and unpacks the proxy's own cancel identity. A key too short for it is ST_INVALID.
-     * minor: the protocol the client speaks (longer keys where allowed). */
-    void (*key_make)(uint32_t id, const uint8_t secret[32], int minor, struct wire_key *key);
-    enum status (*key_read)(const struct wire_key *key, uint32_t *id, uint8_t secret[32],
-                            size_t *nsecret);
+    /* Packs and unpacks the proxy's own cancel identity: as much of the secret as fits. A key that
+     * cannot be ours is ST_INVALID. minor: the protocol the client speaks (longer keys where
+     * allowed). */
+    void (*key_make)(const struct wire_identity *who, int minor, struct wire_key *key);
+    enum status (*key_read)(const struct wire_key *key, struct wire_identity *who);
+    /* Any key, also one that another program among the peers has given out: the number of its
+     * process; 0: none. */
+    uint16_t (*key_peer)(const struct wire_key *key);
+    /* The key is about to be passed on to its process. false: that has been done too often. */
+    bool (*key_pass_on)(struct wire_key *key);
 
     /* The number by which people know the peer that gave out this key; 0: it has none. */
     uint32_t (*key_pid)(const struct wire_key *key);
-    /* text does nothing but cancel or terminate what a key of ours (key_make) names. NULL: no such
-     * statement. */
-    bool (*kill_read)(struct str text, struct wire_kill *out);
+    /* text does nothing but cancel or terminate what a key of ours (key_make, with that peer)
+     * names.
+     * NULL: no such statement. */
+    bool (*kill_read)(struct str text, uint16_t peer, struct wire_kill *out);
 
     /* The values of a BIND that are there and may be texts, borrowed; at most max. Returns their
      * count. */

@@ -407,8 +407,8 @@ static bool on_event(struct client *c, const struct wire_client_event *ev, size_
         login_credentials(c, ev->data);
         return true;
     case CE_CANCEL:
-        cancel_request(c->conn.worker, &ev->key);
-        client_close(c, "cancel request");
+        c->login->busy = true;
+        cancel_request(c, &ev->key);
         return false;
     case CE_QUIT:
         client_close(c, "client close request");

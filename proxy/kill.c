@@ -102,7 +102,7 @@ enum kill_step kill_request(struct client *c, const struct wire_req *r)
     c->kill_outcome = KILL_NONE;
     if ((r->flags & plain) != plain || r->nparts != 1 || r->parts[0].cut ||
         wire->kill_read == NULL || c->server->tx == TX_FAILED || c->server->tx == TX_UNKNOWN ||
-        !wire->kill_read(r->parts[0].text, &k))
+        !wire->kill_read(r->parts[0].text, (uint16_t)worker_options(c->conn.worker)->peer_id, &k))
         return KILL_PASS;
     if (done == KILL_NONE)
         done = give(c, &k);

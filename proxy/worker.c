@@ -8,6 +8,7 @@
 #include "proxy/client_login.h"
 #include "proxy/memory.h"
 #include "proxy/net/sockopt.h"
+#include "proxy/peer.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
 
@@ -215,6 +216,7 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
     list_init(&w->clients);
     list_init(&w->servers);
     list_init(&w->cancels);
+    list_init(&w->peers);
     list_init(&w->pool_list);
     list_init(&w->giving);
     map_init(&w->pools);
@@ -285,6 +287,7 @@ void worker_free(struct worker **wp)
     turn_end(w);
     mailbox_fini(&w->mailbox);
     pools_free(w);
+    peers_free(w);
     map_fini(&w->pools);
     login_forget_verifiers(w);
     map_fini(&w->verifiers);

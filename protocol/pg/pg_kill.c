@@ -4,6 +4,7 @@
  */
 #include "protocol/pg/pg_kill.h"
 
+#include "protocol/pg/pg_key.h"
 #include "protocol/sql/sql_lex.h"
 
 #define TEXT_MAX 200 /* longer ones hold more than the plain form */
@@ -29,7 +30,7 @@ static bool read_name(const struct sql_token *tok, struct wire_kill *out)
     return out->terminate || sql_lex_is_word(tok, STR("pg_cancel_backend"));
 }
 
-bool pg_kill_read(struct str text, uint32_t base, struct wire_kill *out)
+bool pg_kill_read(struct str text, uint16_t peer, struct wire_kill *out)
 {
     struct sql_lex lx;
     struct sql_token tok;
@@ -53,7 +54,8 @@ bool pg_kill_read(struct str text, uint32_t base, struct wire_kill *out)
     if (!sql_lex_is_self(&tok, '('))
         return false;
     sql_lex_next(&lx, &tok);
-    if (tok.kind != SQL_TOK_NUMBER || !read_number(tok.text, &pid) || pid < base)
+    if (tok.kind != SQL_TOK_NUMBER || !read_number(tok.text, &pid) ||
+        !pg_key_client(pid, peer, &out->id))
         return false;
     sql_lex_next(&lx, &tok);
     if (!sql_lex_is_self(&tok, ')'))
@@ -61,7 +63,6 @@ bool pg_kill_read(struct str text, uint32_t base, struct wire_kill *out)
     sql_lex_next(&lx, &tok);
     if (sql_lex_is_self(&tok, ';'))
         sql_lex_next(&lx, &tok);
-    out->id = pid - base;
     out->tag = "SELECT 1";
     return tok.kind == SQL_TOK_END;
 }

@@ -7,10 +7,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
-#define BASE 4194305u
+#define OWN 0x0203 /* this process among its peers */
 
 static void plain_form_is_recognised(void **state)
 {
@@ -22,15 +23,40 @@ static void plain_form_is_recognised(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         struct wire_kill k;
-        assert_true(pg_kill_read(str_of(texts[i]), BASE, &k));
+        assert_true(pg_kill_read(str_of(texts[i]), 0, &k));
         assert_int_equal(k.id, 5);
         assert_false(k.terminate);
         assert_string_equal(k.column, "pg_cancel_backend");
     }
     struct wire_kill k;
-    assert_true(pg_kill_read(STR("SELECT pg_terminate_backend(2147483647)"), BASE, &k));
+    assert_true(pg_kill_read(STR("SELECT pg_terminate_backend(8388608)"), 0, &k));
     assert_true(k.terminate);
-    assert_int_equal(k.id, 2147483647 - BASE);
+    assert_int_equal(k.id, 8388608 - 4194305);
+}
+
+/* The pid names the process too; the last group of pids is shared by clients. */
+static void with_peers_only_own_clients_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t pid;
+        uint16_t peer;
+        bool taken;
+        uint32_t id;
+    } cases[] = {
+        {0x01030205, OWN, true, 5},    {0x7e0302ff, OWN, true, 126 * 256 - 1},
+        {0x7f030205, OWN, false, 0},   {0x01030205, 0x0302, false, 0},
+        {0x01030205, 0, false, 0},     {0x00030205, OWN, false, 0},
+        {4194305 + 77, OWN, true, 77},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct wire_kill k;
+        char text[64];
+        snprintf(text, sizeof text, "SELECT pg_cancel_backend(%u)", (unsigned)cases[i].pid);
+        assert_int_equal(pg_kill_read(str_of(text), cases[i].peer, &k), cases[i].taken);
+        if (cases[i].taken)
+            assert_int_equal(k.id, cases[i].id);
+    }
 }
 
 static void anything_else_is_for_the_database(void **state)
@@ -41,6 +67,7 @@ static void anything_else_is_for_the_database(void **state)
         "SELECT",
         "SELECT pg_cancel_backend(4194304)",
         "SELECT pg_cancel_backend(2147483648)",
+        "SELECT pg_cancel_backend(16777217)",
         "SELECT pg_cancel_backend(99999999999999999999)",
         "SELECT pg_cancel_backend(-4194310)",
         "SELECT pg_cancel_backend(4194310.0)",
@@ -62,7 +89,7 @@ static void anything_else_is_for_the_database(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         struct wire_kill k;
-        if (pg_kill_read(str_of(texts[i]), BASE, &k))
+        if (pg_kill_read(str_of(texts[i]), 0, &k))
             fail_msg("taken: %s", texts[i]);
     }
 }
@@ -73,7 +100,7 @@ static void every_cut_of_the_plain_form_is_refused(void **state)
     struct str text = STR("SELECT pg_cancel_backend(4194310)");
     for (size_t n = 0; n < text.n; n++) {
         struct wire_kill k;
-        assert_false(pg_kill_read((struct str){text.p, n}, BASE, &k));
+        assert_false(pg_kill_read((struct str){text.p, n}, 0, &k));
     }
 }
 
@@ -97,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_form_is_recognised),
+        cmocka_unit_test(with_peers_only_own_clients_are_named),
         cmocka_unit_test(anything_else_is_for_the_database),
         cmocka_unit_test(every_cut_of_the_plain_form_is_refused),
         cmocka_unit_test(listening_is_ended_for_one_channel_or_all),
