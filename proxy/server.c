@@ -79,7 +79,7 @@ void server_pop(struct server *s)
 
 static const uint8_t legal[] = {
     [SV_CONNECT] = 1u << SV_LOGIN | 1u << SV_CLOSED,
-    [SV_LOGIN] = 1u << SV_INIT | 1u << SV_CLOSED,
+    [SV_LOGIN] = 1u << SV_INIT | 1u << SV_CONNECT | 1u << SV_CLOSED,
     [SV_INIT] = 1u << SV_IDLE | 1u << SV_ACTIVE | 1u << SV_CLOSED,
     [SV_IDLE] = 1u << SV_ACTIVE | 1u << SV_CLOSED,
     [SV_ACTIVE] = 1u << SV_IDLE | 1u << SV_CLOSED,

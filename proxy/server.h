@@ -3,7 +3,8 @@
  * States (server_set_state is the only place that changes one; it moves the server between its
  * pool's lists and restarts its timer):
  *   SV_CONNECT  socket being connected         -> SV_LOGIN, SV_CLOSED
- *   SV_LOGIN    TLS, start-up, authentication  -> SV_INIT, SV_CLOSED
+ *   SV_LOGIN    TLS, start-up, authentication  -> SV_INIT, SV_CONNECT (once more, the other way
+ *               round about TLS), SV_CLOSED
  *   SV_INIT     connect_query, catalog         -> SV_IDLE, SV_CLOSED
  *   SV_IDLE     in the pool                    -> SV_ACTIVE, SV_CLOSED
  *   SV_ACTIVE   granted: works for a client or for the proxy -> SV_IDLE (release test), SV_CLOSED
@@ -121,6 +122,8 @@ struct server {
     bool half_request;   /* a part of a request was sent and its end was not */
     bool half_message;   /* of an upload that has failed: its rest is still to be sent */
     bool doubtful;       /* must not be reused: closed at release */
+    bool login_asked;    /* the server has asked for credentials */
+    bool other_tls;      /* with TLS where sslmode begins without, or the reverse */
     struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
     bool shared_listener;    /* listens for all clients of its pool (listen.h); held by nobody */
     bool must_clean;         /* used in session mode, or holds what cannot be followed: reset before
