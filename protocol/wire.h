@@ -123,13 +123,6 @@ struct wire_key { /* cancel key as the peer has it: opaque */
     uint8_t b[WIRE_KEY_MAX];
 };
 
-struct wire_kill {      /* a statement that stops another session */
-    uint32_t id;        /* as in key_make */
-    bool terminate;     /* its connection, not just what it runs */
-    const char *column; /* of the answer: one row, one boolean, */
-    const char *tag;    /* and how it is completed */
-};
-
 /* Whom a cancel key of our own names. */
 struct wire_identity {
     uint32_t id;   /* the client, within its process */
@@ -254,7 +247,24 @@ struct wire_fault { /* an error told to a client */
 
 struct wire_column {
     const char *name;
-    enum { COL_TEXT, COL_INT4, COL_INT8, COL_NUMERIC, COL_BYTES, COL_BOOL } type;
+    enum { COL_TEXT, COL_INT4, COL_INT8, COL_NUMERIC, COL_BYTES, COL_BOOL, COL_BOOL_BINARY } type;
+};
+
+struct wire_kill_ask {            /* might it stop another session? */
+    struct str text;              /* of a statement */
+    struct str types;             /* those given when it was prepared */
+    const struct wire_part *bind; /* NULL: of the simple protocol */
+    uint16_t peer;                /* as in wire_identity: this process's */
+};
+
+struct wire_kill {             /* a statement that does */
+    uint32_t id;               /* as in wire_identity */
+    bool terminate;            /* its connection, not just what it runs */
+    struct wire_column column; /* of the answer: one row, */
+    struct str yes;            /* with this value, */
+    const char *tag;           /* and how it is completed */
+    int nparams;               /* at most one: */
+    struct wire_column param;
 };
 
 /* ---- server side ----------------------------------------------------------------------------- */
@@ -409,8 +419,8 @@ struct wire {
      * part by part: cl_ack for parse/bind/close, cl_row_desc or cl_no_data for describe, then rows
      * and cl_complete, at sync cl_idle. */
     void (*cl_ack)(void *st, enum wire_part_kind kind, struct outq *out);
-    /* describe of a statement without parameters */
-    void (*cl_no_params)(void *st, struct outq *out);
+    /* describe of a statement: its parameters, whose names do not count; comes before its rows */
+    void (*cl_params)(void *st, const struct wire_column *params, int n, struct outq *out);
     void (*cl_no_data)(void *st, struct outq *out);
     void (*cl_row_desc)(void *st, const struct wire_column *cols, int ncols, struct outq *out);
     /* p NULL = null */
@@ -490,10 +500,9 @@ struct wire {
 
     /* The number by which people know the peer that gave out this key; 0: it has none. */
     uint32_t (*key_pid)(const struct wire_key *key);
-    /* text does nothing but cancel or terminate what a key of ours (key_make, with that peer)
-     * names.
-     * NULL: no such statement. */
-    bool (*kill_read)(struct str text, uint16_t peer, struct wire_kill *out);
+    /* The statement does nothing but cancel or terminate what a key of ours (key_make, with that
+     * peer) names. NULL: no such statement. */
+    bool (*kill_read)(const struct wire_kill_ask *ask, struct wire_kill *out);
 
     /* The values of a BIND that are there and may be texts, borrowed; at most max. Returns their
      * count. */

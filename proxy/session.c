@@ -246,7 +246,7 @@ static enum taken start_on(struct client *c, struct server *s, const struct wire
     }
     if ((plan->effects & FX_KILL) && s->fl_count == 0) {
         enum kill_step k = kill_request(c, r);
-        if (k == KILL_DONE && c->server == s)
+        if (k == KILL_DONE && c->server == s && s->fl_count == 0)
             session_settle(s);
         if (k != KILL_PASS)
             return k == KILL_DONE ? TAKEN : LEFT;

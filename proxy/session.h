@@ -65,6 +65,13 @@ void session_vars_accepted(struct server *s);
 /* Sends the parts with statement names mapped, noting in f what to undo. */
 void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r);
 void session_prepare_named(struct client *c, struct server *s, struct str name);
+/* The client's name means stmt from now on, without the database having been asked; in session mode
+ * the server is given the statement under that name. */
+void session_name(struct client *c, struct str name, struct stmt *stmt);
+bool session_can_name(const struct client *c, struct str name);
+/* Session mode, where names are the server's business: only statements that stop other clients are
+ * kept in mind (kill.c). */
+void session_note_kills(struct client *c, const struct wire_req *r);
 /* The holder has changed: takes away what others have prepared under names of their own. */
 void session_expel_names(struct client *c, struct server *s);
 /* A flight is over: its journal becomes final or is undone, and what its text prepared is

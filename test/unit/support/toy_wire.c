@@ -418,6 +418,13 @@ static void cl_described(void *st, struct outq *out)
     put(out, "described\n");
 }
 
+static void cl_params(void *st, const struct wire_column *params, int n, struct outq *out)
+{
+    (void)params;
+    (void)n;
+    cl_described(st, out);
+}
+
 static void cl_row_desc(void *st, const struct wire_column *cols, int ncols, struct outq *out)
 {
     (void)cols;
@@ -467,7 +474,7 @@ const struct wire toy_wire = {
     .cl_upload = cl_upload,
     .cl_upload_over = cl_upload_over,
     .cl_ack = cl_ack,
-    .cl_no_params = cl_described,
+    .cl_params = cl_params,
     .cl_no_data = cl_described,
     .cl_row_desc = cl_row_desc,
     .cl_row = cl_row,
