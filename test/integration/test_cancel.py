@@ -14,6 +14,7 @@ from support.procs import wait_for
 from support.relay import Relay
 
 pytestmark = pytest.mark.penstock_only
+SLACK_KB = 1024 * (300 if os.environ.get("PENSTOCK_VARIANT") else 2)     # sanitizers keep freed memory
 
 
 def login(p, **kw):
@@ -102,7 +103,7 @@ def test_ten_thousand_cancels_leak_neither_sockets_nor_memory(pg, proxy):
     files, memory = fds(p), procs.rss_kb(p.pid)
     burst(9000)
     wait_for(lambda: fds(p) <= files + 2, 10, lambda: f"{files} descriptors, not {fds(p)}")
-    assert procs.rss_kb(p.pid) < memory + 2048
+    assert procs.rss_kb(p.pid) < memory + SLACK_KB
     busy.cancel()
     assert w.errors_of(busy.read_until())[0]["C"] == "57014"
     assert idle.value("SELECT 1") == "1"

@@ -13,6 +13,7 @@ from support.procs import wait_for
 from support.relay import Relay
 
 pytestmark = pytest.mark.penstock_only
+SLACK_KB = 1024 * (300 if os.environ.get("PENSTOCK_VARIANT") else 2)     # sanitizers keep freed memory
 
 
 def login(p, **kw):
@@ -251,7 +252,7 @@ def test_thousands_of_requests_through_a_peer_leak_nothing(pg, proxy):
         burst(b, idle, 3000)
         for p, (files, memory) in zip((a, b), before):
             wait_for(lambda p=p, files=files: fds(p) <= files + 2, 10, "the descriptors to be free")
-            assert procs.rss_kb(p.pid) < memory + 2048
+            assert procs.rss_kb(p.pid) < memory + SLACK_KB
         assert idle.value("SELECT 1") == "1"
 
 
