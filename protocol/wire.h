@@ -426,6 +426,8 @@ struct wire {
     /* p NULL = null */
     void (*cl_row)(void *st, const struct str *values, int ncols, struct outq *out);
     void (*cl_complete)(void *st, struct str tag, struct outq *out);
+    /* Instead of it: the limit of the execute part has been reached. */
+    void (*cl_suspended)(void *st, struct outq *out);
 
     /* ---- server ---- */
     void (*sv_init)(void *st);
@@ -484,6 +486,9 @@ struct wire {
     void (*sv_quit)(void *st, struct outq *out);
     /* Requests whose answer is still to come, by the codec's own count. */
     int (*sv_pending)(const void *st);
+    /* Of an open request: all that was sent has been answered, and nothing of it has failed. NULL
+     * where kill_read is. */
+    bool (*sv_answered)(const void *st);
 
     /* Complete bytes for a raw connection that cancels what key names. */
     void (*cancel_bytes)(const struct wire_key *key, struct outq *out);

@@ -92,7 +92,7 @@ struct shape {
 
 /* Everything that is about a statement is about the one that is bound. The portal must not outlive
  * the request, for the database would not know of it: the unnamed one, or any outside of a
- * transaction. One row and no more is asked for by a limit that the one row would reach. */
+ * transaction. */
 static bool fits(const struct client *c, const struct wire_part *p, int i, struct shape *x)
 {
     const struct stmt *stmt = c->conn.worker->part_stmts[i];
@@ -112,7 +112,7 @@ static bool fits(const struct client *c, const struct wire_part *p, int i, struc
     case PART_DESCRIBE_PORTAL:
         return x->bind >= 0;
     case PART_EXECUTE:
-        if (x->bind < 0 || x->execute >= 0 || p->row_limit == 1)
+        if (x->bind < 0 || x->execute >= 0)
             return false;
         x->execute = i;
         return true;
@@ -155,10 +155,9 @@ static bool read_shape(const struct client *c, const struct wire_req *r, struct 
 static bool is_kill(const struct client *c, const struct wire_req *r, struct wire_kill *k)
 {
     const struct wire *wire = c->conn.worker->wire;
-    const uint32_t whole = REQ_START | REQ_END;
     struct wire_kill_ask ask = {.peer = (uint16_t)worker_options(c->conn.worker)->peer_id};
     struct shape x;
-    if ((r->flags & whole) != whole || r->nparts == 0 || wire->kill_read == NULL ||
+    if ((r->flags & REQ_END) == 0 || r->nparts == 0 || wire->kill_read == NULL ||
         c->server->tx == TX_FAILED || c->server->tx == TX_UNKNOWN)
         return false;
     if (r->flags & REQ_SIMPLE) {
@@ -177,11 +176,14 @@ static bool is_kill(const struct client *c, const struct wire_req *r, struct wir
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
-static void put_row(struct client *c, const struct wire_kill *k)
+static void put_row(struct client *c, const struct wire_kill *k, const struct wire_part *p)
 {
     const struct wire *wire = c->conn.worker->wire;
     wire->cl_row(c->wire_state, &k->yes, 1, &c->conn.out);
-    wire->cl_complete(c->wire_state, str_of(k->tag), &c->conn.out);
+    if (p->kind == PART_EXECUTE && p->row_limit == 1)
+        wire->cl_suspended(c->wire_state, &c->conn.out);
+    else
+        wire->cl_complete(c->wire_state, str_of(k->tag), &c->conn.out);
 }
 
 static void answer_part(struct client *c, const struct wire_kill *k, const struct wire_part *p,
@@ -204,10 +206,10 @@ static void answer_part(struct client *c, const struct wire_kill *k, const struc
         break;
     case PART_QUERY:
         wire->cl_row_desc(c->wire_state, &k->column, 1, out);
-        put_row(c, k);
+        put_row(c, k, p);
         break;
     case PART_EXECUTE:
-        put_row(c, k);
+        put_row(c, k, p);
         break;
     case PART_BIND:
         wire->cl_ack(c->wire_state, PART_BIND, out);
@@ -225,8 +227,16 @@ static void answer(struct client *c, const struct wire_kill *k, const struct wir
 {
     for (int i = 0; i < r->nparts; i++)
         answer_part(c, k, &r->parts[i], c->conn.worker->part_stmts[i]);
-    c->conn.worker->wire->cl_idle(c->wire_state, c->server->tx, &c->conn.out);
+    if (r->flags & REQ_START)
+        c->conn.worker->wire->cl_idle(c->wire_state, c->server->tx, &c->conn.out);
     conn_dirty(&c->conn);
+}
+
+/* May an error of ours take the place of the answer? It would not end a transaction, nor what the
+ * database has begun of the request. */
+static bool may_refuse(const struct client *c, const struct wire_req *r)
+{
+    return c->server->tx == TX_IDLE && (r->flags & REQ_START);
 }
 
 enum kill_step kill_request(struct client *c, const struct wire_req *r)
@@ -247,8 +257,8 @@ enum kill_step kill_request(struct client *c, const struct wire_req *r)
         c->barrier = true;
         return KILL_WAIT;
     case KILL_DENIED:
-        if (c->server->tx != TX_IDLE)
-            return KILL_PASS; /* an error of ours would not end the transaction */
+        if (!may_refuse(c, r))
+            return KILL_PASS;
         client_tell(c, &(struct wire_fault){.cause = C_DENIED});
         return KILL_DONE;
     case KILL_SENT:

@@ -135,5 +135,6 @@ void pg_client_no_data(void *st, struct outq *out);
 void pg_client_row_desc(void *st, const struct wire_column *cols, int ncols, struct outq *out);
 void pg_client_row(void *st, const struct str *values, int ncols, struct outq *out);
 void pg_client_complete(void *st, struct str tag, struct outq *out);
+void pg_client_suspended(void *st, struct outq *out);
 
 #endif

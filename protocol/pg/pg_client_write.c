@@ -242,3 +242,9 @@ void pg_client_complete(void *st, struct str tag, struct outq *out)
     pg_frame_put_head(out, 'C', pg_frame_clean(tag).n + 1);
     pg_frame_put_z(out, tag);
 }
+
+void pg_client_suspended(void *st, struct outq *out)
+{
+    (void)st;
+    pg_frame_put_empty(out, 's');
+}

@@ -51,6 +51,7 @@ const struct wire pg_wire = {
     .cl_row_desc = pg_client_row_desc,
     .cl_row = pg_client_row,
     .cl_complete = pg_client_complete,
+    .cl_suspended = pg_client_suspended,
 
     .sv_init = pg_server_init,
     .sv_fini = pg_server_fini,
@@ -79,6 +80,7 @@ const struct wire pg_wire = {
     .sv_notify = pg_server_notify,
     .sv_quit = pg_server_quit,
     .sv_pending = pg_server_pending,
+    .sv_answered = pg_server_answered,
 
     .cancel_bytes = cancel_bytes,
     .key_make = pg_key_make,

@@ -478,6 +478,7 @@ const struct wire toy_wire = {
     .cl_no_data = cl_described,
     .cl_row_desc = cl_row_desc,
     .cl_row = cl_row,
+    .cl_suspended = cl_described,
     .cl_complete = cl_complete,
     .sv_init = toy_server_init,
     .sv_fini = toy_server_fini,
