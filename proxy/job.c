@@ -34,11 +34,7 @@ static bool job_vars(struct server *s, const struct job *j)
 static void job_granted(struct waiter *wt, struct server *s)
 {
     struct job *j = container_of(wt, struct job, waiter);
-    if (s->tainted_by != 0) {
-        wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
-        server_push(s, FLIGHT_CLEAN, NULL);
-        s->tainted_by = 0;
-    }
+    session_forget_unlisted(s);
     if (!job_vars(s, j)) { /* nothing that a client has set may bend a question of ours */
         job_lost(j);
         s->doubtful = true;

@@ -216,8 +216,8 @@ void server_login_failed(struct server *s, enum server_error se, struct str code
 /* Something of ours was sent: its answer must come in time. */
 void server_arm(struct server *s);
 void server_ask(struct server *s);
-/* The question of flight f was cut off: true when it may be asked once more. */
-bool server_ask_again(struct server *s, const struct flight *f);
+/* The question of flight f was answered with an error: true when it will be asked once more. */
+bool server_ask_again(struct server *s, const struct flight *f, enum server_error why);
 void server_clean(struct server *s);
 /* Its client has gone and something still runs: that is cancelled, and waited for within bounds. */
 void server_drain(struct server *s);

@@ -89,12 +89,10 @@ static enum prelude put_vars(struct client *c, struct server *s)
     return wait ? PRELUDE_WAIT : PRELUDE_GLUED;
 }
 
-/* Code that nobody could look into ran for another client and may have left settings that the
- * database does not list: they are reset without being known. The identity is always known, and
- * stays. */
-static void forget_strangers(struct client *c, struct server *s)
+/* The identity is always known, and stays. */
+void session_forget_unlisted(struct server *s)
 {
-    if (s->tainted_by == 0 || s->tainted_by == c->id)
+    if (s->tainted_by == 0)
         return;
     wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL);
@@ -163,11 +161,11 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
     }
     if (c->passthrough && s->session_begun)
         return PRELUDE_NONE;
-    if (s->tx == TX_IDLE)
-        forget_strangers(c, s);
+    if (s->tx == TX_IDLE && s->tainted_by != c->id)
+        session_forget_unlisted(s);
     if (s->tx == TX_IDLE && s->vars != c->vars)
         p = put_vars(c, s);
-    else if (c->told != s->profile)
+    else if (s->fl_count == 0 && c->told != s->profile)
         session_report(c, s);
     if (p == PRELUDE_WAIT)
         return p;
@@ -295,10 +293,8 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
             f->client->vars = varset_get(f->client->startup);
         }
         /* Unless it was that and nothing else, something may have followed it. */
-        if (tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI))
-            asks = asks_of(FX_UNKNOWN);
-        else
-            asks = 0;
+        s->reset_seen = tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI);
+        asks = s->reset_seen ? asks_of(FX_UNKNOWN) : 0;
     }
     s->asks |= asks;
     if (asks & ASK_VARS)
@@ -374,7 +370,7 @@ static void keep_startup(struct client *c)
     }
 }
 
-void session_ask_done(struct server *s, bool ok)
+void session_ask_done(struct server *s, const struct flight *f, bool ok)
 {
     s->reset_seen = false;
     if (s->asked_prepared)
@@ -384,8 +380,9 @@ void session_ask_done(struct server *s, bool ok)
     s->ask_tries = 0;
     varset_put(&s->ask_names);
     s->ask_names = varset_empty(&s->conn.worker->vars);
-    if (!ok || s->answered == NULL) {
-        s->doubtful = true; /* its state is not known: it will not be used again */
+    if (!ok || s->doubtful) {
+        s->doubtful = true;    /* its state is not known: it will not be used again, and */
+        s->asks |= f->effects; /* its client cannot go on as if it were */
         varset_put(&s->answered);
         return;
     }
