@@ -50,6 +50,7 @@ enum pin {
 enum flight_kind {
     FLIGHT_CLIENT,  /* forwarded to its client */
     FLIGHT_VARS,    /* settings before a request */
+    FLIGHT_LIFT,    /* a short time limit put away, before statements of our own */
     FLIGHT_CHECK,   /* server_check_query or ping before a request */
     FLIGHT_PREP,    /* own prepare by text before a request; errors are the request's business */
     FLIGHT_ASK,     /* session state */
@@ -78,7 +79,7 @@ struct flight {
     bool output;           /* something of the answer has reached the client */
     bool waits;            /* the client's request waits for this own statement */
     struct client *client; /* borrowed; NULL: gone, the answer is swallowed */
-    struct job *job;       /* FLIGHT_JOB */
+    struct job *job;       /* FLIGHT_JOB, FLIGHT_LIFT */
     usec_t start;
     uint32_t effects;
     uint32_t tracked; /* parts sent that will be confirmed, and */

@@ -47,6 +47,10 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags);
 /* A statement is bound that may change settings: those whose names can be known are asked for
  * too. */
 void session_note_bound(struct server *s, const struct facts *f, const struct wire_part *bind);
+/* Statements of ours for c or j must not be cut off by a short time limit that was left on s: if
+ * there is one it is put away, and c's request or j goes on after that. False: there is none. */
+bool session_lift_limits(struct server *s, struct client *c, struct job *j);
+void session_limits_lifted(struct server *s, struct flight *f, enum server_error why);
 /* Code that nobody could look into may have left settings that the database does not list: they
  * are reset without being known, with those on record. */
 void session_forget_unlisted(struct server *s);

@@ -156,6 +156,9 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
     case FLIGHT_VARS:
         vars_done(s, f, ev);
         break;
+    case FLIGHT_LIFT:
+        session_limits_lifted(s, f, ev->error);
+        break;
     case FLIGHT_PREP:
         session_apply(s, f, ev);
         break;

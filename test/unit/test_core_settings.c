@@ -164,6 +164,106 @@ static void reset_of_one_client_is_not_anothers(void **state)
     leave(r, &b, &s);
 }
 
+/* ---- time limits ----------------------------------------------------------------------------- */
+
+/* A request that is glued to settings would run under others when those are cut off; so nothing is
+ * glued before the limit is out of the way, and its timer may still strike once after that. */
+static void short_time_limit_is_put_away_before_anything_else(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {"done I\ndone I\n",
+                                          "done I\nerr cancelled late\ndone I\n"};
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        struct rig *r = rig();
+        struct peer a, b, s;
+        rig_toy_client(r, 0, &b, &s);
+        rig_toy_client_with(r, &a, &s, "pace=1");
+        peer_say(&b, "Q select 1\n");
+        peer_hears(r, &s, "set pace;\nset pace;\n");
+        peer_say(&s, answers[i]);
+        peer_hears(r, &s, "Q select 1\n");
+        peer_say(&s, "row 1\ndone I\n");
+        peer_hears(r, &b, "row 1\ndone I\n");
+        peer_say(&a, "Q select 2\n");
+        peer_hears(r, &s, "set pace=1;\nQ select 2\n");
+        peer_say(&s, "done I\nrow 2\ndone I\n");
+        peer_hears(r, &a, "row 2\ndone I\n");
+        rig_toy_ask(r, &a, &s); /* under its own limit nothing needs to be put away */
+        peer_close(&b);
+        leave(r, &a, &s);
+    }
+}
+
+/* Also one that was only put away at the second try: its timer could still strike. */
+static const char *const not_lifted[] = {
+    "err other x\ndone I\ndone I\n", "err cancelled x\ndone I\nerr cancelled x\ndone I\n",
+    "err cancelled x\ndone I\ndone I\n", "done I\nerr other x\ndone I\n"};
+
+static void limit_that_cannot_be_put_away_costs_the_server_alone(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(not_lifted); i++) {
+        struct rig *r = rig();
+        struct peer a, b, s;
+        rig_toy_client(r, 0, &b, &s);
+        rig_toy_client_with(r, &a, &s, "pace=1");
+        peer_say(&b, "Q select 1\n");
+        peer_hears(r, &s, "set pace;\nset pace;\n");
+        peer_say(&s, not_lifted[i]);
+        peer_hears_end(r, &s);
+        rig_toy_server(r, &s);
+        peer_hears(r, &s, "Q select 1\n");
+        peer_say(&s, "row 1\ndone I\n");
+        peer_hears(r, &b, "row 1\ndone I\n");
+        peer_close(&a);
+        leave(r, &b, &s);
+    }
+}
+
+static void settings_are_not_tried_under_a_strangers_time_limit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i <= ARRAY_LEN(not_lifted); i++) {
+        struct rig *r = rig();
+        struct peer a, b, s;
+        rig_toy_client(r, 0, &b, &s);
+        rig_toy_client_with(r, &a, &s, "pace=1");
+        peer_close(&b);
+        rig_client(r, 0, &b);
+        peer_say(&b, "hello u d mode=1\n");
+        peer_hears(r, &s, "set pace;\nset pace;\n");
+        if (i < ARRAY_LEN(not_lifted)) {
+            peer_say(&s, not_lifted[i]);
+            peer_hears_end(r, &s);
+            rig_toy_server(r, &s);
+        } else {
+            peer_say(&s, "done I\ndone I\n");
+        }
+        peer_hears(r, &s, "set mode=1;\n");
+        peer_say(&s, "done I\n");
+        peer_hears_until(r, &b, "done I", NULL, 0);
+        peer_close(&a);
+        leave(r, &b, &s);
+    }
+}
+
+static void server_lost_while_a_limit_is_put_away_is_told(void **state)
+{
+    (void)state;
+    struct rig *r = rig();
+    struct peer a, b, s;
+    rig_toy_client(r, 0, &b, &s);
+    rig_toy_client_with(r, &a, &s, "pace=1");
+    peer_close(&b);
+    rig_client(r, 0, &b);
+    peer_say(&b, "hello u d mode=1\n");
+    peer_hears(r, &s, "set pace;\nset pace;\n");
+    peer_close(&s);
+    peer_hears_until(r, &b, "done I", NULL, 0); /* nobody could be asked: with its first request */
+    peer_close(&a);
+    leave(r, &b, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +273,10 @@ int main(void)
         cmocka_unit_test(settings_are_tried_as_a_whole_after_a_stranger),
         cmocka_unit_test(client_is_told_the_settings_that_its_request_runs_under),
         cmocka_unit_test(reset_of_one_client_is_not_anothers),
+        cmocka_unit_test(short_time_limit_is_put_away_before_anything_else),
+        cmocka_unit_test(limit_that_cannot_be_put_away_costs_the_server_alone),
+        cmocka_unit_test(settings_are_not_tried_under_a_strangers_time_limit),
+        cmocka_unit_test(server_lost_while_a_limit_is_put_away_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
