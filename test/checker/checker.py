@@ -18,6 +18,7 @@ terminates servers.  Any of these is a violation and fails the run:
 Of the first of each kind the last operations of its client are shown, with the backends they ran on.
 
     checker.py [--seconds 60] [--clients 500] [--pool 20] [--mode transaction] [--seed N]
+               [--calm 6]
 PENSTOCK_BIN=/usr/sbin/pgbouncer shows that it can fail: its transaction mode leaks settings.
 """
 import argparse
@@ -430,7 +431,7 @@ class Run:
                     await self.admin.query(f"SELECT pg_terminate_backend({pid})")
                     self.report.count("servers killed")
                 await asyncio.sleep(0.3)
-            await asyncio.sleep(6)
+            await asyncio.sleep(self.args.calm)
 
     async def sampler(self):
         """A backend that is on its way out still shows for a moment, and SHOW POOLS asks one worker after
@@ -527,6 +528,7 @@ def main():
     p.add_argument("--clients", type=int, default=500)
     p.add_argument("--pool", type=int, default=20)
     p.add_argument("--mode", default="transaction")
+    p.add_argument("--calm", type=float, default=6, help="seconds between bursts of killed servers")
     p.add_argument("--seed", type=int, default=int(os.environ.get("CHECKER_SEED", time.time())))
     args = p.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
