@@ -482,22 +482,26 @@ class Run:
             self.report.bad("memory", f"{early:.0f} KiB in the middle, {late:.0f} KiB at the end")
 
     async def left_behind(self):
-        busy, end = [], time.monotonic() + 5
-        while time.monotonic() < end:
+        """What is not gone some seconds after the last client has left."""
+        end = time.monotonic() + 8
+        while True:
             busy = await self.admin.query(
                 "SELECT pid, state, wait_event, left(query, 60) FROM pg_stat_activity WHERE usename = '"
                 + USER + "' AND state <> 'idle'")
-            if not busy:
+            still = await self.listed_clients()
+            if time.monotonic() > end or not busy + still:
                 break
             await asyncio.sleep(0.1)
         for row in busy:
             self.report.bad("left behind", f"backend {row}")
+        for row in still:
+            self.report.bad("left behind", f"client {row}")
+
+    async def listed_clients(self):
         msgs = await self.console.request(w.query("SHOW CLIENTS"))
         names = [c["name"] for k, b in msgs if k == "T"
                  for c in w.decode(w.BACKEND, k, b).fields["columns"]]
-        still = [r for r in aio.rows(msgs) if r[names.index("user")] == USER]
-        if still:
-            self.report.bad("left behind", f"{len(still)} clients still listed")
+        return [r for r in aio.rows(msgs) if r[names.index("user")] == USER]
 
 
 def summary(run, args):
