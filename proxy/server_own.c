@@ -129,6 +129,15 @@ bool server_ask_again(struct server *s, const struct flight *f, enum server_erro
     return true;
 }
 
+/* The configured query is for the sessions of clients whose server was all theirs. What the proxy
+ * itself wants gone, no setting can keep. */
+static bool as_configured(const struct server *s)
+{
+    bool session = pool_mode(s->pool) == CONFIG_POOL_SESSION ||
+                   worker_options(s->conn.worker)->server_reset_query_always;
+    return session && s->pins == 0 && s->asks == 0 && map_count(&s->stmts.by_name) == 0;
+}
+
 void server_clean(struct server *s)
 {
     const struct wire *wire = wire_of(s);
@@ -136,12 +145,12 @@ void server_clean(struct server *s)
     if (s->tx != TX_IDLE) {
         s->cleaning = CLEANING_TX;
         wire->sv_clean(s->wire_state, CLEAN_TX, &s->conn.out);
-    } else if (s->pins == 0 && s->asks == 0 && query.n == 0) {
-        s->must_clean = false; /* session mode without a reset query: as configured */
+    } else if (as_configured(s) && query.n == 0) {
+        s->must_clean = false;
         s->asks = ASK_VARS_ALL;
         server_ask(s);
         return;
-    } else if (s->pins == 0 && s->asks == 0 && !str_eq(query, str_of(wire->reset_query))) {
+    } else if (as_configured(s) && !str_eq(query, str_of(wire->reset_query))) {
         s->cleaning = CLEANING_QUERY;
         wire->sv_text(s->wire_state, OWN_QUIET, query, &s->conn.out);
     } else {

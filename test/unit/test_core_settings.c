@@ -5,6 +5,7 @@
 #include "test/unit/support/core_rig.h"
 #include "test/unit/support/toy_wire.h"
 
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include <setjmp.h>
@@ -264,6 +265,33 @@ static void server_lost_while_a_limit_is_put_away_is_told(void **state)
     leave(r, &b, NULL);
 }
 
+/* ---- cleaning -------------------------------------------------------------------------------- */
+
+/* The configured query is for sessions; what has to go before a server moves has to go. */
+static void server_with_names_is_cleaned_before_it_moves(void **state)
+{
+    (void)state;
+    static const char *const queries[] = {"", "server_reset_query =\n",
+                                          "server_reset_query = something\n"};
+    for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
+        char options[128];
+        struct peer a, b, s;
+        snprintf(options, sizeof(options), ONE_SERVER "%s", queries[i]);
+        struct rig *r = rig_new(&toy_wire, 2, options, NULL);
+        rig_toy_client(r, 0, &a, &s);
+        rig_toy_client(r, 1, &b, NULL);
+        run(r, &a, &s, "Q prepare x as select 1\n", "ok prepare\ndone I\n");
+        peer_say(&b, "Q select 1\n");
+        peer_hears(r, &s, "clean full\n");
+        peer_say(&s, "ok discard\ndone I\n");
+        peer_hears(r, &s, "Q select 1\n");
+        peer_say(&s, "row 1\ndone I\n");
+        peer_hears(r, &b, "row 1\ndone I\n");
+        peer_close(&b);
+        leave(r, &a, &s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +305,7 @@ int main(void)
         cmocka_unit_test(limit_that_cannot_be_put_away_costs_the_server_alone),
         cmocka_unit_test(settings_are_not_tried_under_a_strangers_time_limit),
         cmocka_unit_test(server_lost_while_a_limit_is_put_away_is_told),
+        cmocka_unit_test(server_with_names_is_cleaned_before_it_moves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
