@@ -521,6 +521,8 @@ struct wire {
     const char *encoding_var; /* reported setting: the encoding of texts; NULL: there is one only */
     /* decides how a statement is analysed (search_path, role, ...) */
     bool (*var_analysis)(struct str name);
+    /* a time limit that could cut off short statements of the proxy's own; may be NULL */
+    bool (*var_hurries)(const struct wire_var *v);
     /* takes any text: no server need be asked whether it is valid */
     bool (*var_free)(struct str name);
     /* Appends value as a literal of the language, safe under any setting (auth_query's $1). */

@@ -169,7 +169,7 @@ static void drop_flights(struct server *s)
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);
         session_undo(s, f);
-        if (f->kind == FLIGHT_JOB && f->job != NULL) {
+        if (f->job != NULL) {
             struct job *j = f->job;
             f->job = NULL;
             job_lost(j);

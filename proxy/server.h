@@ -51,6 +51,7 @@ enum pin {
 enum flight_kind {
     FLIGHT_CLIENT,  /* forwarded to its client */
     FLIGHT_VARS,    /* settings before a request */
+    FLIGHT_LIFT,    /* a short time limit put away, before statements of our own */
     FLIGHT_CHECK,   /* server_check_query or ping before a request */
     FLIGHT_PREP,    /* own prepare by text before a request; errors are the request's business */
     FLIGHT_ASK,     /* session state */
@@ -79,7 +80,7 @@ struct flight {
     bool output;           /* something of the answer has reached the client */
     bool waits;            /* the client's request waits for this own statement */
     struct client *client; /* borrowed; NULL: gone, the answer is swallowed */
-    struct job *job;       /* FLIGHT_JOB */
+    struct job *job;       /* FLIGHT_JOB, FLIGHT_LIFT */
     usec_t start;
     uint32_t effects;
     uint32_t tracked; /* parts sent that will be confirmed, and */
@@ -219,8 +220,8 @@ void server_login_failed(struct server *s, enum server_error se, struct str code
 /* Something of ours was sent: its answer must come in time. */
 void server_arm(struct server *s);
 void server_ask(struct server *s);
-/* The question of flight f was cut off: true when it may be asked once more. */
-bool server_ask_again(struct server *s, const struct flight *f);
+/* The question of flight f was answered with an error: true when it will be asked once more. */
+bool server_ask_again(struct server *s, const struct flight *f, enum server_error why);
 void server_clean(struct server *s);
 /* Its client has gone and something still runs: that is cancelled, and waited for within bounds. */
 void server_drain(struct server *s);

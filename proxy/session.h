@@ -47,11 +47,18 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags);
 /* A statement is bound that may change settings: those whose names can be known are asked for
  * too. */
 void session_note_bound(struct server *s, const struct facts *f, const struct wire_part *bind);
+/* Statements of ours for c or j must not be cut off by a short time limit that was left on s: if
+ * there is one it is put away, and c's request or j goes on after that. False: there is none. */
+bool session_lift_limits(struct server *s, struct client *c, struct job *j);
+void session_limits_lifted(struct server *s, struct flight *f, enum server_error why);
+/* Code that nobody could look into may have left settings that the database does not list: they
+ * are reset without being known, with those on record. */
+void session_forget_unlisted(struct server *s);
 /* Whether the database is known to take this setting. */
 bool session_var_known(const struct pool *p, const struct wire_var *v);
-/* A row of the answer, and its end. */
+/* A row of the answer, and its end; not ok: there is none, and what f asked for stays unknown. */
 void session_ask_row(struct server *s, const struct wire_server_event *ev);
-void session_ask_done(struct server *s, bool ok);
+void session_ask_done(struct server *s, const struct flight *f, bool ok);
 /* The server reported a setting. */
 void session_note_report(struct server *s, const struct wire_var *v);
 /* Tells the client which reported settings differ from what it knows. */

@@ -94,6 +94,7 @@ const struct wire pg_wire = {
     .encoding_var = "client_encoding",
     .var_rank = pg_text_var_rank,
     .var_analysis = pg_text_var_analysis,
+    .var_hurries = pg_text_var_hurries,
     .var_free = pg_text_var_free,
     .bind_texts = pg_client_bind_texts,
     .quote_literal = pg_text_literal,

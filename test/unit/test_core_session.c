@@ -396,24 +396,6 @@ static void lasting_effect_behind_other_requests_waits_for_them(void **state)
     leave(r, &c, &s);
 }
 
-static void server_whose_state_cannot_be_asked_for_is_closed(void **state)
-{
-    (void)state;
-    static const char *const answers[] = {"err other x\ndone I\n", "row what|is|this|?\ndone I\n"};
-    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
-        struct rig *r = rig(ONE_SERVER);
-        struct peer c, s;
-        rig_toy_client(r, 0, &c, &s);
-        peer_say(&c, "Q set zone to 'x'\n");
-        peer_hears(r, &s, "Q set zone to 'x'\n");
-        peer_say(&s, "ok set\ndone I\n");
-        peer_hears(r, &s, "state vars:zone\n");
-        peer_say(&s, answers[i]);
-        peer_hears_end(r, &s);
-        leave(r, &c, NULL);
-    }
-}
-
 static void pins_hold_the_server_until_they_are_gone(void **state)
 {
     (void)state;
@@ -564,7 +546,6 @@ int main(void)
         cmocka_unit_test(client_is_told_of_a_setting_that_changed_under_it),
         cmocka_unit_test(nothing_follows_a_lasting_effect_before_its_outcome_is_known),
         cmocka_unit_test(lasting_effect_behind_other_requests_waits_for_them),
-        cmocka_unit_test(server_whose_state_cannot_be_asked_for_is_closed),
         cmocka_unit_test(pins_hold_the_server_until_they_are_gone),
         cmocka_unit_test(server_with_anything_of_anybody_left_has_work),
     };

@@ -99,6 +99,11 @@ bool toy_language_var_analysis(struct str name)
     return str_ieq(name, STR("role")) || str_ieq(name, STR("search_path"));
 }
 
+bool toy_language_var_hurries(const struct wire_var *v)
+{
+    return str_ieq(v->name, STR("pace"));
+}
+
 void toy_language_quote_literal(struct str value, struct buf *out)
 {
     buf_put_text(out, "<");

@@ -14,6 +14,7 @@ bool toy_language_key_pass_on(struct wire_key *key);
 uint32_t toy_language_dialect(struct str var, struct str value, uint32_t old);
 int toy_language_var_rank(struct str name);
 bool toy_language_var_analysis(struct str name);
+bool toy_language_var_hurries(const struct wire_var *v);
 void toy_language_quote_literal(struct str value, struct buf *out);
 enum status toy_language_ask_row(const struct str *cols, int ncols, struct wire_answer *out);
 

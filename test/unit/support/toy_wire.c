@@ -514,6 +514,7 @@ const struct wire toy_wire = {
     .dialect = toy_language_dialect,
     .var_rank = toy_language_var_rank,
     .var_analysis = toy_language_var_analysis,
+    .var_hurries = toy_language_var_hurries,
     .quote_literal = toy_language_quote_literal,
     .reset_query = "forget all",
     .auth_query = "whois $1",
