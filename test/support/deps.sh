@@ -62,6 +62,9 @@ for p in $packages; do
     esac
 done
 for pair in $commands; do
+    case "$missing " in
+    *" ${pair#*:} "*) continue ;;
+    esac
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 
