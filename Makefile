@@ -54,7 +54,8 @@ endif
 endif
 
 # ---- flags -----------------------------------------------------------------------------------------
-have = $(shell printf '\#if !__has_include(<$(1)>)\n\#error\n\#endif\n' | \
+hash := \#
+have = $(shell printf '$(hash)if !__has_include(<$(1)>)\n$(hash)error\n$(hash)endif\n' | \
 	$(CC) -E -x c - >/dev/null 2>&1 && echo 1)
 HAVE_LDAP := $(and $(call have,ldap.h),$(call have,lber.h))
 HAVE_PAM := $(call have,security/pam_appl.h)
