@@ -502,6 +502,7 @@ static void on_connect_timeout(struct timeout *t)
 static int choose_host(struct pool *p)
 {
     unsigned n = (unsigned)MIN(p->db->nhosts, (size_t)POOL_HOSTS_MAX);
+    CHECK(n > 0); /* an entry without a host is refused when it is read */
     unsigned start = p->db->load_balance == CONFIG_NO_BALANCE ? 0 : p->next_host++;
     for (unsigned i = 0; i < n; i++)
         if (p->host_down_until[(start + i) % n] <= p->worker->now)

@@ -11,7 +11,7 @@ static int ci_cmp(struct str a, struct str b)
 {
     size_t n = MIN(a.n, b.n);
     for (size_t i = 0; i < n; i++) {
-        int x = a.p[i], y = b.p[i];
+        int x = (unsigned char)a.p[i], y = (unsigned char)b.p[i];
         if (x >= 'A' && x <= 'Z')
             x += 'a' - 'A';
         if (y >= 'A' && y <= 'Z')

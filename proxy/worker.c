@@ -157,7 +157,7 @@ void worker_in_free(struct worker *w, uint8_t *p, uint32_t cap)
     for (int i = 0; i < WORKER_IN_CLASSES; i++) {
         if (cap != in_class[i])
             continue;
-        memcpy(p, &w->in_free[i], sizeof(void *));
+        memcpy(p, &w->in_free[i], sizeof(w->in_free[i]));
         w->in_free[i] = p;
         w->memory.in_bytes -= in_class[i];
         return;

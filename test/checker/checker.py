@@ -538,7 +538,7 @@ def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     procs.install()
-    with PgCluster() as pg:
+    with PgCluster(version=int(os.environ.get("PENSTOCK_PG", "15"))) as pg:
         pg.role(USER, SECRET)
         pg.database(DB)
         pg.sql(SCHEMA, DB)

@@ -469,6 +469,11 @@ static void term_half_request(struct server *s, bool on)
     s->half_request = on;
 }
 
+static void term_half_message(struct server *s, bool on)
+{
+    s->half_message = on;
+}
+
 static void term_doubtful(struct server *s, bool on)
 {
     s->doubtful = on;
@@ -507,8 +512,9 @@ static void server_with_anything_of_anybody_left_has_work(void **state)
 {
     (void)state;
     static void (*const terms[])(struct server *, bool) = {
-        term_fl_count,     term_tx,       term_failed_tx,  term_pins,    term_asks,   term_upload,
-        term_half_request, term_doubtful, term_must_clean, term_cancels, term_output, term_pending};
+        term_fl_count, term_tx,           term_failed_tx,    term_pins,     term_asks,
+        term_upload,   term_half_request, term_half_message, term_doubtful, term_must_clean,
+        term_cancels,  term_output,       term_pending};
     struct rig *r = rig(ONE_SERVER);
     struct peer c, peer;
     rig_toy_client(r, 0, &c, &peer);
