@@ -3,7 +3,7 @@
 #   make                    build/penstock
 #   make unit               unit tests (build/unit/test_*)
 #   make check              everything a change must pass; check-all before a release
-#   make asan | ubsan | tsan     unit and wire tests in a sanitizer build (build-asan/ ...)
+#   make asan | ubsan | tsan     unit and wire tests and the checker in a sanitizer build (build-asan/ ...)
 #   make CC=clang           the other compiler; objects are rebuilt when compiler or flags change
 #   make SKIP='proxy/x.c proxy/net/%.c'   leaves these sources out of the library (a broken neighbour)
 #   make V=1                shows the commands
@@ -54,7 +54,8 @@ endif
 endif
 
 # ---- flags -----------------------------------------------------------------------------------------
-have = $(shell printf '\#if !__has_include(<$(1)>)\n\#error\n\#endif\n' | \
+hash := \#
+have = $(shell printf '$(hash)if !__has_include(<$(1)>)\n$(hash)error\n$(hash)endif\n' | \
 	$(CC) -E -x c - >/dev/null 2>&1 && echo 1)
 HAVE_LDAP := $(and $(call have,ldap.h),$(call have,lber.h))
 HAVE_PAM := $(call have,security/pam_appl.h)
@@ -100,8 +101,8 @@ Q := @
 say = @printf '  %-5s %s\n'
 endif
 
-.PHONY: all lib unit unit-build check check-integration check-all soak bench bench-report demo deps asan \
-	ubsan tsan lint tidy format format-check fuzz-build fuzz-smoke cover docs-check install uninstall \
+.PHONY: all lib unit unit-build check check-integration check-all mutants soak bench bench-report demo \
+	deps asan ubsan tsan lint tidy format format-check fuzz-build fuzz-smoke cover docs-check install uninstall \
 	clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -156,13 +157,15 @@ unit: $(UNIT_BIN)
 	@test/unit/run.sh $(B)/unit $(UNIT_BIN)
 
 # ---- sanitizers ------------------------------------------------------------------------------------
+SAN_CHECKER_SECONDS ?= 30
 asan ubsan tsan:
 	$(MAKE) VARIANT=$@ all unit
 	PENSTOCK_BIN=$(CURDIR)/build-$@/penstock PENSTOCK_VARIANT=$@ \
 	ASAN_OPTIONS=detect_leaks=1:abort_on_error=1:$$ASAN_OPTIONS \
 	UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS \
 	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:$$TSAN_OPTIONS \
-	$(PYTHON) test/run.py wire
+	PENSTOCK_WORKERS=$${PENSTOCK_WORKERS:-$(if $(filter tsan,$@),4,2)} \
+	CHECKER_SECONDS=$(SAN_CHECKER_SECONDS) $(PYTHON) test/run.py wire checker
 
 # ---- fuzzing ---------------------------------------------------------------------------------------
 $(B)/fuzz/%: $(B)/obj/test/fuzz/%.o $(SUPPORT_LIB) $(LIB)
@@ -200,7 +203,7 @@ lint:
 # TIDY_ALL=1 runs all of them.
 tidy:
 	@test/lint/tidy.sh $(B)/tidy $(if $(TIDY_ALL),all,changed) $(SRC) -- \
-		-std=c11 -I. $(filter-out -DPENSTOCK_VERSION=%,$(DEFS)) -DPENSTOCK_VERSION=0 $(filter-out -Werror,$(WARN))
+		-std=c11 -I. $(filter-out -DPENSTOCK_VERSION=%,$(DEFS)) -DPENSTOCK_VERSION='"0"' $(filter-out -Werror,$(WARN))
 
 format:
 	$(PYTHON) test/lint/rewrap.py $(C_FILES)
@@ -216,8 +219,7 @@ deps:
 check:
 	test/support/deps.sh check
 	$(MAKE) WERROR=1 all unit-build
-	$(MAKE) WERROR=1 unit
-	$(PYTHON) test/run.py check
+	WERROR=1 $(PYTHON) test/run.py check
 
 check-integration: all
 	$(PYTHON) test/run.py integration
@@ -225,12 +227,17 @@ check-integration: all
 check-all:
 	test/support/deps.sh check-all
 	$(MAKE) WERROR=1 all unit-build
-	$(MAKE) WERROR=1 unit
 	$(MAKE) lint format-check
-	$(PYTHON) test/run.py check-all
+	WERROR=1 $(PYTHON) test/run.py check-all
+	$(MAKE) mutants
 	$(MAKE) asan
 	$(MAKE) tsan
 	$(MAKE) fuzz-smoke
+
+# Each safety rule is broken in a copy of the sources; the tests named in test/mutants/table.py must
+# notice. M='name name' runs some of them.
+mutants:
+	$(PYTHON) test/mutants/run.py $(M)
 
 soak:
 	test/support/deps.sh soak

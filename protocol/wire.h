@@ -123,11 +123,13 @@ struct wire_key { /* cancel key as the peer has it: opaque */
     uint8_t b[WIRE_KEY_MAX];
 };
 
-struct wire_kill {      /* a statement that stops another session */
-    uint32_t id;        /* as in key_make */
-    bool terminate;     /* its connection, not just what it runs */
-    const char *column; /* of the answer: one row, one boolean, */
-    const char *tag;    /* and how it is completed */
+/* Whom a cancel key of our own names. */
+struct wire_identity {
+    uint32_t id;   /* the client, within its process */
+    uint32_t step; /* out of key_read, not 0: or one that many numbers on, any number of times */
+    uint16_t peer; /* the process, among its peers; 0: it has none */
+    uint8_t nsecret;
+    uint8_t secret[32];
 };
 
 struct wire_handle { /* name of a statement on a server: opaque, zero-padded */
@@ -245,7 +247,24 @@ struct wire_fault { /* an error told to a client */
 
 struct wire_column {
     const char *name;
-    enum { COL_TEXT, COL_INT4, COL_INT8, COL_NUMERIC, COL_BYTES, COL_BOOL } type;
+    enum { COL_TEXT, COL_INT4, COL_INT8, COL_NUMERIC, COL_BYTES, COL_BOOL, COL_BOOL_BINARY } type;
+};
+
+struct wire_kill_ask {            /* might it stop another session? */
+    struct str text;              /* of a statement */
+    struct str types;             /* those given when it was prepared */
+    const struct wire_part *bind; /* NULL: of the simple protocol */
+    uint16_t peer;                /* as in wire_identity: this process's */
+};
+
+struct wire_kill {             /* a statement that does */
+    uint32_t id;               /* as in wire_identity */
+    bool terminate;            /* its connection, not just what it runs */
+    struct wire_column column; /* of the answer: one row, */
+    struct str yes;            /* with this value, */
+    const char *tag;           /* and how it is completed */
+    int nparams;               /* at most one: */
+    struct wire_column param;
 };
 
 /* ---- server side ----------------------------------------------------------------------------- */
@@ -400,13 +419,15 @@ struct wire {
      * part by part: cl_ack for parse/bind/close, cl_row_desc or cl_no_data for describe, then rows
      * and cl_complete, at sync cl_idle. */
     void (*cl_ack)(void *st, enum wire_part_kind kind, struct outq *out);
-    /* describe of a statement without parameters */
-    void (*cl_no_params)(void *st, struct outq *out);
+    /* describe of a statement: its parameters, whose names do not count; comes before its rows */
+    void (*cl_params)(void *st, const struct wire_column *params, int n, struct outq *out);
     void (*cl_no_data)(void *st, struct outq *out);
     void (*cl_row_desc)(void *st, const struct wire_column *cols, int ncols, struct outq *out);
     /* p NULL = null */
     void (*cl_row)(void *st, const struct str *values, int ncols, struct outq *out);
     void (*cl_complete)(void *st, struct str tag, struct outq *out);
+    /* Instead of it: the limit of the execute part has been reached. */
+    void (*cl_suspended)(void *st, struct outq *out);
 
     /* ---- server ---- */
     void (*sv_init)(void *st);
@@ -465,20 +486,28 @@ struct wire {
     void (*sv_quit)(void *st, struct outq *out);
     /* Requests whose answer is still to come, by the codec's own count. */
     int (*sv_pending)(const void *st);
+    /* Of an open request: all that was sent has been answered, and nothing of it has failed. NULL
+     * where kill_read is. */
+    bool (*sv_answered)(const void *st);
 
     /* Complete bytes for a raw connection that cancels what key names. */
     void (*cancel_bytes)(const struct wire_key *key, struct outq *out);
-    /* Packs and unpacks the proxy's own cancel identity. A key too short for it is ST_INVALID.
-     * minor: the protocol the client speaks (longer keys where allowed). */
-    void (*key_make)(uint32_t id, const uint8_t secret[32], int minor, struct wire_key *key);
-    enum status (*key_read)(const struct wire_key *key, uint32_t *id, uint8_t secret[32],
-                            size_t *nsecret);
+    /* Packs and unpacks the proxy's own cancel identity: as much of the secret as fits. A key that
+     * cannot be ours is ST_INVALID. minor: the protocol the client speaks (longer keys where
+     * allowed). */
+    void (*key_make)(const struct wire_identity *who, int minor, struct wire_key *key);
+    enum status (*key_read)(const struct wire_key *key, struct wire_identity *who);
+    /* Any key, also one that another program among the peers has given out: the number of its
+     * process; 0: none. */
+    uint16_t (*key_peer)(const struct wire_key *key);
+    /* The key is about to be passed on to its process. false: that has been done too often. */
+    bool (*key_pass_on)(struct wire_key *key);
 
     /* The number by which people know the peer that gave out this key; 0: it has none. */
     uint32_t (*key_pid)(const struct wire_key *key);
-    /* text does nothing but cancel or terminate what a key of ours (key_make) names. NULL: no such
-     * statement. */
-    bool (*kill_read)(struct str text, struct wire_kill *out);
+    /* The statement does nothing but cancel or terminate what a key of ours (key_make, with that
+     * peer) names. NULL: no such statement. */
+    bool (*kill_read)(const struct wire_kill_ask *ask, struct wire_kill *out);
 
     /* The values of a BIND that are there and may be texts, borrowed; at most max. Returns their
      * count. */
@@ -492,6 +521,8 @@ struct wire {
     const char *encoding_var; /* reported setting: the encoding of texts; NULL: there is one only */
     /* decides how a statement is analysed (search_path, role, ...) */
     bool (*var_analysis)(struct str name);
+    /* a time limit that could cut off short statements of the proxy's own; may be NULL */
+    bool (*var_hurries)(const struct wire_var *v);
     /* takes any text: no server need be asked whether it is valid */
     bool (*var_free)(struct str name);
     /* Appends value as a literal of the language, safe under any setting (auth_query's $1). */

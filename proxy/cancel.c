@@ -1,133 +1,95 @@
 /* cancel.c - cancel requests, in both directions.
  *
- * From a client: the key names worker and client; the owner checks the secret and acts.  A key that
- * names nobody does nothing, silently, as PostgreSQL does it.
- * To a server: a raw connection carries the request; the server is not released before that
- * connection has ended, because the database sends the signal before it closes it: so a cancel can
- * never hit the next client's statement.
+ * From a client: the key names worker and client, or another process (peer.c); the owner checks the
+ * secret and acts.  A key that names nobody does nothing, silently, as PostgreSQL does it.  The
+ * connection that asked stays open until that is done: who waits for its end may send the next
+ * request and it will not be hit.
+ * To a server: a connection of its own carries the request (cancel_conn.c); the server is not
+ * released before that connection has ended, because the database sends the signal before it closes
+ * it: so a cancel can never hit the next client's statement.
  * Thread: the worker's that owns the target.
  */
 #include "proxy/cancel.h"
 
-#include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/admin/console.h"
+#include "proxy/cancel_conn.h"
+#include "proxy/peer.h"
 #include "proxy/session_share.h"
 
 #include <openssl/crypto.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <stdatomic.h>
 
-struct cancel {
-    struct conn conn; /* first */
-    struct mortal mortal;
-    struct list link;      /* worker->cancels */
-    struct server *server; /* borrowed; NULL: closed meanwhile */
-    struct wire_key key;
-    struct timeout timeout;
+/* ---- to servers ------------------------------------------------------------------------------ */
+
+struct server_cancel {
+    struct cancel_conn conn; /* first */
+    struct server *server;   /* borrowed; NULL: closed meanwhile */
 };
 
-static void cancel_free(struct mortal *m)
+static void server_cancel_ended(struct cancel_conn *x, enum cancel_end how)
 {
-    mem_free(container_of(m, struct cancel, mortal));
-}
-
-static void finish(struct cancel *x)
-{
-    struct worker *w = x->conn.worker;
-    struct server *s = x->server;
-    x->server = NULL;
-    timeout_stop(&x->timeout);
-    list_remove(&x->link);
-    conn_close(&x->conn);
-    worker_bury(w, &x->mortal);
-    if (s == NULL)
+    struct server *s = ((struct server_cancel *)x)->server;
+    if (s == NULL || how == CANCEL_ABANDONED)
         return;
+    if (how == CANCEL_LATE) /* whether it will still be hit is not known */
+        s->doubtful = true;
     s->cancels--;
     if (s->cancels == 0 && s->fl_count == 0 && s->state == SV_ACTIVE)
         session_settle(s);
 }
 
-static size_t on_data(struct conn *c, struct str data, bool full)
-{
-    (void)c;
-    (void)full;
-    return data.n; /* nothing is ever answered */
-}
-
-static void on_gone(struct conn *c, const char *why)
-{
-    (void)why;
-    finish((struct cancel *)c);
-}
-
-static void on_drained(struct conn *c)
-{
-    (void)c;
-}
-
-static void on_connected(struct conn *c)
-{
-    struct cancel *x = (struct cancel *)c;
-    c->worker->wire->cancel_bytes(&x->key, &c->out);
-    conn_dirty(c);
-}
-
-static void on_timeout(struct timeout *t)
-{
-    struct cancel *x = container_of(t, struct cancel, timeout);
-    struct server *s = x->server;
-    if (s != NULL) /* whether it will still be hit is not known */
-        s->doubtful = true;
-    finish(x);
-}
-
-static const struct conn_ops cancel_ops = {on_data, on_gone, on_drained, on_connected, NULL, NULL};
-
 void cancel_server(struct server *s)
 {
-    struct worker *w = s->conn.worker;
-    int fd = socket(s->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || s->key.n == 0) {
-        if (fd >= 0)
-            close(fd);
+    struct error err;
+    if (s->key.n == 0) {
         s->doubtful = true; /* it cannot be stopped: it will not be used again */
         return;
     }
-    struct cancel *x = mem_new(sizeof(*x));
-    conn_init(&x->conn, w, &cancel_ops, fd);
-    x->conn.is_server = true;
-    x->mortal.free = cancel_free;
+    struct server_cancel *x = mem_new(sizeof(*x));
     x->server = s;
-    x->key = s->key;
-    list_init(&x->link);
-    list_push_back(&w->cancels, &x->link);
-    timeout_init(&x->timeout, on_timeout);
-    worker_timeout(w, &x->timeout, worker_options(w)->cancel_wait_timeout);
-    s->cancels++;
-    struct error err;
-    if (conn_connect(&x->conn, (struct sockaddr *)&s->addr, s->addr_len, &err) != ST_OK) {
-        LOG_LIMITED(LL_WARNING, "cancel request: %s", err.text);
-        finish(x);
+    x->conn.key = s->key;
+    x->conn.ended = server_cancel_ended;
+    if (cancel_conn_open(&x->conn, s->conn.worker, &s->addr, s->addr_len, s->conn.tls, &err) ==
+        ST_OK) {
+        s->cancels++;
+        return;
     }
-}
-
-void cancel_abandon(struct list *link)
-{
-    struct cancel *x = container_of(link, struct cancel, link);
-    x->server = NULL;
-    finish(x);
+    LOG_LIMITED(LL_WARNING, "cancel request: %s", err.text);
+    s->doubtful = true;
+    mem_free(x);
 }
 
 void cancel_forget_server(struct server *s)
 {
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &s->conn.worker->cancels) {
-        struct cancel *x = container_of(it, struct cancel, link);
-        if (x->server == s)
-            x->server = NULL;
+        struct cancel_conn *x = container_of(it, struct cancel_conn, link);
+        if (x->ended == server_cancel_ended && ((struct server_cancel *)x)->server == s)
+            ((struct server_cancel *)x)->server = NULL;
     }
+}
+
+/* ---- who has asked --------------------------------------------------------------------------- */
+
+static void close_asker(struct worker *w, void *arg)
+{
+    struct cancel_asker *a = arg;
+    struct client *c = worker_slot_find(w, a->slot);
+    if (c != NULL && c->id == a->id)
+        client_close(c, "cancel request");
+    mem_free(a);
+}
+
+void cancel_answer(struct worker *w, const struct cancel_asker *a)
+{
+    struct worker *owner = w->process->workers[a->slot % w->process->nworkers];
+    struct cancel_asker *copy = mem_copy(a, sizeof(*a));
+    if (owner == w)
+        close_asker(w, copy);
+    else
+        worker_post_call(owner, close_asker, copy);
 }
 
 /* ---- from clients ---------------------------------------------------------------------------- */
@@ -162,42 +124,94 @@ void cancel_client(struct client *c)
 void cancel_make_key(struct client *c, int minor, struct wire_key *key)
 {
     const struct wire *wire = c->conn.worker->wire;
-    uint32_t id;
-    uint8_t secret[sizeof(c->secret)];
-    size_t n = 0;
-    wire->key_make(c->slot, c->secret, minor, key);
-    if (wire->key_read(key, &id, secret, &n) == ST_OK)
-        c->nsecret = (uint8_t)n;
+    struct wire_identity who = {.id = c->slot,
+                                .peer = (uint16_t)worker_options(c->conn.worker)->peer_id};
+    memcpy(who.secret, c->secret, sizeof(c->secret));
+    wire->key_make(&who, minor, key);
+    c->nsecret = 0;
+    if (wire->key_read(key, &who) == ST_OK) {
+        /* as a request will bring it: not all of it may fit */
+        memcpy(c->secret, who.secret, sizeof(c->secret));
+        c->nsecret = who.nsecret;
+    }
+    mem_wipe(&who, sizeof(who));
 }
 
 struct request {
-    uint32_t id;
-    uint8_t secret[32];
-    size_t nsecret;
+    struct wire_identity who;
+    struct cancel_asker asker;
+    _Atomic unsigned left; /* workers that have not looked yet */
 };
+
+/* The whole secret, not a part of it: a client of the newer protocol has the longer one. */
+static bool is_meant(const struct client *c, const struct wire_identity *who)
+{
+    return c != NULL && who->nsecret == c->nsecret &&
+           CRYPTO_memcmp(c->secret, who->secret, who->nsecret) == 0;
+}
+
+static void look_for(struct worker *w, const struct wire_identity *who)
+{
+    uint64_t end = (uint64_t)w->nslots * w->process->nworkers;
+    for (uint64_t id = who->id; id < end; id += who->step) {
+        bool mine = id % w->process->nworkers == w->index;
+        struct client *c = mine ? worker_slot_find(w, (uint32_t)id) : NULL;
+        if (is_meant(c, who))
+            cancel_client(c);
+        if (who->step == 0)
+            break;
+    }
+}
 
 static void deliver(struct worker *w, void *arg)
 {
     struct request *q = arg;
-    struct client *c = worker_slot_find(w, q->id);
-    /* The whole secret, not a part of it: a client of the newer protocol has the longer one. */
-    if (c != NULL && q->nsecret == c->nsecret &&
-        CRYPTO_memcmp(c->secret, q->secret, q->nsecret) == 0)
-        cancel_client(c);
+    look_for(w, &q->who);
+    if (atomic_fetch_sub_explicit(&q->left, 1, memory_order_acq_rel) > 1)
+        return;
+    struct cancel_asker asker = q->asker;
     mem_wipe(q, sizeof(*q));
     mem_free(q);
+    cancel_answer(w, &asker);
 }
 
-void cancel_request(struct worker *w, const struct wire_key *key)
+static void deliver_to(struct worker *from, struct worker *w, struct request *q)
 {
-    struct request *q = mem_new(sizeof(*q));
-    if (w->wire->key_read(key, &q->id, q->secret, &q->nsecret) != ST_OK || q->nsecret < 4) {
-        mem_free(q);
-        return;
-    }
-    struct worker *owner = w->process->workers[q->id % w->process->nworkers];
-    if (owner == w)
+    if (w == from)
         deliver(w, q);
     else
-        worker_post_call(owner, deliver, q);
+        worker_post_call(w, deliver, q);
+}
+
+static void find_here(struct worker *w, const struct cancel_asker *asker,
+                      const struct wire_key *key)
+{
+    struct process *p = w->process;
+    struct request *q = mem_new(sizeof(*q));
+    if (w->wire->key_read(key, &q->who) != ST_OK || q->who.nsecret < 4) {
+        mem_free(q);
+        cancel_answer(w, asker);
+        return;
+    }
+    q->asker = *asker;
+    bool one = q->who.step == 0;
+    atomic_init(&q->left, one ? 1 : p->nworkers);
+    if (one) {
+        deliver_to(w, p->workers[q->who.id % p->nworkers], q);
+        return;
+    }
+    for (unsigned i = 0; i < p->nworkers; i++)
+        deliver_to(w, p->workers[i], q);
+}
+
+void cancel_request(struct client *from, const struct wire_key *key)
+{
+    struct worker *w = from->conn.worker;
+    struct cancel_asker asker = {from->slot, from->id};
+    int own = worker_options(w)->peer_id;
+    int peer = own == 0 ? 0 : w->wire->key_peer(key);
+    if (peer != 0 && peer != own && config_find_peer(worker_config(w), peer) != NULL)
+        peer_pass_on(w, peer, key, &asker);
+    else
+        find_here(w, &asker, key);
 }

@@ -407,8 +407,8 @@ static bool on_event(struct client *c, const struct wire_client_event *ev, size_
         login_credentials(c, ev->data);
         return true;
     case CE_CANCEL:
-        cancel_request(c->conn.worker, &ev->key);
-        client_close(c, "cancel request");
+        c->login->busy = true;
+        cancel_request(c, &ev->key);
         return false;
     case CE_QUIT:
         client_close(c, "client close request");
@@ -433,7 +433,8 @@ size_t login_input(struct client *c, struct str data, bool full)
     size_t used = proxy_header(c, data);
     if (used == SIZE_MAX)
         return c->state == CL_CLOSED ? data.n : 0;
-    while (used < data.n && (c->state == CL_STARTUP || c->state == CL_AUTH) && !c->login->busy) {
+    while (used < data.n && (c->state == CL_STARTUP || c->state == CL_AUTH) && c->login != NULL &&
+           !c->login->busy) {
         struct wire_client_event ev;
         struct str rest = {data.p + used, data.n - used};
         wire_of(c)->cl_feed(c->wire_state, rest, full, c->conn.worker->parts, &ev);

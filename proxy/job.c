@@ -33,12 +33,15 @@ static bool job_vars(struct server *s, const struct job *j)
 
 static void job_granted(struct waiter *wt, struct server *s)
 {
-    struct job *j = container_of(wt, struct job, waiter);
-    if (s->tainted_by != 0) {
-        wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
-        server_push(s, FLIGHT_CLEAN, NULL);
-        s->tainted_by = 0;
-    }
+    job_run(container_of(wt, struct job, waiter), s);
+}
+
+void job_run(struct job *j, struct server *s)
+{
+    j->server = s;
+    if (session_lift_limits(s, NULL, j))
+        return;
+    session_forget_unlisted(s);
     if (!job_vars(s, j)) { /* nothing that a client has set may bend a question of ours */
         job_lost(j);
         s->doubtful = true;
@@ -49,7 +52,6 @@ static void job_granted(struct waiter *wt, struct server *s)
         wire_of(s)->sv_text(s->wire_state, OWN_ROWS, j->text, &s->conn.out);
     struct flight *f = server_push(s, FLIGHT_JOB, NULL);
     f->job = j;
-    j->server = s;
     conn_dirty(&s->conn);
 }
 
@@ -68,9 +70,18 @@ static void on_job_timeout(struct timeout *t)
     j->done(j, false, STR("timed out"));
 }
 
-void job_start(struct pool *p, struct job *j)
+static void enqueue(struct pool *p, struct job *j)
 {
     bool refused = false;
+    struct server *s = pool_take(p, &j->waiter, p->worker->vars.empty, &refused);
+    if (s != NULL)
+        job_granted(&j->waiter, s);
+    else if (refused)
+        job_failed(&j->waiter, C_POOL_FULL, STR_NONE, STR_NONE);
+}
+
+void job_start(struct pool *p, struct job *j)
+{
     j->waiter.kind = WAIT_ALONE;
     j->waiter.granted = job_granted;
     j->waiter.failed = job_failed;
@@ -78,11 +89,14 @@ void job_start(struct pool *p, struct job *j)
     timeout_init(&j->timeout, on_job_timeout);
     usec_t limit = j->limit > 0 ? j->limit : worker_options(p->worker)->query_wait_timeout;
     worker_timeout(p->worker, &j->timeout, limit);
-    struct server *s = pool_take(p, &j->waiter, p->worker->vars.empty, &refused);
-    if (s != NULL)
-        job_granted(&j->waiter, s);
-    else if (refused)
-        job_failed(&j->waiter, C_POOL_FULL, STR_NONE, STR_NONE);
+    enqueue(p, j);
+}
+
+void job_again(struct job *j)
+{
+    struct pool *p = j->server->pool;
+    j->server = NULL;
+    enqueue(p, j);
 }
 
 void job_cancel(struct job *j)

@@ -31,7 +31,9 @@ void job_start(struct pool *p, struct job *j);
 void job_cancel(struct job *j); /* its answer will be swallowed; done is not called */
 
 /* ---- from the server that runs it ---- */
-void job_lost(struct job *j); /* there will be no answer */
+void job_run(struct job *j, struct server *s); /* its turn has come */
+void job_again(struct job *j);                 /* not on this server */
+void job_lost(struct job *j);                  /* there will be no answer */
 void job_done(struct server *s, struct flight *f, const struct wire_server_event *ev);
 
 #endif

@@ -1,5 +1,7 @@
 /* kill.c - cancelling and terminating clients by number; see kill.h.
  *
+ * A request of the extended protocol is taken when it is one statement, prepared now or before, and
+ * nothing else.
  * Allowed: a client of the same database entry that logged in as the same user, or anyone for a
  * user of the console (admin_users).  Who is on another worker is reached by a message; the request
  * stays unread meanwhile and is looked at again when the answer is there.
@@ -80,29 +82,169 @@ static enum kill_outcome give(struct client *c, const struct wire_kill *k)
     return done;
 }
 
-static void answer(struct client *c, const struct wire_kill *k)
+/* ---- the request ----------------------------------------------------------------------------- */
+
+/* What there is of the extended protocol's parts in a request that does nothing else; -1: none. */
+struct shape {
+    int parse, bind, execute;
+    const struct stmt *stmt; /* borrowed: the one that is bound */
+};
+
+/* Everything that is about a statement is about the one that is bound. The portal must not outlive
+ * the request, for the database would not know of it: the unnamed one, or any outside of a
+ * transaction. */
+static bool fits(const struct client *c, const struct wire_part *p, int i, struct shape *x)
+{
+    const struct stmt *stmt = c->conn.worker->part_stmts[i];
+    switch (p->kind) {
+    case PART_PARSE:
+        if (x->parse >= 0 || x->bind >= 0)
+            return false;
+        x->parse = i;
+        break;
+    case PART_BIND:
+        if (x->bind >= 0 || (p->portal.n > 0 && c->server->tx != TX_IDLE))
+            return false;
+        x->bind = i;
+        break;
+    case PART_DESCRIBE:
+        break;
+    case PART_DESCRIBE_PORTAL:
+        return x->bind >= 0;
+    case PART_EXECUTE:
+        if (x->bind < 0 || x->execute >= 0)
+            return false;
+        x->execute = i;
+        return true;
+    case PART_SYNC:
+        return true;
+    case PART_QUERY:
+    case PART_CALL:
+    case PART_CLOSE:
+    case PART_CLOSE_PORTAL:
+    case PART_FLUSH:
+        return false;
+    }
+    if (stmt == NULL || stmt->text->by_text || (x->stmt != NULL && x->stmt != stmt))
+        return false;
+    x->stmt = stmt;
+    return true;
+}
+
+static bool read_shape(const struct client *c, const struct wire_req *r, struct shape *x)
+{
+    *x = (struct shape){-1, -1, -1, NULL};
+    for (int i = 0; i < r->nparts; i++)
+        if (r->parts[i].cut || !fits(c, &r->parts[i], i, x))
+            return false;
+    if (x->execute < 0)
+        return false;
+    const struct str *portal = &r->parts[x->bind].portal;
+    for (int i = x->bind; i < r->nparts; i++)
+        if (r->parts[i].kind != PART_SYNC && r->parts[i].kind != PART_DESCRIBE &&
+            !str_eq(r->parts[i].portal, *portal))
+            return false;
+    if (x->parse < 0)
+        return true;
+    /* A name that is taken is for the database to refuse. */
+    struct str name = r->parts[x->parse].name;
+    return str_eq(name, r->parts[x->bind].name) && session_can_name(c, name) &&
+           (name.n == 0 || c->names == NULL || stmt_names_find(c->names, name) == NULL);
+}
+
+static bool is_kill(const struct client *c, const struct wire_req *r, struct wire_kill *k)
+{
+    const struct wire *wire = c->conn.worker->wire;
+    struct wire_kill_ask ask = {.peer = (uint16_t)worker_options(c->conn.worker)->peer_id};
+    struct shape x;
+    if ((r->flags & REQ_END) == 0 || r->nparts == 0 || wire->kill_read == NULL ||
+        c->server->tx == TX_FAILED || c->server->tx == TX_UNKNOWN)
+        return false;
+    if (r->flags & REQ_SIMPLE) {
+        if (r->nparts != 1 || r->parts[0].cut)
+            return false;
+        ask.text = r->parts[0].text;
+    } else {
+        if (!read_shape(c, r, &x))
+            return false;
+        ask.text = x.stmt->text->text;
+        ask.types = x.stmt->text->types;
+        ask.bind = &r->parts[x.bind];
+    }
+    return wire->kill_read(&ask, k);
+}
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+static void put_row(struct client *c, const struct wire_kill *k, const struct wire_part *p)
+{
+    const struct wire *wire = c->conn.worker->wire;
+    wire->cl_row(c->wire_state, &k->yes, 1, &c->conn.out);
+    if (p->kind == PART_EXECUTE && p->row_limit == 1)
+        wire->cl_suspended(c->wire_state, &c->conn.out);
+    else
+        wire->cl_complete(c->wire_state, str_of(k->tag), &c->conn.out);
+}
+
+static void answer_part(struct client *c, const struct wire_kill *k, const struct wire_part *p,
+                        struct stmt *stmt)
 {
     const struct wire *wire = c->conn.worker->wire;
     struct outq *out = &c->conn.out;
-    struct wire_column col = {k->column, COL_BOOL};
-    struct str yes = STR("t");
-    wire->cl_row_desc(c->wire_state, &col, 1, out);
-    wire->cl_row(c->wire_state, &yes, 1, out);
-    wire->cl_complete(c->wire_state, str_of(k->tag), out);
-    wire->cl_idle(c->wire_state, c->server->tx, out);
+    struct wire_column text = {k->column.name, COL_BOOL};
+    switch (p->kind) {
+    case PART_PARSE:
+        session_name(c, p->name, stmt);
+        wire->cl_ack(c->wire_state, PART_PARSE, out);
+        break;
+    case PART_DESCRIBE:
+        wire->cl_params(c->wire_state, &k->param, k->nparams, out);
+        wire->cl_row_desc(c->wire_state, &text, 1, out);
+        break;
+    case PART_DESCRIBE_PORTAL:
+        wire->cl_row_desc(c->wire_state, &k->column, 1, out);
+        break;
+    case PART_QUERY:
+        wire->cl_row_desc(c->wire_state, &k->column, 1, out);
+        put_row(c, k, p);
+        break;
+    case PART_EXECUTE:
+        put_row(c, k, p);
+        break;
+    case PART_BIND:
+        wire->cl_ack(c->wire_state, PART_BIND, out);
+        break;
+    case PART_CALL:
+    case PART_CLOSE:
+    case PART_CLOSE_PORTAL:
+    case PART_FLUSH:
+    case PART_SYNC:
+        break;
+    }
+}
+
+static void answer(struct client *c, const struct wire_kill *k, const struct wire_req *r)
+{
+    for (int i = 0; i < r->nparts; i++)
+        answer_part(c, k, &r->parts[i], c->conn.worker->part_stmts[i]);
+    if (r->flags & REQ_START)
+        c->conn.worker->wire->cl_idle(c->wire_state, c->server->tx, &c->conn.out);
     conn_dirty(&c->conn);
+}
+
+/* May an error of ours take the place of the answer? It would not end a transaction, nor what the
+ * database has begun of the request. */
+static bool may_refuse(const struct client *c, const struct wire_req *r)
+{
+    return c->server->tx == TX_IDLE && (r->flags & REQ_START);
 }
 
 enum kill_step kill_request(struct client *c, const struct wire_req *r)
 {
-    const struct wire *wire = c->conn.worker->wire;
-    const uint32_t plain = REQ_SIMPLE | REQ_START | REQ_END;
     struct wire_kill k;
     enum kill_outcome done = c->kill_outcome;
     c->kill_outcome = KILL_NONE;
-    if ((r->flags & plain) != plain || r->nparts != 1 || r->parts[0].cut ||
-        wire->kill_read == NULL || c->server->tx == TX_FAILED || c->server->tx == TX_UNKNOWN ||
-        !wire->kill_read(r->parts[0].text, &k))
+    if (!is_kill(c, r, &k))
         return KILL_PASS;
     if (done == KILL_NONE)
         done = give(c, &k);
@@ -115,13 +257,13 @@ enum kill_step kill_request(struct client *c, const struct wire_req *r)
         c->barrier = true;
         return KILL_WAIT;
     case KILL_DENIED:
-        if (c->server->tx != TX_IDLE)
-            return KILL_PASS; /* an error of ours would not end the transaction */
+        if (!may_refuse(c, r))
+            return KILL_PASS;
         client_tell(c, &(struct wire_fault){.cause = C_DENIED});
         return KILL_DONE;
     case KILL_SENT:
         if (c->state != CL_ENDING && c->state != CL_CLOSED)
-            answer(c, &k);
+            answer(c, &k, r);
         return KILL_DONE;
     }
     return KILL_PASS;

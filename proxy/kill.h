@@ -18,7 +18,9 @@ enum kill_step {
     KILL_DONE, /* c was answered */
 };
 
-/* The piece has FX_KILL, c holds a server, and nothing is in flight. */
+/* The piece has FX_KILL, c holds a server, and nothing is in flight; or, without REQ_START, nothing
+ * but the request's first pieces, which have been answered: then KILL_DONE has answered this piece
+ * but for the idle marker, which is the server's. */
 enum kill_step kill_request(struct client *c, const struct wire_req *r);
 
 #endif

@@ -71,6 +71,9 @@ static enum status publish(struct program *g, struct config *cfg, struct error *
     }
     resolver_set_ttl(g->process.resolver, cfg->opt.dns_max_ttl, cfg->opt.dns_nxdomain_ttl);
     atomic_store_explicit(&g->process.shared.newest, rt, memory_order_release);
+    if (g->listener != NULL)
+        listener_set_tcp(g->listener, &(struct sockopt_tcp){.keepalive = cfg->opt.tcp_keepalive},
+                         cfg->opt.tcp_defer_accept);
     for (unsigned i = 0; i < g->process.nworkers; i++)
         worker_post_runtime(g->process.workers[i], runtime_get(rt));
     runtime_put(&g->runtime);

@@ -48,6 +48,7 @@ int options_parse(int argc, char **argv, struct options *o)
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     memset(o, 0, sizeof(*o));
     int ch;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no thread has been started yet */
     while ((ch = getopt_long(argc, argv, "du:vqVh", longs, NULL)) != -1) {
         switch (ch) {
         case 'd':

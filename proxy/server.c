@@ -90,7 +90,7 @@ void server_pop(struct server *s)
 
 static const uint8_t legal[] = {
     [SV_CONNECT] = 1u << SV_LOGIN | 1u << SV_CLOSED,
-    [SV_LOGIN] = 1u << SV_INIT | 1u << SV_CLOSED,
+    [SV_LOGIN] = 1u << SV_INIT | 1u << SV_CONNECT | 1u << SV_CLOSED,
     [SV_INIT] = 1u << SV_IDLE | 1u << SV_ACTIVE | 1u << SV_CLOSED,
     [SV_IDLE] = 1u << SV_ACTIVE | 1u << SV_SHARED | 1u << SV_CLOSED,
     [SV_ACTIVE] = 1u << SV_IDLE | 1u << SV_SHARED | 1u << SV_CLOSED,
@@ -188,7 +188,7 @@ static void drop_flights(struct server *s)
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);
         session_undo(s, f);
-        if (f->kind == FLIGHT_JOB && f->job != NULL) {
+        if (f->job != NULL) {
             struct job *j = f->job;
             f->job = NULL;
             job_lost(j);

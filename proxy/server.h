@@ -3,7 +3,8 @@
  * States (server_set_state is the only place that changes one; it moves the server between its
  * pool's lists and restarts its timer):
  *   SV_CONNECT  socket being connected         -> SV_LOGIN, SV_CLOSED
- *   SV_LOGIN    TLS, start-up, authentication  -> SV_INIT, SV_CLOSED
+ *   SV_LOGIN    TLS, start-up, authentication  -> SV_INIT, SV_CONNECT (once more, the other way
+ *               round about TLS), SV_CLOSED
  *   SV_INIT     connect_query, catalog         -> SV_IDLE, SV_CLOSED
  *   SV_IDLE     in the pool                    -> SV_ACTIVE, SV_SHARED, SV_CLOSED
  *   SV_ACTIVE   granted: works for a client or for the proxy -> SV_IDLE (release test), SV_SHARED,
@@ -56,6 +57,7 @@ enum pin {
 enum flight_kind {
     FLIGHT_CLIENT,  /* forwarded to its client */
     FLIGHT_VARS,    /* settings before a request */
+    FLIGHT_LIFT,    /* a short time limit put away, before statements of our own */
     FLIGHT_CHECK,   /* server_check_query or ping before a request */
     FLIGHT_PREP,    /* own prepare by text before a request; errors are the request's business */
     FLIGHT_ASK,     /* session state */
@@ -84,7 +86,7 @@ struct flight {
     bool output;           /* something of the answer has reached the client */
     bool waits;            /* the client's request waits for this own statement */
     struct client *client; /* borrowed; NULL: gone, the answer is swallowed */
-    struct job *job;       /* FLIGHT_JOB */
+    struct job *job;       /* FLIGHT_JOB, FLIGHT_LIFT */
     usec_t start;
     uint32_t effects;
     uint32_t tracked; /* parts sent that will be confirmed, and */
@@ -132,6 +134,8 @@ struct server {
     bool half_request;   /* a part of a request was sent and its end was not */
     bool half_message;   /* of an upload that has failed: its rest is still to be sent */
     bool doubtful;       /* must not be reused: closed at release */
+    bool login_asked;    /* the server has asked for credentials */
+    bool other_tls;      /* with TLS where sslmode begins without, or the reverse */
     struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
     bool shared_listener;    /* listens for all clients of its pool (listen.h); held by nobody */
     bool must_clean;         /* used in session mode, or holds what cannot be followed: reset before
@@ -234,8 +238,8 @@ void server_login_failed(struct server *s, enum server_error se, struct str code
 /* Something of ours was sent: its answer must come in time. */
 void server_arm(struct server *s);
 void server_ask(struct server *s);
-/* The question of flight f was cut off: true when it may be asked once more. */
-bool server_ask_again(struct server *s, const struct flight *f);
+/* The question of flight f was answered with an error: true when it will be asked once more. */
+bool server_ask_again(struct server *s, const struct flight *f, enum server_error why);
 void server_clean(struct server *s);
 /* Its client has gone and something still runs: that is cancelled, and waited for within bounds. */
 void server_drain(struct server *s);

@@ -165,10 +165,59 @@ static enum tls_mode tls_mode_of(const struct server *s)
     return tls_ctx_mode(ctx);
 }
 
+/* allow and prefer: each has one way to begin, and the other to try when that is refused. */
+static bool begins_with_tls(const struct server *s)
+{
+    enum tls_mode m = tls_mode_of(s);
+    bool tls = m >= TLS_PREFER;
+    return s->other_tls ? !tls : tls;
+}
+
+static void dial(struct server *s);
+static void on_connect_timeout(struct timeout *t);
+
+static void on_redial(struct timeout *t)
+{
+    struct server *s = container_of(t, struct server, timeout);
+    s->timeout.expired = on_connect_timeout;
+    worker_timeout(
+        s->conn.worker, &s->timeout,
+        config_timeout(worker_config(s->conn.worker), CONFIG_SERVER_CONNECT, s->pool->db, NULL));
+    dial(s);
+}
+
+/* Access rules may refuse a login because it came with TLS or without. They do so before anything
+ * is asked for; a refusal after that is about the credentials, and these are not sent a second
+ * time. As libpq does it. The new connection is made in the next turn: this may be called while the
+ * old one is being read. */
+static bool try_other_tls(struct server *s, struct str why)
+{
+    enum tls_mode m = tls_mode_of(s);
+    const struct wire *wire = s->conn.worker->wire;
+    bool had_tls = s->conn.tls != NULL;
+    if ((m != TLS_ALLOW && m != TLS_PREFER) || s->other_tls || s->login_asked ||
+        had_tls != (m == TLS_PREFER))
+        return false;
+    LOG_LIMITED(LL_LOG, "S-%p: " STR_FMT ", trying %s TLS", (void *)s, STR_ARG(why),
+                had_tls ? "without" : "with");
+    conn_close(&s->conn);
+    wire->sv_fini(s->wire_state);
+    memset(s->wire_state, 0, wire->server_size);
+    wire->sv_init(s->wire_state);
+    s->other_tls = true;
+    server_set_state(s, SV_CONNECT);
+    timeout_stop(&s->timeout);
+    s->timeout.expired = on_redial;
+    worker_timeout(s->conn.worker, &s->timeout, 1);
+    return true;
+}
+
 static void on_tls_answer(struct server *s, bool yes)
 {
-    if (!yes && tls_mode_of(s) >= TLS_REQUIRE) {
-        fail(s, SE_OTHER, "server refused TLS");
+    if (!yes && (tls_mode_of(s) >= TLS_REQUIRE || s->other_tls)) {
+        fail(s, s->other_tls ? SE_AUTH : SE_OTHER,
+             s->other_tls ? "server refuses the login without TLS, and TLS too"
+                          : "server refused TLS");
         return;
     }
     if (!yes) {
@@ -217,6 +266,7 @@ void server_login_event(struct server *s, struct wire_server_event *ev)
         on_tls_answer(s, ev->tls);
         break;
     case SV_AUTH:
+        s->login_asked = true;
         authenticate(s, ev->data);
         break;
     case SV_VAR:
@@ -227,7 +277,8 @@ void server_login_event(struct server *s, struct wire_server_event *ev)
         init_steps(s);
         break;
     case SV_FATAL:
-        server_login_failed(s, ev->error, ev->code, ev->message);
+        if (ev->error != SE_AUTH || !try_other_tls(s, ev->message))
+            server_login_failed(s, ev->error, ev->code, ev->message);
         break;
     case SV_BAD:
         fail(s, SE_OTHER, ev->reason);
@@ -251,7 +302,7 @@ static size_t login_data(struct server *s, struct str data, bool full)
         s->conn.worker->wire->sv_feed(s->wire_state, rest, full && used == 0, &ev);
         used += ev.consumed;
         server_login_event(s, &ev);
-        if (s->state == SV_CLOSED)
+        if (s->state == SV_CLOSED || s->state == SV_CONNECT)
             return data.n;
         if (ev.kind == SV_MORE)
             return used;
@@ -290,6 +341,9 @@ static void on_gone(struct conn *c, const char *why)
         return;
     if (next_address(s, why))
         return;
+    /* the handshake has failed: nothing was said inside of TLS */
+    if (s->state == SV_LOGIN && c->state == CONN_HANDSHAKE && try_other_tls(s, str_of(why)))
+        return;
     if (s->state == SV_CONNECT || s->state == SV_LOGIN)
         fail(s, SE_OTHER, why);
     else
@@ -310,8 +364,7 @@ static void on_connected(struct conn *c)
     struct server *s = (struct server *)c;
     server_set_state(s, SV_LOGIN);
     worker_tune_socket(c->worker, c->fd);
-    enum tls_mode m = tls_mode_of(s);
-    if (m == TLS_DISABLE || m == TLS_ALLOW) {
+    if (!begins_with_tls(s)) {
         start_up(s);
         return;
     }
@@ -363,6 +416,7 @@ static bool next_address(struct server *s, const char *why)
     LOG_LIMITED(LL_LOG, "S-%p: %s, trying the next address of %s", (void *)s, why,
                 s->pool->db->hosts[s->host_index].host);
     conn_close(&s->conn);
+    s->other_tls = false;
     worker_timeout(w, &s->timeout,
                    config_timeout(worker_config(w), CONFIG_SERVER_CONNECT, s->pool->db, NULL));
     try_address(s);
@@ -448,6 +502,7 @@ static void on_connect_timeout(struct timeout *t)
 static int choose_host(struct pool *p)
 {
     unsigned n = (unsigned)MIN(p->db->nhosts, (size_t)POOL_HOSTS_MAX);
+    CHECK(n > 0); /* an entry without a host is refused when it is read */
     unsigned start = p->db->load_balance == CONFIG_NO_BALANCE ? 0 : p->next_host++;
     for (unsigned i = 0; i < n; i++)
         if (p->host_down_until[(start + i) % n] <= p->worker->now)

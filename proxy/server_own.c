@@ -16,7 +16,7 @@
 /* between cancel requests for a statement that nobody waits for */
 #define DRAIN_STEP_US (300 * 1000)
 #define DRAIN_STEPS 10
-#define ASK_TRIES 3 /* of a question that a time limit of the session cut off */
+#define ASK_TRIES 10 /* of a question that a time limit of the session cut off */
 #define ASK_NAMES_MAX (2 * VARSET_MAX)
 #define CLEAN_TIMEOUT_US (5 * USEC_PER_SEC) /* a rollback that takes longer costs the connection */
 
@@ -102,12 +102,40 @@ void server_ask(struct server *s)
     server_arm(s);
 }
 
-bool server_ask_again(struct server *s, const struct flight *f)
+/* The names that the database does not list: those of custom settings. */
+static struct varset *custom_names(struct server *s)
 {
-    if (s->ask_tries++ >= ASK_TRIES)
+    struct varset *v = varset_empty(&s->conn.worker->vars);
+    for (int i = 0; i < s->ask_names->n; i++)
+        if (str_find(s->ask_names->vars[i].name, '.') >= 0)
+            varset_change(&v, s->ask_names->vars[i].name, STR(""));
+    return v;
+}
+
+/* Only the question for all settings puts the time limits of the session aside; and one of them by
+ * name is refused when nobody may look at it, which that one leaves out. */
+bool server_ask_again(struct server *s, const struct flight *f, enum server_error why)
+{
+    bool refused = why != SE_CANCELLED;
+    if (s->ask_tries++ >= ASK_TRIES || (refused && (f->effects & ASK_VARS) == 0))
         return false;
-    s->asks |= f->effects;
+    s->asks |= f->effects | ASK_VARS_ALL;
+    if (refused) {
+        struct varset *kept = custom_names(s);
+        varset_put(&s->ask_names);
+        s->ask_names = kept;
+        s->asks &= ~(uint32_t)ASK_VARS;
+    }
     return true;
+}
+
+/* The configured query is for the sessions of clients whose server was all theirs. What the proxy
+ * itself wants gone, no setting can keep. */
+static bool as_configured(const struct server *s)
+{
+    bool session = pool_mode(s->pool) == CONFIG_POOL_SESSION ||
+                   worker_options(s->conn.worker)->server_reset_query_always;
+    return session && s->pins == 0 && s->asks == 0 && map_count(&s->stmts.by_name) == 0;
 }
 
 void server_clean(struct server *s)
@@ -117,12 +145,12 @@ void server_clean(struct server *s)
     if (s->tx != TX_IDLE) {
         s->cleaning = CLEANING_TX;
         wire->sv_clean(s->wire_state, CLEAN_TX, &s->conn.out);
-    } else if (s->pins == 0 && s->asks == 0 && query.n == 0) {
-        s->must_clean = false; /* session mode without a reset query: as configured */
+    } else if (as_configured(s) && query.n == 0) {
+        s->must_clean = false;
         s->asks = ASK_VARS_ALL;
         server_ask(s);
         return;
-    } else if (s->pins == 0 && s->asks == 0 && !str_eq(query, str_of(wire->reset_query))) {
+    } else if (as_configured(s) && !str_eq(query, str_of(wire->reset_query))) {
         s->cleaning = CLEANING_QUERY;
         wire->sv_text(s->wire_state, OWN_QUIET, query, &s->conn.out);
     } else {

@@ -251,7 +251,7 @@ static enum taken start_on(struct client *c, struct server *s, const struct wire
     }
     if ((plan->effects & FX_KILL) && s->fl_count == 0) {
         enum kill_step k = kill_request(c, r);
-        if (k == KILL_DONE && c->server == s)
+        if (k == KILL_DONE && c->server == s && s->fl_count == 0)
             session_settle(s);
         if (k != KILL_PASS)
             return k == KILL_DONE ? TAKEN : LEFT;
@@ -296,17 +296,36 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     return t;
 }
 
+/* The last piece of an open request stops another client. KILL_DONE: only its end marker is still
+ * to be sent, or c has stopped itself. */
+static enum kill_step kill_in_piece(struct client *c, const struct wire_req *r)
+{
+    struct server *s = c->server;
+    const struct wire *wire = c->conn.worker->wire;
+    bool alone = s->fl_count == 1 && wire->sv_answered != NULL && wire->sv_answered(s->wire_state);
+    return alone ? kill_request(c, r) : KILL_PASS;
+}
+
 static enum taken next_piece(struct client *c, struct flight *f, const struct wire_req *r)
 {
     struct plan plan = {0};
+    struct wire_req rest = *r;
     session_plan(c, r, &plan);
-    f->effects |= plan.effects;
-    if (plan.effects & FX_UNLISTEN)
-        listen_note_unlisten(c, r, &plan);
-    session_send(c, c->server, f, r);
-    sent_piece(c, c->server, f, r);
+    enum kill_step k = plan.effects & FX_KILL ? kill_in_piece(c, r) : KILL_PASS;
+    if (k == KILL_DONE) {
+        rest.parts += rest.nparts - 1;
+        rest.nparts = 1;
+        rest.raw = rest.parts->raw;
+    }
+    if (k != KILL_WAIT && c->server != NULL) {
+        f->effects |= plan.effects;
+        if (plan.effects & FX_UNLISTEN)
+            listen_note_unlisten(c, r, &plan);
+        session_send(c, c->server, f, &rest);
+        sent_piece(c, c->server, f, &rest);
+    }
     session_plan_done(c, r, &plan);
-    return TAKEN;
+    return k == KILL_WAIT ? LEFT : TAKEN;
 }
 
 /* After the end of a request with lasting effects was sent, nothing more is until it is done. */

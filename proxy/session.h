@@ -56,11 +56,18 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags);
 /* A statement is bound that may change settings: those whose names can be known are asked for
  * too. */
 void session_note_bound(struct server *s, const struct facts *f, const struct wire_part *bind);
+/* Statements of ours for c or j must not be cut off by a short time limit that was left on s: if
+ * there is one it is put away, and c's request or j goes on after that. False: there is none. */
+bool session_lift_limits(struct server *s, struct client *c, struct job *j);
+void session_limits_lifted(struct server *s, struct flight *f, enum server_error why);
+/* Code that nobody could look into may have left settings that the database does not list: they
+ * are reset without being known, with those on record. */
+void session_forget_unlisted(struct server *s);
 /* Whether the database is known to take this setting. */
 bool session_var_known(const struct pool *p, const struct wire_var *v);
-/* A row of the answer, and its end. */
+/* A row of the answer, and its end; not ok: there is none, and what f asked for stays unknown. */
 void session_ask_row(struct server *s, const struct wire_server_event *ev);
-void session_ask_done(struct server *s, bool ok);
+void session_ask_done(struct server *s, const struct flight *f, bool ok);
 /* The server reported a setting. */
 void session_note_report(struct server *s, const struct wire_var *v);
 /* Tells the client which reported settings differ from what it knows. */
@@ -74,6 +81,13 @@ void session_vars_accepted(struct server *s);
 /* Sends the parts with statement names mapped, noting in f what to undo. */
 void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r);
 void session_prepare_named(struct client *c, struct server *s, struct str name);
+/* The client's name means stmt from now on, without the database having been asked; in session mode
+ * the server is given the statement under that name. */
+void session_name(struct client *c, struct str name, struct stmt *stmt);
+bool session_can_name(const struct client *c, struct str name);
+/* Session mode, where names are the server's business: only statements that stop other clients are
+ * kept in mind (kill.c). */
+void session_note_kills(struct client *c, const struct wire_req *r);
 /* The holder has changed: takes away what others have prepared under names of their own. */
 void session_expel_names(struct client *c, struct server *s);
 /* A flight is over: its journal becomes final or is undone, and what its text prepared is

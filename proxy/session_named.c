@@ -51,6 +51,54 @@ void session_prepare_named(struct client *c, struct server *s, struct str name)
     }
 }
 
+static bool own_handle(const struct wire *wire, struct str name, struct wire_handle *h)
+{
+    memset(h, 0, sizeof(*h));
+    return name.n == 0 || wire->handle_named(name, h);
+}
+
+bool session_can_name(const struct client *c, struct str name)
+{
+    struct wire_handle h;
+    return !c->passthrough || own_handle(c->conn.worker->wire, name, &h);
+}
+
+static void set_name(struct client *c, struct str name, struct stmt *stmt)
+{
+    struct stmt *old = stmt_names_set(journal_names(c), name, stmt == NULL ? NULL : stmt_get(stmt));
+    stmt_put(&old);
+}
+
+void session_name(struct client *c, struct str name, struct stmt *stmt)
+{
+    struct server *s = c->server;
+    struct wire_handle h;
+    set_name(c, name, stmt);
+    if (!c->passthrough || !own_handle(wire_of(s), name, &h))
+        return;
+    struct flight *f = server_push(s, FLIGHT_PREP, NULL);
+    stmt_prepare(s, f, &h, stmt->text);
+    wire_of(s)->sv_sync(s->wire_state, &s->conn.out);
+    s->must_clean = true; /* this may be all that its session ever holds */
+    conn_dirty(&s->conn);
+}
+
+void session_note_kills(struct client *c, const struct wire_req *r)
+{
+    struct stmt **stmts = c->conn.worker->part_stmts;
+    for (int i = 0; i < r->nparts; i++) {
+        const struct wire_part *p = &r->parts[i];
+        const struct facts *f = stmts[i] == NULL ? NULL : stmts[i]->facts;
+        bool kills = p->kind == PART_PARSE && f != NULL && (f->effects & FX_KILL);
+        if (kills)
+            set_name(c, p->name, stmts[i]);
+        else if (c->names != NULL && (p->kind == PART_PARSE || p->kind == PART_CLOSE))
+            set_name(c, p->name, NULL);
+        else if (c->names != NULL && p->kind == PART_QUERY)
+            set_name(c, STR(""), NULL);
+    }
+}
+
 /* Nothing that other clients have prepared by name may be met by this one, under whatever
  * request. */
 void session_expel_names(struct client *c, struct server *s)

@@ -140,8 +140,6 @@ static void vars_done(struct server *s, struct flight *f, const struct wire_serv
     struct client *c = f->client;
     if (ev->error == SE_NONE) {
         session_vars_accepted(s);
-        if (c != NULL)
-            session_report(c, s);
         return;
     }
     /* The request, if it was glued, runs under other settings than its client's: nothing of it may
@@ -163,6 +161,9 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
     case FLIGHT_VARS:
         vars_done(s, f, ev);
         break;
+    case FLIGHT_LIFT:
+        session_limits_lifted(s, f, ev->error);
+        break;
     case FLIGHT_PREP:
         session_apply(s, f, ev);
         break;
@@ -172,8 +173,8 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
         break;
     case FLIGHT_ASK:
         timeout_stop(&s->timeout);
-        if (ev->error != SE_CANCELLED || !server_ask_again(s, f))
-            session_ask_done(s, ev->error == SE_NONE);
+        if (ev->error == SE_NONE || !server_ask_again(s, f, ev->error))
+            session_ask_done(s, f, ev->error == SE_NONE);
         break;
     case FLIGHT_CLEAN:
         server_cleaned(s, ev->error == SE_NONE);
@@ -190,6 +191,15 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
     case FLIGHT_CLIENT:
         UNREACHABLE();
     }
+}
+
+/* The settings that a request will run under are told before its answer, and not those in between
+ * that its prelude went through. */
+static void report_before(struct server *s)
+{
+    const struct flight *f = server_front(s);
+    if (f != NULL && f->kind == FLIGHT_CLIENT && f->client != NULL && f->client->told != s->profile)
+        session_report(f->client, s);
 }
 
 static void on_done(struct server *s, const struct wire_server_event *ev)
@@ -221,6 +231,8 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
     server_pop(s);
     if (s->fl_count == 0 && s->state == SV_ACTIVE)
         session_settle(s);
+    else
+        report_before(s);
 }
 
 /* Counts a server that is held outside a transaction; true: one too many (max_pinned). */

@@ -296,6 +296,7 @@ void session_send(struct client *c, struct server *s, struct flight *f, const st
 {
     struct sending x = {c, s, f, s->conn.worker->wire};
     if (c->passthrough) { /* session mode: the server is its own, nothing needs to be mapped */
+        session_note_kills(c, r);
         flush_run(&x, r->parts, r->parts + r->nparts);
         s->unnamed_known = false;
         return;

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proxy/job.h"
 #include "proxy/listen.h"
 
 /* settings changed in one prelude: any two sets differ by less */
@@ -89,12 +90,57 @@ static enum prelude put_vars(struct client *c, struct server *s)
     return wait ? PRELUDE_WAIT : PRELUDE_GLUED;
 }
 
-/* Code that nobody could look into ran for another client and may have left settings that the
- * database does not list: they are reset without being known. The identity is always known, and
- * stays. */
-static void forget_strangers(struct client *c, struct server *s)
+static int short_limits(const struct server *s, struct wire_var *out)
 {
-    if (s->tainted_by == 0 || s->tainted_by == c->id)
+    int n = 0;
+    for (int i = 0; i < s->vars->n; i++)
+        if (wire_of(s)->var_hurries(&s->vars->vars[i]))
+            out[n++] = (struct wire_var){s->vars->vars[i].name, STR_NONE};
+    return n;
+}
+
+/* The reset goes out twice: the timer of the first may strike as late as in the statement behind
+ * it, and that shall be nobody's. */
+bool session_lift_limits(struct server *s, struct client *c, struct job *j)
+{
+    struct wire_var delta[VARSET_MAX];
+    if (!s->vars->hurries)
+        return false;
+    int n = short_limits(s, delta);
+    for (int i = 0; i < 2; i++)
+        wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
+    server_push(s, FLIGHT_LIFT, NULL);
+    struct flight *f = server_push(s, FLIGHT_LIFT, c);
+    f->waits = c != NULL;
+    f->job = j;
+    conn_dirty(&s->conn);
+    return true;
+}
+
+void session_limits_lifted(struct server *s, struct flight *f, enum server_error why)
+{
+    struct job *j = f->job;
+    f->job = NULL;
+    if (s->vars->hurries && why == SE_NONE) {
+        struct wire_var delta[VARSET_MAX];
+        struct varset *old = varset_get(s->vars);
+        int n = short_limits(s, delta);
+        for (int i = 0; i < n; i++)
+            varset_change(&s->vars, delta[i].name, STR_NONE);
+        varset_put(&old);
+    } else if (why != SE_NONE && (s->vars->hurries || why != SE_CANCELLED)) {
+        s->doubtful = true; /* whoever waits gets another server */
+    }
+    if (j != NULL && s->doubtful)
+        job_again(j);
+    else if (j != NULL)
+        job_run(j, s);
+}
+
+/* The identity is always known, and stays. */
+void session_forget_unlisted(struct server *s)
+{
+    if (s->tainted_by == 0)
         return;
     wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL);
@@ -125,11 +171,14 @@ static void put_check(struct client *c, struct server *s)
 /* Sequence values that another client has drawn must not be seen as this client's last ones. They
  * are discarded before it draws its own or may ask; what a transaction will do is not known at its
  * start. */
-static void hide_sequences(struct client *c, struct server *s, uint32_t effects)
+static bool sequences_show(const struct client *c, const struct server *s, uint32_t effects)
 {
-    if ((effects & (FX_SEQ_READ | FX_SEQ_WRITE | FX_UNKNOWN | FX_BEGIN)) == 0 ||
-        s->seq_client == 0 || s->seq_client == c->id)
-        return;
+    return (effects & (FX_SEQ_READ | FX_SEQ_WRITE | FX_UNKNOWN | FX_BEGIN)) != 0 &&
+           s->seq_client != 0 && s->seq_client != c->id && !c->passthrough;
+}
+
+static void hide_sequences(struct server *s)
+{
     wire_of(s)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL);
     s->seq_client = 0;
@@ -163,22 +212,27 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
     }
     if (c->passthrough && s->session_begun)
         return PRELUDE_NONE;
-    if (s->tx == TX_IDLE)
-        forget_strangers(c, s);
-    if (s->tx == TX_IDLE && s->vars != c->vars)
-        p = put_vars(c, s);
-    else if (c->told != s->profile)
+    if (s->tx == TX_IDLE) {
+        bool strange = s->tainted_by != 0 && s->tainted_by != c->id;
+        bool sequences = sequences_show(c, s, plan->effects);
+        if ((strange || sequences || s->vars != c->vars) && session_lift_limits(s, c, NULL))
+            return PRELUDE_WAIT;
+        if (strange)
+            session_forget_unlisted(s);
+        if (sequences)
+            hide_sequences(s);
+        if (s->vars != c->vars)
+            p = put_vars(c, s);
+    }
+    if (s->fl_count == 0 && c->told != s->profile)
         session_report(c, s);
     if (p == PRELUDE_WAIT)
         return p;
     if (!s->session_begun && map_count(&s->stmts.by_name) > 0)
         session_expel_names(c, s);
     s->session_begun = true;
-    if (c->passthrough)
-        return p;
-    if (s->tx == TX_IDLE)
-        hide_sequences(c, s, plan->effects);
-    put_named(c, s, r, plan);
+    if (!c->passthrough)
+        put_named(c, s, r, plan);
     return p;
 }
 
@@ -295,10 +349,8 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
             f->client->vars = varset_get(f->client->startup);
         }
         /* Unless it was that and nothing else, something may have followed it. */
-        if (tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI))
-            asks = asks_of(FX_UNKNOWN);
-        else
-            asks = 0;
+        s->reset_seen = tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI);
+        asks = s->reset_seen ? asks_of(FX_UNKNOWN) : 0;
     }
     s->asks |= asks;
     if (asks & ASK_VARS)
@@ -374,7 +426,7 @@ static void keep_startup(struct client *c)
     }
 }
 
-void session_ask_done(struct server *s, bool ok)
+void session_ask_done(struct server *s, const struct flight *f, bool ok)
 {
     s->reset_seen = false;
     if (s->asked_prepared)
@@ -384,8 +436,9 @@ void session_ask_done(struct server *s, bool ok)
     s->ask_tries = 0;
     varset_put(&s->ask_names);
     s->ask_names = varset_empty(&s->conn.worker->vars);
-    if (!ok || s->answered == NULL) {
-        s->doubtful = true; /* its state is not known: it will not be used again */
+    if (!ok || s->doubtful) {
+        s->doubtful = true;    /* its state is not known: it will not be used again, and */
+        s->asks |= f->effects; /* its client cannot go on as if it were */
         varset_put(&s->answered);
         return;
     }

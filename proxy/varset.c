@@ -11,7 +11,7 @@ static int ci_cmp(struct str a, struct str b)
 {
     size_t n = MIN(a.n, b.n);
     for (size_t i = 0; i < n; i++) {
-        int x = a.p[i], y = b.p[i];
+        int x = (unsigned char)a.p[i], y = (unsigned char)b.p[i];
         if (x >= 'A' && x <= 'Z')
             x += 'a' - 'A';
         if (y >= 'A' && y <= 'Z')
@@ -86,11 +86,13 @@ static bool same(const struct varset *v, const struct wire_var *vars, int n)
 static struct varset *intern(struct varset_table *t, const struct wire_var *vars, int n)
 {
     uint64_t h = 0, ah = 0;
+    bool hurries = false;
     for (int i = 0; i < n; i++) {
         uint64_t p = pair_hash(&vars[i]);
         h += p;
         if (t->wire->var_analysis(vars[i].name))
             ah += p;
+        hurries = hurries || (t->wire->var_hurries != NULL && t->wire->var_hurries(&vars[i]));
     }
     struct varset **chain = &t->chains[h % t->nchains];
     for (struct varset *v = *chain; v != NULL; v = v->next)
@@ -100,6 +102,7 @@ static struct varset *intern(struct varset_table *t, const struct wire_var *vars
     v->hash = h;
     v->analysis = ah != 0;
     v->analysis_hash = ah;
+    v->hurries = hurries;
     v->table = t;
     v->next = *chain;
     *chain = v;

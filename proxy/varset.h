@@ -21,6 +21,7 @@ struct varset {
     uint32_t refs;
     uint16_t n;
     bool analysis;              /* holds a setting that decides how statements are analysed */
+    bool hurries;               /* holds a time limit that could strike statements of ours */
     uint64_t hash;              /* of all names and values */
     uint64_t analysis_hash;     /* of those that decide analysis; 0 when none */
     struct varset *next;        /* in the table's chain */

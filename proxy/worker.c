@@ -8,6 +8,7 @@
 #include "proxy/client_login.h"
 #include "proxy/memory.h"
 #include "proxy/net/sockopt.h"
+#include "proxy/peer.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
 
@@ -156,7 +157,7 @@ void worker_in_free(struct worker *w, uint8_t *p, uint32_t cap)
     for (int i = 0; i < WORKER_IN_CLASSES; i++) {
         if (cap != in_class[i])
             continue;
-        memcpy(p, &w->in_free[i], sizeof(void *));
+        memcpy(p, &w->in_free[i], sizeof(w->in_free[i]));
         w->in_free[i] = p;
         w->memory.in_bytes -= in_class[i];
         return;
@@ -215,6 +216,7 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
     list_init(&w->clients);
     list_init(&w->servers);
     list_init(&w->cancels);
+    list_init(&w->peers);
     list_init(&w->pool_list);
     list_init(&w->giving);
     map_init(&w->pools);
@@ -285,6 +287,7 @@ void worker_free(struct worker **wp)
     turn_end(w);
     mailbox_fini(&w->mailbox);
     pools_free(w);
+    peers_free(w);
     map_fini(&w->pools);
     login_forget_verifiers(w);
     map_fini(&w->verifiers);

@@ -57,6 +57,7 @@ struct worker {
     struct list clients; /* all of them */
     struct list servers;
     struct list cancels; /* connections that carry a cancel request */
+    struct list peers;   /* struct peer: requests that are passed on (peer.c) */
     struct {             /* memory.c */
         size_t in_bytes, published;
         usec_t over_since, looked_at;

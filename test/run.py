@@ -3,8 +3,8 @@
 
     run.py wire|integration|drivers|checker|unit|docs ...   those suites
     run.py check       unit, docs, wire, integration, main drivers, checker for 60 s
-    run.py check-all   the same with FULL=1, with 1 and with 4 workers; wire and integration also
-                       on PostgreSQL 18
+    run.py check-all   the same with FULL=1, with 1 and with 4 workers; wire, integration and the
+                       checker also on PostgreSQL 18
     run.py soak        the checker for SOAK_SECONDS (3600), with 10 times the clients' work
     run.py wire -k name -x     what follows the suites goes to pytest
 
@@ -186,7 +186,7 @@ def plan(names, env):
                 out += [(s, more, f" with {workers} worker(s)")
                         for s in CHECK if workers == "1" or s != "unit"]
             out += [(s, {**env, "PENSTOCK_PG": "18"}, " on PostgreSQL 18")
-                    for s in ("wire", "integration")]
+                    for s in ("wire", "integration", "checker")]
         else:
             out.append((name, env, ""))
     return out

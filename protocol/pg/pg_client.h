@@ -130,10 +130,11 @@ void pg_client_vars(void *st, const struct wire_var *vars, int nvars, struct out
 void pg_client_notify(void *st, uint32_t pid, struct str channel, struct str payload,
                       struct outq *out);
 void pg_client_ack(void *st, enum wire_part_kind kind, struct outq *out);
-void pg_client_no_params(void *st, struct outq *out);
+void pg_client_params(void *st, const struct wire_column *params, int n, struct outq *out);
 void pg_client_no_data(void *st, struct outq *out);
 void pg_client_row_desc(void *st, const struct wire_column *cols, int ncols, struct outq *out);
 void pg_client_row(void *st, const struct str *values, int ncols, struct outq *out);
 void pg_client_complete(void *st, struct str tag, struct outq *out);
+void pg_client_suspended(void *st, struct outq *out);
 
 #endif

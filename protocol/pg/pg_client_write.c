@@ -161,13 +161,6 @@ void pg_client_ack(void *st, enum wire_part_kind kind, struct outq *out)
     }
 }
 
-void pg_client_no_params(void *st, struct outq *out)
-{
-    (void)st;
-    pg_frame_put_head(out, 't', 2);
-    outq_put_be16(out, 0);
-}
-
 void pg_client_no_data(void *st, struct outq *out)
 {
     (void)st;
@@ -191,11 +184,21 @@ static struct type_row type_of(const struct wire_column *col)
     case COL_NUMERIC:
         return (struct type_row){1700, 0xffff};
     case COL_BOOL:
+    case COL_BOOL_BINARY:
         return (struct type_row){16, 1};
     case COL_BYTES:
         return (struct type_row){17, 0xffff};
     }
     return (struct type_row){25, 0xffff};
+}
+
+void pg_client_params(void *st, const struct wire_column *params, int n, struct outq *out)
+{
+    (void)st;
+    pg_frame_put_head(out, 't', 2 + 4 * (size_t)n);
+    outq_put_be16(out, (uint16_t)n);
+    for (int i = 0; i < n; i++)
+        outq_put_be32(out, type_of(&params[i]).oid);
 }
 
 void pg_client_row_desc(void *st, const struct wire_column *cols, int ncols, struct outq *out)
@@ -214,7 +217,7 @@ void pg_client_row_desc(void *st, const struct wire_column *cols, int ncols, str
         outq_put_be32(out, t.oid);
         outq_put_be16(out, t.len);
         outq_put_be32(out, UINT32_MAX); /* no modifier */
-        outq_put_be16(out, 0);          /* text */
+        outq_put_be16(out, cols[i].type == COL_BOOL_BINARY ? 1 : 0);
     }
 }
 
@@ -238,4 +241,10 @@ void pg_client_complete(void *st, struct str tag, struct outq *out)
     (void)st;
     pg_frame_put_head(out, 'C', pg_frame_clean(tag).n + 1);
     pg_frame_put_z(out, tag);
+}
+
+void pg_client_suspended(void *st, struct outq *out)
+{
+    (void)st;
+    pg_frame_put_empty(out, 's');
 }

@@ -45,6 +45,12 @@ int pg_server_pending(const void *st)
     return (int)s->track.requests;
 }
 
+bool pg_server_answered(const void *st)
+{
+    const struct pg_server *s = st;
+    return s->track.count == 0 && !s->track.skipping && !s->track.broken;
+}
+
 void pg_server_bad(struct wire_server_event *ev, const char *reason)
 {
     ev->kind = SV_BAD;

@@ -67,6 +67,7 @@ void pg_server_fini(void *st);
 void pg_server_feed(void *st, struct str in, bool full, struct wire_server_event *ev);
 void pg_server_raw(void *st);
 int pg_server_pending(const void *st);
+bool pg_server_answered(const void *st);
 
 /* Remembers the first error of a request and its text. */
 struct pg_error;

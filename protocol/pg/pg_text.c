@@ -95,6 +95,33 @@ bool pg_text_var_analysis(struct str name)
     return false;
 }
 
+static bool is_limit(struct str name)
+{
+    return str_ieq(name, STR("statement_timeout")) || str_ieq(name, STR("lock_timeout"));
+}
+
+/* From a second on, statements that take a millisecond are safe even on a busy machine. What cannot
+ * be read is taken for short; locks that others hold are nothing that statements of ours wait
+ * for. */
+bool pg_text_var_hurries(const struct wire_var *v)
+{
+    static const char *const long_units[] = {"s", "min", "h", "d"};
+    struct str unit = v->value;
+    int64_t n = 0;
+    if (!str_ieq(v->name, STR("statement_timeout")))
+        return false;
+    while (unit.n > 0 && unit.p[0] >= '0' && unit.p[0] <= '9')
+        unit = (struct str){unit.p + 1, unit.n - 1};
+    if (!str_to_i64((struct str){v->value.p, v->value.n - unit.n}, 0, INT64_MAX, &n))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(long_units); i++)
+        if (str_eq(unit, str_of(long_units[i])))
+            return false;
+    if (unit.n > 0 && !str_eq(unit, STR("ms")))
+        return true;
+    return n > 0 && n < 1000;
+}
+
 bool pg_text_var_free(struct str name)
 {
     return str_ieq(name, STR("application_name"));
@@ -159,21 +186,21 @@ static void put_delta(const struct wire_var *v, struct buf *out)
 }
 
 #define VARS_PASSES 6
+#define PASS_ROLE 4
 
 /* The encoding comes first, for the values are in it. A role is left before anything is set with
- * the rights that the session's user has, and the new one is entered at the end. A time limit that
- * was left behind must not strike the rest. */
+ * the rights that the session's user has, and the new one is entered behind that. A time limit must
+ * not strike the rest. */
 static int vars_pass(const struct wire_var *v)
 {
     int rank = pg_text_var_rank(v->name);
     if (rank == 2)
-        return v->value.p == NULL ? 1 : 5;
+        return v->value.p == NULL ? 1 : PASS_ROLE;
     if (rank == 1)
         return 2;
     if (str_ieq(v->name, STR("client_encoding")))
         return 0;
-    return str_ieq(v->name, STR("statement_timeout")) || str_ieq(v->name, STR("lock_timeout")) ? 3
-                                                                                               : 4;
+    return is_limit(v->name) ? 5 : 3;
 }
 
 void pg_text_vars(const struct wire_var *delta, int n, struct buf *out)
@@ -184,7 +211,7 @@ void pg_text_vars(const struct wire_var *delta, int n, struct buf *out)
                 put_delta(&delta[i], out);
         for (int i = 0; pass == 1 && i < n; i++) {
             struct wire_var left = {delta[i].name, STR_NONE};
-            if (vars_pass(&delta[i]) == 5)
+            if (vars_pass(&delta[i]) == PASS_ROLE)
                 put_delta(&left, out);
         }
     }

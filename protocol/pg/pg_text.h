@@ -19,8 +19,8 @@
 void pg_text_literal(struct str s, struct buf *out); /* E'...'; what follows a zero byte is cut */
 void pg_text_identifier(struct str s, struct buf *out); /* "..." */
 
-/* Sets and resets settings: session_authorization first, plain ones in order, client_encoding
- * behind them, role last. */
+/* Sets and resets settings: the encoding, the identity's user, plain ones in order, the role, time
+ * limits. */
 void pg_text_vars(const struct wire_var *delta, int n, struct buf *out);
 /* The question of sv_ask; rows: about, name, value, extra. */
 void pg_text_ask(uint32_t asks, const struct str *names, int n, struct buf *out);
@@ -30,6 +30,7 @@ void pg_text_listen(struct str channel, bool on, struct buf *out); /* off, empty
 int pg_text_var_rank(struct str name);
 bool pg_text_var_analysis(struct str name);
 bool pg_text_var_free(struct str name);
+bool pg_text_var_hurries(const struct wire_var *v); /* a statement_timeout below a second */
 uint32_t pg_text_dialect(struct str var, struct str value, uint32_t dialect);
 
 extern const char pg_text_reset_query[];

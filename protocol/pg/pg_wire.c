@@ -8,54 +8,17 @@
 #include "protocol/pg/pg_catalog.h"
 #include "protocol/pg/pg_client.h"
 #include "protocol/pg/pg_frame.h"
+#include "protocol/pg/pg_key.h"
 #include "protocol/pg/pg_kill.h"
 #include "protocol/pg/pg_server.h"
 #include "protocol/pg/pg_startup.h"
 #include "protocol/pg/pg_text.h"
-
-#define PID_BASE 4194305u /* above every process id of a Linux server */
-#define SECRET_SHORT 4    /* bytes of secret that protocol 3.0 has room for */
-#define SECRET_LONG 32
 
 static void cancel_bytes(const struct wire_key *key, struct outq *out)
 {
     outq_put_be32(out, 8u + key->n);
     outq_put_be32(out, PG_STARTUP_CANCEL);
     outq_put(out, key->b, key->n);
-}
-
-static void key_make(uint32_t id, const uint8_t secret[32], int minor, struct wire_key *key)
-{
-    uint32_t pid = htobe32(PID_BASE + id);
-    size_t n = minor >= 2 ? SECRET_LONG : SECRET_SHORT;
-    key->n = (uint16_t)(4 + n);
-    memcpy(key->b, &pid, 4);
-    memcpy(key->b + 4, secret, n);
-}
-
-static enum status key_read(const struct wire_key *key, uint32_t *id, uint8_t secret[32],
-                            size_t *nsecret)
-{
-    if (key->n < 4 + SECRET_SHORT || key->n > 4 + SECRET_LONG)
-        return ST_INVALID;
-    uint32_t pid = pg_frame_u32((const char *)key->b);
-    if (pid < PID_BASE)
-        return ST_INVALID;
-    *id = pid - PID_BASE;
-    *nsecret = (size_t)key->n - 4;
-    memset(secret, 0, 32);
-    memcpy(secret, key->b + 4, *nsecret);
-    return ST_OK;
-}
-
-static uint32_t key_pid(const struct wire_key *key)
-{
-    return key->n >= 4 ? pg_frame_u32((const char *)key->b) : 0;
-}
-
-static bool kill_read(struct str text, struct wire_kill *out)
-{
-    return pg_kill_read(text, PID_BASE, out);
 }
 
 const struct wire pg_wire = {
@@ -83,11 +46,12 @@ const struct wire pg_wire = {
     .cl_upload = pg_client_upload,
     .cl_upload_over = pg_client_upload_over,
     .cl_ack = pg_client_ack,
-    .cl_no_params = pg_client_no_params,
+    .cl_params = pg_client_params,
     .cl_no_data = pg_client_no_data,
     .cl_row_desc = pg_client_row_desc,
     .cl_row = pg_client_row,
     .cl_complete = pg_client_complete,
+    .cl_suspended = pg_client_suspended,
 
     .sv_init = pg_server_init,
     .sv_fini = pg_server_fini,
@@ -116,17 +80,21 @@ const struct wire pg_wire = {
     .sv_notify = pg_server_notify,
     .sv_quit = pg_server_quit,
     .sv_pending = pg_server_pending,
+    .sv_answered = pg_server_answered,
 
     .cancel_bytes = cancel_bytes,
-    .key_make = key_make,
-    .key_read = key_read,
-    .key_pid = key_pid,
-    .kill_read = kill_read,
+    .key_make = pg_key_make,
+    .key_read = pg_key_read,
+    .key_peer = pg_key_peer,
+    .key_pass_on = pg_key_pass_on,
+    .key_pid = pg_key_pid,
+    .kill_read = pg_kill_read,
 
     .dialect = pg_text_dialect,
     .encoding_var = "client_encoding",
     .var_rank = pg_text_var_rank,
     .var_analysis = pg_text_var_analysis,
+    .var_hurries = pg_text_var_hurries,
     .var_free = pg_text_var_free,
     .bind_texts = pg_client_bind_texts,
     .quote_literal = pg_text_literal,

@@ -34,6 +34,7 @@ static void gather_free(struct admin_gather *g)
     for (unsigned i = 0; i < g->nparts; i++) {
         buf_fini(&g->parts[i].rows);
         mem_free(g->parts[i].pools);
+        mem_free(g->parts[i].peers);
     }
     admin_reply_free(&g->reply);
     mem_free(g);

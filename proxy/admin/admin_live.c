@@ -328,3 +328,17 @@ void admin_live_pools(struct worker *w, struct admin_gather *g, struct admin_par
         pool_row(container_of(it, struct pool, link), part);
     count_worker(w, &part->counts);
 }
+
+void admin_live_peers(struct worker *w, struct admin_gather *g, struct admin_part *part)
+{
+    const struct config_entries *e = worker_config(w)->entries;
+    (void)g;
+    part->peers = mem_new((e->npeers + 1) * sizeof(*part->peers));
+    for (size_t i = 0; i < e->npeers; i++) {
+        if (peer_worker(w->process, e->peers[i]->id) != w->index)
+            continue;
+        struct admin_peer_row *row = &part->peers[part->npeers++];
+        row->id = e->peers[i]->id;
+        peer_count(w, row->id, &row->counts);
+    }
+}

@@ -237,14 +237,30 @@ static void put_peers(struct buf *b, const struct config *cfg)
     }
 }
 
-/* Requests to peers are connections of their own for a moment; nothing is pooled. */
-static void put_peer_pools(struct buf *b, const struct config *cfg)
+/* The row of the worker that passes requests on to this peer; its configuration may be the one
+ * before ours. */
+static struct peer_counts peer_counts_of(const struct admin_gather *g, int id)
 {
-    for (size_t i = 0; i < cfg->entries->npeers; i++) {
-        admin_reply_int(b, cfg->entries->peers[i]->id);
-        for (int k = 0; k < 4; k++)
-            admin_reply_int(b, 0);
+    const struct admin_part *part = &g->parts[peer_worker(g->admin->process, id)];
+    for (size_t i = 0; i < part->npeers; i++)
+        if (part->peers[i].id == id)
+            return part->peers[i].counts;
+    return (struct peer_counts){0, 0, 0};
+}
+
+static void finish_peer_pools(struct admin_gather *g)
+{
+    const struct config_entries *e = admin_config(g->admin)->entries;
+    struct buf *b = &g->reply->rows;
+    for (size_t i = 0; i < e->npeers; i++) {
+        struct peer_counts n = peer_counts_of(g, e->peers[i]->id);
+        admin_reply_int(b, e->peers[i]->id);
+        admin_reply_int(b, n.sent);                   /* cl_active_cancel_req */
+        admin_reply_int(b, n.connecting + n.waiting); /* cl_waiting_cancel_req */
+        admin_reply_int(b, n.sent);                   /* sv_active_cancel */
+        admin_reply_int(b, n.connecting);             /* sv_login */
     }
+    answer(g);
 }
 
 static void put_state(struct buf *b, const struct process *p)
@@ -305,9 +321,6 @@ static bool show_now(struct admin *a, struct admin_reply *r)
     case VIEW_PEERS:
         put_peers(&r->rows, cfg);
         return true;
-    case VIEW_PEER_POOLS:
-        put_peer_pools(&r->rows, cfg);
-        return true;
     case VIEW_STATE:
         put_state(&r->rows, a->process);
         return true;
@@ -322,6 +335,7 @@ static bool show_now(struct admin *a, struct admin_reply *r)
     case VIEW_FDS:
     case VIEW_LISTS:
     case VIEW_MEM:
+    case VIEW_PEER_POOLS:
     case VIEW_POOLS:
     case VIEW_SERVERS:
     case VIEW_SOCKETS:
@@ -357,6 +371,8 @@ void admin_show(struct admin *a, struct admin_reply *r)
     else if (view == VIEW_CLIENTS || view == VIEW_SERVERS || view == VIEW_SOCKETS ||
              view == VIEW_ACTIVE_SOCKETS)
         gather(a, r, admin_live_connections, join_rows);
+    else if (view == VIEW_PEER_POOLS)
+        gather(a, r, admin_live_peers, finish_peer_pools);
     else
         gather(a, r, admin_live_pools, finisher(view));
 }

@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "proxy/admin/admin.h"
 #include "proxy/admin/admin_reply.h"
+#include "proxy/peer.h"
 #include "proxy/pool/registry.h"
 #include "proxy/stats.h"
 
@@ -48,11 +49,18 @@ struct admin_pool_row {
     struct stats stats;
 };
 
+struct admin_peer_row {
+    int id;
+    struct peer_counts counts;
+};
+
 struct admin_part { /* of a gather: one worker's */
     struct buf rows;
     struct admin_counts counts;
     struct admin_pool_row *pools; /* owned array */
     size_t npools, cap_pools;
+    struct admin_peer_row *peers; /* owned array: those that this worker passes requests on to */
+    size_t npeers;
 };
 
 /* ---- asking all workers ---------------------------------------------------------------------- */
@@ -159,6 +167,7 @@ void admin_entries_users(struct admin *a, struct buf *b);
 void admin_live_connections(struct worker *w, struct admin_gather *g, struct admin_part *part);
 void admin_live_pools(struct worker *w, struct admin_gather *g,
                       struct admin_part *part); /* and counts */
+void admin_live_peers(struct worker *w, struct admin_gather *g, struct admin_part *part);
 
 /* admin_stats.c */
 void admin_stats_show(struct admin_gather *g); /* finish of VIEW_STATS* and VIEW_TOTALS */

@@ -238,7 +238,7 @@ static void do_describe(struct client *c, const struct step *s)
         return;
     }
     if (!portal)
-        wire_of(c)->cl_no_params(c->wire_state, &c->conn.out);
+        wire_of(c)->cl_params(c->wire_state, NULL, 0, &c->conn.out);
     describe(c, cmd, false);
 }
 

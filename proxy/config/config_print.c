@@ -163,9 +163,22 @@ static void manual_entries(FILE *out)
           out);
     for (size_t i = 0; i < config_entry_texts_count; i++)
         fprintf(out, "| %s | %s |\n", config_entry_texts[i].name, config_entry_texts[i].help);
-    fputs("\n### [peers]\n\n`NUMBER = host=... port=6432 pool_size=...`, numbers from 1 to 65535; "
-          "host must be there.\n",
-          out);
+    fputs(
+        "\n### [peers]\n\n`NUMBER = host=... port=6432 pool_size=...`, numbers from 1 to 65535; "
+        "host must be there: a name, an address, or the /folder or @abstract name of a Unix "
+        "socket.\n\n"
+        "A cancel request is a connection of its own. Where several processes share a port "
+        "(so_reuseport) or stand behind one address, it may come to a process that does not know "
+        "the client. The key says which process does, if that one has a peer_id; a process with a "
+        "peer_id passes the request on to the peer of that number, in the clear, and at most "
+        "three times in all. pool_size (default: default_pool_size; 0: no limit) is how many are "
+        "passed on to one peer at a time; more wait, up to cancel_wait_timeout. Give each process "
+        "its own peer_id and list of peers; its own number in the list does nothing. PgBouncer "
+        "and Penstock can be peers of each other: keys have PgBouncer's layout, but PgBouncer "
+        "takes no long keys (protocol 3.2). A listener that demands a PROXY header takes no "
+        "requests from peers. Clients that logged in before peer_id was set or changed are known "
+        "to their own process only.\n",
+        out);
 }
 
 void config_print_manual(FILE *out)

@@ -157,8 +157,8 @@ const struct config_option config_schema[] = {
      .unit = "connections",
      .help = "Keep at least so many server connections open in a pool that is in use."},
     {OPTION(peer_id, CONFIG_INT), .def = "0", .min = 0, .max = 65535,
-     .help = "Own number among the peers that share clients; 0: none.",
-     .inert = "cancel requests are not passed on to peers"},
+     .help = "Own number among the peers that share clients; 0: none. Cancel requests that belong "
+             "to one of [peers] are passed on to it."},
     {OPTION(pidfile, CONFIG_STRING), .def = "", .restart = true,
      .help = "File that holds the process number; empty: none."},
     {OPTION(pkt_buf, CONFIG_INT), .def = "4096", .min = 1, .max = INT32_MAX, .unit = "bytes",
@@ -226,7 +226,9 @@ const struct config_option config_schema[] = {
     {OPTION(server_tls_protocols, CONFIG_STRING), .def = "secure",
      .help = "TLS versions for servers: secure, all or a list."},
     {OPTION(server_tls_sslmode, CONFIG_ENUM), .def = "prefer", .values = sslmodes,
-     .help = "Whether servers may or must use TLS, and whether their certificates are verified."},
+     .help = "Whether servers may or must use TLS, and whether their certificates are verified. "
+             "allow begins without TLS and prefer with it; what a server's access rules refuse is "
+             "tried the other way. Cancel requests go as the server connection went."},
     {OPTION(service_name, CONFIG_STRING), .def = "", .restart = true, .hidden = true,
      .help = "Old name of job_name.", .inert = "there is no Windows service"},
     {OPTION(so_reuseport, CONFIG_BOOL), .def = "0", .restart = true,

@@ -29,6 +29,7 @@
 struct tls {
     SSL *ssl;            /* owned */
     struct tls_ctx *ctx; /* reference */
+    char *host;          /* owned; client role: whom it was started for, or NULL */
     bool server_role, direct;
     bool nameless;     /* verify-full without a name to verify */
     bool early;        /* reads come from memory until tls_begin_with's bytes are used up */
@@ -99,12 +100,19 @@ struct tls *tls_start(struct tls_ctx *ctx, int fd, bool server_role, const char 
         SSL_set_accept_state(t->ssl);
     else if (!set_client_role(t, host))
         goto fail;
+    if (!server_role && host != NULL)
+        t->host = str_dup(str_of(host));
     return t;
 fail:
     SSL_free(t->ssl);
     tls_ctx_put(&t->ctx);
     mem_free(t);
     return NULL;
+}
+
+struct tls *tls_start_like(const struct tls *like, int fd)
+{
+    return tls_start(like->ctx, fd, false, like->host, like->direct);
 }
 
 bool tls_begin_with(struct tls *t, struct str bytes)
@@ -144,6 +152,7 @@ void tls_free(struct tls **t)
     ERR_clear_error();
     SSL_free(mine->ssl);
     tls_ctx_put(&mine->ctx);
+    mem_free(mine->host);
     mem_free(mine);
 }
 

@@ -31,6 +31,9 @@ struct outq;
  * client (server role) or offered and demanded of the server (client role).
  * Takes a reference on ctx. NULL when OpenSSL has no memory. */
 struct tls *tls_start(struct tls_ctx *ctx, int fd, bool server_role, const char *host, bool direct);
+/* The same once more, on another socket to the same peer: context and host of like, which is of the
+ * client role. */
+struct tls *tls_start_like(const struct tls *like, int fd);
 /* What had been read from the socket already, behind a PROXY header: the handshake begins with it.
  * Before the first tls_handshake. false: no memory. */
 bool tls_begin_with(struct tls *t, struct str bytes) ATTR_NODISCARD;

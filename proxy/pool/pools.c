@@ -2,7 +2,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "proxy/cancel.h"
+#include "proxy/cancel_conn.h"
 #include "proxy/client.h"
 #include "proxy/listen.h"
 #include "proxy/pool/pool.h"
@@ -263,7 +263,7 @@ void pools_close_all(struct worker *w)
     LIST_EACH(it, tmp, &w->pool_list)
         pool_close_servers(pool_of(it), "shutting down");
     LIST_EACH(it, tmp, &w->cancels)
-        cancel_abandon(it);
+        cancel_conn_abandon(it);
 }
 
 void pools_free(struct worker *w)

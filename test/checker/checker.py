@@ -15,8 +15,10 @@ terminates servers.  Any of these is a violation and fails the run:
   memory             the proxy's resident size still grows in the second half
   left behind        at the end a backend that is active or in a transaction, or a client still listed
   no progress        a client that finished nothing in the last third
+Of the first of each kind the last operations of its client are shown, with the backends they ran on.
 
     checker.py [--seconds 60] [--clients 500] [--pool 20] [--mode transaction] [--seed N]
+               [--calm 6]
 PENSTOCK_BIN=/usr/sbin/pgbouncer shows that it can fail: its transaction mode leaks settings.
 """
 import argparse
@@ -62,10 +64,15 @@ class Report:
         self.counts = collections.Counter()
         self.started = time.monotonic()
 
-    def bad(self, kind, text):
+    def bad(self, kind, text, history=()):
         self.violations[kind] += 1
         if len(self.examples[kind]) < 5:
-            self.examples[kind].append(f"{time.monotonic() - self.started:6.2f} s: {text}")
+            self.examples[kind].append(f"{self.now():6.2f} s: {text}")
+        if self.violations[kind] == 1:
+            self.examples[kind] += [f"  {line}" for line in history]
+
+    def now(self):
+        return time.monotonic() - self.started
 
     def count(self, what, by=1):
         self.counts[what] += by
@@ -84,6 +91,13 @@ class Client:
         self.slots = {i: {0} for i in range(ROWS)}      # possible values of each row
         self.cancelled_until = 0.0                      # our own cancel may still arrive
         self.prepared = False
+        self.history = collections.deque(maxlen=40)     # what it has sent and got
+
+    def bad(self, kind, text):
+        self.report.bad(kind, f"client {self.me}{text}", self.history)
+
+    def note(self, text):
+        self.history.append(f"{self.report.now():6.2f} s {text}")
 
     # ---- connection ---------------------------------------------------------------------------------
     async def loop(self):
@@ -112,6 +126,7 @@ class Client:
             self.conn = await aio.AioConn.open(
                 self.run.proxy.host, self.run.proxy.port, USER, SECRET, DB,
                 application_name=mine["application_name"], TimeZone=mine["TimeZone"])
+        self.note("logged in")
         self.prepared, self.want = False, mine
         sets = [f"SET app.me = '{mine['app.me']}'", f"SET work_mem = '{mine['work_mem']}'",
                 f"SELECT set_config('statement_timeout', '{mine['statement_timeout']}', false)",
@@ -128,13 +143,13 @@ class Client:
         if self.run.kill_explains() or is_pgbouncer():
             self.report.count("connections lost with a killed server")
         else:
-            self.report.bad("unexpected error", f"client {self.me}: {type(e).__name__} {e}")
+            self.bad("unexpected error", f": {type(e).__name__} {e}")
 
     def refused(self, e):
         if e.code in LOST and (self.run.kill_explains() or is_pgbouncer()):
             self.report.count("connections lost with a killed server")
         else:
-            self.report.bad("unexpected error", f"client {self.me}: {e}")
+            self.bad("unexpected error", f": {e}")
 
     # ---- asking -------------------------------------------------------------------------------------
     def token(self):
@@ -142,6 +157,7 @@ class Client:
         return f"{self.me}-{self.serial}"
 
     async def ask(self, sql):
+        self.note(sql)
         return self.rows(await asyncio.wait_for(self.conn.request(w.query(sql)), 60))
 
     def rows(self, msgs):
@@ -150,14 +166,15 @@ class Client:
         if fields is None:
             return [aio.row_values(b) for k, b in msgs if k == "D"]
         code = fields.get("C")
+        self.note(f"-> {fields.get('S')} {code} {fields.get('M')}")
         if code == "57014" and time.monotonic() > self.cancelled_until:
-            self.report.bad("foreign cancel", f"client {self.me}: {fields.get('M')}")
+            self.bad("foreign cancel", f": {fields.get('M')}")
         raise w.ServerError(fields)
 
     def check_token(self, token, rows, where):
         for row in rows:
             if row[0] != token:
-                self.report.bad("foreign row", f"client {self.me}, {where}: wanted {token}, got {row}")
+                self.bad("foreign row", f", {where}: wanted {token}, got {row}")
                 raise Gone
 
     def check_rows(self, rows, where):
@@ -165,12 +182,12 @@ class Client:
         seen = set()
         for owner, slot, n, mark in rows:
             if owner != str(self.me) or mark != f"mark {self.me}":
-                self.report.bad("foreign row", f"client {self.me}, {where}: {[owner, slot, n, mark]}")
+                self.bad("foreign row", f", {where}: {[owner, slot, n, mark]}")
                 raise Gone
             seen.add(int(slot))
             if int(n) not in self.slots[int(slot)]:
-                self.report.bad("wrong data", f"client {self.me}, {where}: row {slot} is {n}, "
-                                              f"can be {sorted(self.slots[int(slot)])}")
+                self.bad("wrong data", f", {where}: row {slot} is {n}, "
+                                       f"can be {sorted(self.slots[int(slot)])}")
             self.slots[int(slot)] = {int(n)}
         return seen
 
@@ -181,6 +198,7 @@ class Client:
             dice -= share
             if dice < 0:
                 break
+        self.note(action.__name__)
         try:
             await action(self)
             self.report.count(action.__name__.replace("do_", ""))
@@ -191,20 +209,22 @@ class Client:
         """A killed server may cost a request; a client that lives on must be in order."""
         expected = e.code == "57014" or (e.code in LOST and self.run.kill_explains())
         if not expected and not is_pgbouncer():
-            self.report.bad("unexpected error", f"client {self.me}: {e}")
+            self.bad("unexpected error", f": {e}")
         if e.fields.get("S") == "FATAL" or self.conn.lost or is_pgbouncer():
             raise Gone
         await self.ask("ROLLBACK")
 
     async def do_settings(self):
         names = list(self.want)
-        rows = await self.ask("SELECT " + ", ".join(f"current_setting('{n}', true)" for n in names))
-        for name, got in zip(names, rows[0]):
-            if got == self.want[name]:
-                continue
-            other = got and any(c.isdigit() for c in got) and name != "TimeZone"
-            self.report.bad("leaked setting" if other else "lost setting",
-                            f"client {self.me}: {name} is {got!r}, must be {self.want[name]!r}")
+        rows = await self.ask("SELECT pg_backend_pid(), "
+                              + ", ".join(f"current_setting('{n}', true)" for n in names))
+        self.note(f"-> backend {rows[0][0]}")
+        wrong = [(n, got) for n, got in zip(names, rows[0][1:]) if got != self.want[n]]
+        if wrong:
+            name, got = wrong[0]
+            other = got and any(c.isdigit() for c in got) and got != "0" and name != "TimeZone"
+            self.bad("leaked setting" if other else "lost setting",
+                     "".join(f": {n} is {got!r}, must be {self.want[n]!r}" for n, got in wrong))
             raise Gone
 
     async def do_read(self):
@@ -212,7 +232,7 @@ class Client:
         rows = await self.ask(f"SELECT '{token}', owner, slot, n, mark FROM data WHERE owner = {self.me}")
         self.check_token(token, rows, "read")
         if len(self.check_rows([r[1:] for r in rows], "read")) != ROWS:
-            self.report.bad("wrong data", f"client {self.me}: {len(rows)} of {ROWS} rows")
+            self.bad("wrong data", f": {len(rows)} of {ROWS} rows")
 
     async def do_read_prepared(self):
         """The name is every client's, the text only ours."""
@@ -226,7 +246,7 @@ class Client:
         self.check_token(token, rows, "prepared read")
         for row in rows:
             if row[1] != f"text of {self.me}":
-                self.report.bad("foreign row", f"client {self.me}: its statement answered {row}")
+                self.bad("foreign row", f": its statement answered {row}")
         self.check_rows([r[2:] for r in rows], "prepared read")
 
     def name(self):
@@ -273,7 +293,7 @@ class Client:
         for slot in (a, b):
             await self.ask(f"UPDATE data SET n = n + 10 WHERE owner = {self.me} AND slot = {slot}")
         if (await self.ask("SELECT current_setting('app.me')"))[0][0] != "inside":
-            self.report.bad("lost setting", f"client {self.me}: SET LOCAL did not hold")
+            self.bad("lost setting", ": SET LOCAL did not hold")
         if commit:
             for slot, was in zip((a, b), old):
                 self.slots[slot] = was | {n + 10 for n in was}
@@ -316,7 +336,7 @@ class Client:
         self.cancelled_until = time.monotonic() + 0.1
         fields = aio.error(msgs)
         if not fields:
-            self.report.bad("unexpected error", f"client {self.me}: query_timeout did not strike")
+            self.bad("unexpected error", ": query_timeout did not strike")
         elif fields.get("C") != "57014":
             self.rows(msgs)
         await self.do_settings()
@@ -411,12 +431,13 @@ class Run:
                     await self.admin.query(f"SELECT pg_terminate_backend({pid})")
                     self.report.count("servers killed")
                 await asyncio.sleep(0.3)
-            await asyncio.sleep(6)
+            await asyncio.sleep(self.args.calm)
 
     async def sampler(self):
-        """A backend that is on its way out still shows for a moment: only a lasting excess counts."""
+        """A backend that is on its way out still shows for a moment, and SHOW POOLS asks one worker after
+        the other while servers move between them: only a lasting excess counts."""
         watcher = await aio.AioConn.open(self.pg.sockets, self.pg.port, "postgres", "", DB)
-        streak = 0
+        streak = shown = 0
         while True:
             rows = await watcher.query(f"SELECT pid FROM pg_stat_activity WHERE usename = '{USER}'")
             count = len([1 for (pid,) in rows if pid not in self.killed])
@@ -425,7 +446,8 @@ class Run:
             if streak == 10:
                 self.report.bad("pool size", f"{count} servers for a second, pool_size {self.args.pool}")
             servers = await self.pool_servers()
-            if servers > self.args.pool:
+            shown = shown + 1 if servers > self.args.pool else 0
+            if shown == 5:
                 self.report.bad("pool size", f"SHOW POOLS has {servers} servers")
             self.report.count("samples")
             await asyncio.sleep(0.1)
@@ -460,22 +482,26 @@ class Run:
             self.report.bad("memory", f"{early:.0f} KiB in the middle, {late:.0f} KiB at the end")
 
     async def left_behind(self):
-        busy, end = [], time.monotonic() + 5
-        while time.monotonic() < end:
+        """What is not gone some seconds after the last client has left."""
+        end = time.monotonic() + 8
+        while True:
             busy = await self.admin.query(
                 "SELECT pid, state, wait_event, left(query, 60) FROM pg_stat_activity WHERE usename = '"
                 + USER + "' AND state <> 'idle'")
-            if not busy:
+            still = await self.listed_clients()
+            if time.monotonic() > end or not busy + still:
                 break
             await asyncio.sleep(0.1)
         for row in busy:
             self.report.bad("left behind", f"backend {row}")
+        for row in still:
+            self.report.bad("left behind", f"client {row}")
+
+    async def listed_clients(self):
         msgs = await self.console.request(w.query("SHOW CLIENTS"))
         names = [c["name"] for k, b in msgs if k == "T"
                  for c in w.decode(w.BACKEND, k, b).fields["columns"]]
-        still = [r for r in aio.rows(msgs) if r[names.index("user")] == USER]
-        if still:
-            self.report.bad("left behind", f"{len(still)} clients still listed")
+        return [r for r in aio.rows(msgs) if r[names.index("user")] == USER]
 
 
 def summary(run, args):
@@ -484,6 +510,8 @@ def summary(run, args):
           f"seed {args.seed}; at most {run.peak} servers seen")
     for what, count in sorted(r.counts.items()):
         print(f"  {what}: {count}")
+    if r.violations:
+        print("  the proxy's log ends with:\n    " + "\n    ".join(run.proxy.log_text()[-3000:].splitlines()))
     for kind, count in r.violations.items():
         print(f"  VIOLATION {kind}: {count}")
         for text in r.examples[kind]:
@@ -504,12 +532,13 @@ def main():
     p.add_argument("--clients", type=int, default=500)
     p.add_argument("--pool", type=int, default=20)
     p.add_argument("--mode", default="transaction")
+    p.add_argument("--calm", type=float, default=6, help="seconds between bursts of killed servers")
     p.add_argument("--seed", type=int, default=int(os.environ.get("CHECKER_SEED", time.time())))
     args = p.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     procs.install()
-    with PgCluster() as pg:
+    with PgCluster(version=int(os.environ.get("PENSTOCK_PG", "15"))) as pg:
         pg.role(USER, SECRET)
         pg.database(DB)
         pg.sql(SCHEMA, DB)

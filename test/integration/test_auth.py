@@ -10,6 +10,7 @@ import pytest
 from conftest import new_cluster
 from support import pgwire as w
 from support import procs
+from support.cluster import debian_bin
 from support.common import DB, SECRET, USER
 from support.pgwire import RawClient, ServerError
 from support.procs import wait_for
@@ -233,7 +234,7 @@ def test_first_matching_hba_line_decides(server, proxy):
     p = hba_proxy(proxy, server, lines, users={
         USER: SECRET, "other": "other secret", "banned": "banned secret",
         "clear_user": "clear secret"})
-    assert refusal(p, "banned", "banned secret")["M"] != ""
+    assert "rejected" in refusal(p, "banned", "banned secret")["M"]
     assert asked(p, "banned") not in (0, 3, 5, 10)
     assert asked(p, "other", "second") == 0 and whoami(p, "other", "", "second") == "other"
     assert asked(p, "clear_user") == 3 and whoami(p, "clear_user", "clear secret") == "clear_user"
@@ -359,7 +360,7 @@ def test_replication_connection_passes_through(server, proxy, mode):
     assert done.stdout.strip().endswith(f"|{DB}"), done.stderr
     server.sql("CREATE TABLE streamed (a int)", DB)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')", DB)
-    program = f"{server.bin}/pg_recvlogical"
+    program = f"{debian_bin(15)}/pg_recvlogical"    # 18 comes without its own; this one works with it
     stream = subprocess.Popen([program, "-d", target, "-S", "s", "--start", "-f", "-", "-F", "0"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)
     try:

@@ -140,6 +140,17 @@ def test_a_wrong_setting_is_an_error_at_once(world):
     same(world, c, "SHOW work_mem", "4MB")
 
 
+def test_setting_that_may_not_be_seen_is_refused_and_nothing_is_lost(world):
+    """Not even the question for its value is allowed."""
+    c = world.connect()
+    c.query("SET app.kept = 'own'; SET work_mem = '333kB'")
+    for _ in range(2):
+        assert code_of(c, w.query("SET data_directory = '/nowhere'")) == "55P02"
+        assert code_of(c, w.query("SET session_preload_libraries = 'x'")) == "42501"
+        same(world, c, "SHOW app.kept", "own", 1)
+        same(world, c, "SHOW work_mem", "333kB", 1)
+
+
 def test_reset_all_and_discard_all(world):
     for clean in ("RESET ALL", "DISCARD ALL"):
         c = world.connect(TimeZone="Asia/Tokyo")

@@ -517,59 +517,25 @@ def test_short_of_descriptors_new_clients_are_refused_and_old_ones_live(pg, prox
         c.close()
 
 
-# ---- cancel -----------------------------------------------------------------------------------------
+def test_reload_changes_tcp_defer_accept_of_the_open_listener(pg, proxy):
+    """A connection that says nothing is seen at once, or not before it speaks."""
+    def logging_in():
+        return int({r["list"]: r["items"] for r in p.show("LISTS")}["login_clients"])
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_cancel_finds_its_client_on_any_worker(pg, proxy, workers):
-    p = proxy(pg, pool_size=8, config={"workers": workers})
-    clients = [login(p) for _ in range(8)]
-    for i, c in enumerate(clients):
-        c.send(w.query(f"SELECT pg_sleep(20), {i}"))
-    wait_for(lambda: len(pg.backends(DB, "state = 'active' AND query LIKE '%sleep(20)%'")) == 8, 10)
-    began = time.monotonic()
-    for c in clients[::2]:
-        c.cancel()
-    for c in clients[::2]:
-        assert w.errors_of(c.read_until())[0]["C"] == "57014"
+    p = proxy(pg, config={"tcp_defer_accept": 0})
+    silent = [RawClient(p.port, p.host, 5)]
+    wait_for(lambda: logging_in() == 1, 5, "the silent client to be accepted")
+    p.config["tcp_defer_accept"] = 45
+    p.reload()
+    silent.append(RawClient(p.port, p.host, 5))
+    with login(p) as c:                 # came later and was accepted
         assert c.value("SELECT 1") == "1"
-    assert len(pg.backends(DB, "state = 'active' AND query LIKE '%sleep(20)%'")) == 4
-    for c in clients[1::2]:
-        assert c.quiet(0.02)
-        c.cancel()
-        assert w.errors_of(c.read_until())[0]["C"] == "57014"
-    assert time.monotonic() - began < 10
-
-
-def test_cancel_with_a_wrong_key_does_nothing(pg, proxy):
-    p = proxy(pg, pool_size=2)
-    with login(p) as c:
-        c.send(w.query("SELECT 'done', pg_sleep(0.6)"))
-        wait_for(lambda: pg.backends(DB, "state = 'active' AND query LIKE '%done%'"), 5, "the query")
-        flipped = bytes([c.key[0] ^ 1]) + c.key[1:]
-        for pid, key in ((c.pid, flipped), (c.pid + 1, c.key), (0, c.key), (-1, c.key), (c.pid, b""),
-                         (c.pid, c.key[:-1]), (c.pid, c.key + b"\0"), (c.pid, b"\0" * 300)):
-            with RawClient(p.port, p.host, 5) as other:
-                other.send(w.cancel_request(pid, key))
-                other.recv_all()
-        assert w.rows_of(c.read_until())[0][0] == "done"
-
-
-@pytest.mark.parametrize("workers", [1, 4])
-def test_a_thousand_cancels_leak_nothing(pg, proxy, workers):
-    p = proxy(pg, pool_size=2, config={"workers": workers})
-    idle, busy = login(p), login(p)
-    idle.query("SELECT 1")
-    before = fds(p)
-    for i in range(1000):
-        c = idle if i % 3 == 0 else busy
-        running = i % 100 == 1
-        if running:
-            busy.send(w.query("SELECT pg_sleep(5)"))
-            wait_for(lambda: pg.backends(DB, "state = 'active' AND query LIKE '%sleep(5)%'"), 5)
-        c = busy if running else c
-        c.cancel()
-        if running:
-            assert w.errors_of(busy.read_until())[0]["C"] == "57014"
-    wait_for(lambda: fds(p) <= before + 2, 5, lambda: f"{before} descriptors, not {fds(p)}")
-    assert idle.value("SELECT 1") == "1" and busy.value("SELECT 1") == "1"
-    pg.wait_backends(DB, 0, "state = 'active'")
+    assert logging_in() == 1
+    silent[1].send(w.startup_packet([("user", USER), ("database", DB)]))
+    wait_for(lambda: logging_in() == 2, 5, "the client that has spoken")
+    p.config["tcp_defer_accept"] = 0
+    p.reload()
+    silent.append(RawClient(p.port, p.host, 5))
+    wait_for(lambda: logging_in() == 3, 5, "a silent client to be accepted again")
+    for c in silent:
+        c.abort()

@@ -18,6 +18,7 @@ from support.certs import LOCAL, Certs, client_keys
 from support.common import DB, SECRET, USER
 from support.pgwire import Closed, RawClient, ServerError
 from support.procs import wait_for
+from support.relay import Relay
 
 pytestmark = pytest.mark.penstock_only
 ALPN = "postgresql"
@@ -44,11 +45,13 @@ def tls_pg(certs):
         options={"ssl": "on", "ssl_cert_file": f"'{certs.path('named.crt')}'",
                  "ssl_key_file": f"'{certs.path('named.key')}'", "ssl_ca_file": f"'{certs.ca}'"},
         hba=["hostssl all cert_user 127.0.0.1/32 cert map=m", "host all cert_user all reject",
-             "hostnossl all tls_user 127.0.0.1/32 reject"])
+             "hostnossl all tls_user 127.0.0.1/32 reject",
+             "hostssl all plain_user 127.0.0.1/32 reject"])
     with open(f"{cluster.data}/pg_ident.conf", "w") as f:
         f.write('m "A. Person" cert_user\n')
     cluster.role("cert_user")
     cluster.role("tls_user", "tls secret")
+    cluster.role("plain_user", "plain secret")
     cluster.sql("SELECT pg_reload_conf()")
     yield cluster
     cluster.close()
@@ -450,7 +453,8 @@ def server_proxy(proxy, cluster, certs, mode, host="localhost", ca=None, **more)
     if ca:
         config["server_tls_ca_file"] = ca
     return proxy(databases={DB: {"host": host, "port": cluster.port}}, config=config,
-                 users={USER: SECRET, "tls_user": "tls secret", "cert_user": "unused"})
+                 users={USER: SECRET, "tls_user": "tls secret", "plain_user": "plain secret",
+                        "cert_user": "unused"})
 
 
 def encrypted(p, user=USER, secret=SECRET):
@@ -478,6 +482,104 @@ def test_server_tls_modes(tls_pg, pg, proxy, certs, mode, tls):
         assert not encrypted(p)
     else:
         server_fails(p, "TLS|SSL")
+
+
+@pytest.mark.parametrize("mode", ["allow", "prefer"])
+def test_what_the_access_rules_refuse_is_tried_the_other_way(tls_pg, proxy, certs, mode):
+    p = server_proxy(proxy, tls_pg, certs, mode)
+    assert encrypted(p, "tls_user", "tls secret")
+    assert not encrypted(p, "plain_user", "plain secret")
+    with pytest.raises(ServerError) as e:       # refused both ways: the words are the database's
+        p.connect("cert_user", "unused", DB).abort()
+    assert e.value.fields["C"] == "28000", e.value
+
+
+def test_other_modes_try_one_way_only(tls_pg, proxy, certs):
+    for mode, user, secret in (("disable", "tls_user", "tls secret"),
+                               ("require", "plain_user", "plain secret")):
+        p = server_proxy(proxy, tls_pg, certs, mode)
+        with pytest.raises(ServerError) as e:
+            p.connect(user, secret, DB).abort()
+        assert e.value.fields["C"] == "28000", e.value
+        assert "trying" not in p.log_text()
+
+
+@pytest.mark.parametrize("mode", ["allow", "prefer"])
+def test_refused_credentials_are_sent_once(tls_pg, proxy, certs, mode):
+    with Relay("127.0.0.1", tls_pg.port) as relay:
+        p = proxy(databases={DB: {"host": relay.host, "port": relay.port, "user": "tls_user",
+                                  "password": "wrong"}},
+                  config={"server_tls_sslmode": mode, "server_login_retry": 30})
+        with pytest.raises(ServerError) as e:
+            p.connect(USER, SECRET, DB).abort()
+        assert e.value.fields["C"] == "28P01", e.value
+        tls = [f == w.ssl_request() for f in relay.firsts]
+        assert tls == ([False, True] if mode == "allow" else [True]), relay.firsts
+
+
+def test_prefer_goes_on_without_tls_when_the_handshake_fails(tls_pg, proxy, certs):
+    """A server with another idea of TLS: only 1.2 is spoken there, and only 1.3 here."""
+    tls_pg.sql("ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'")
+    tls_pg.sql("SELECT pg_reload_conf()")
+    try:
+        p = server_proxy(proxy, tls_pg, certs, "prefer", server_tls_protocols="tlsv1.3")
+        assert not encrypted(p)
+        server_fails(server_proxy(proxy, tls_pg, certs, "require", server_tls_protocols="tlsv1.3"),
+                     "TLS")
+    finally:
+        tls_pg.sql("ALTER SYSTEM RESET ssl_max_protocol_version")
+        tls_pg.sql("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("mode,user,secret", [
+    ("disable", USER, SECRET), ("allow", USER, SECRET), ("allow", "tls_user", "tls secret"),
+    ("prefer", USER, SECRET), ("prefer", "plain_user", "plain secret"), ("require", USER, SECRET),
+    ("verify-ca", USER, SECRET), ("verify-full", USER, SECRET)])
+def test_cancel_goes_to_the_server_as_its_connection_did(tls_pg, proxy, certs, mode, user, secret):
+    with Relay("127.0.0.1", tls_pg.port) as relay:
+        p = proxy(databases={DB: {"host": "localhost", "port": relay.port}},
+                  users={user: secret, "other": "other secret"},
+                  config={"server_tls_sslmode": mode, "server_tls_ca_file": certs.ca})
+        with p.connect(user, secret, DB) as c:
+            tls = c.value("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == "t"
+            assert tls == (mode not in ("disable", "allow", "prefer") or
+                           (mode, user) in (("prefer", USER), ("allow", "tls_user")))
+            c.send(w.query("SELECT pg_sleep(30) /* relayed */"))
+            tls_pg.wait_backends(DB, 1, "query LIKE '%relayed%' AND state = 'active'")
+            before = len(relay.firsts)
+            c.cancel()
+            assert w.errors_of(c.read_until())[0]["C"] == "57014"
+            assert c.value("SELECT 1") == "1"
+            cancels = relay.firsts[before:]
+            assert len(cancels) == 1 and (cancels[0] == w.ssl_request()) == tls, cancels
+
+
+def test_cancel_is_not_sent_in_the_clear_when_tls_is_refused(tls_pg, proxy, certs):
+    with Relay("127.0.0.1", tls_pg.port) as relay:
+        p = proxy(databases={DB: {"host": "localhost", "port": relay.port}},
+                  config={"server_tls_sslmode": "require"})
+        with p.connect(USER, SECRET, DB) as c:
+            c.send(w.query("SELECT pg_sleep(1.5), 'whole'"))
+            tls_pg.wait_backends(DB, 1, "query LIKE '%whole%' AND state = 'active'")
+            tls_pg.sql("ALTER SYSTEM SET ssl = off")
+            tls_pg.sql("SELECT pg_reload_conf()")
+            try:
+                wait_for(lambda: not starts_tls(relay), 5, "a server without TLS")
+                before = len(relay.firsts)
+                c.cancel()
+                p.wait_log("does not start TLS")
+                assert relay.firsts[before:] == [w.ssl_request()]
+                assert w.rows_of(c.read_until())[0][1] == "whole"
+            finally:
+                tls_pg.sql("ALTER SYSTEM RESET ssl")
+                tls_pg.sql("SELECT pg_reload_conf()")
+                wait_for(lambda: starts_tls(relay), 5, "a server with TLS")
+
+
+def starts_tls(relay):
+    with socket.create_connection(relay.target, 5) as s:
+        s.sendall(w.ssl_request())
+        return s.recv(1) == b"S"
 
 
 def test_server_certificate_is_verified(tls_pg, proxy, certs):

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-query-dev'
 unit='libcmocka-dev'
 demo='python3 postgresql-15 postgresql-client-15'
-check='redis-server pgbouncer python3-venv libhiredis-dev openssl libpq-dev'
+check='redis-server pgbouncer python3-venv libhiredis-dev openssl libpq-dev libpam0g-dev libldap-dev groff-base'
 lint='clang clang-tidy clang-format cppcheck shellcheck'
 sanitize='clang libclang-rt-14-dev'
 bench='valgrind strace pgbouncer'
@@ -62,6 +62,9 @@ for p in $packages; do
     esac
 done
 for pair in $commands; do
+    case "$missing " in
+    *" ${pair#*:} "*) continue ;;
+    esac
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 

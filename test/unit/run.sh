@@ -2,7 +2,8 @@
 # run.sh - runs the unit test programs and adds up what cmocka says.  Called by `make unit`.
 #
 # usage: run.sh OUTDIR PROGRAM...
-# Prints what failing programs said, then one summary line; leaves OUTDIR/summary ("passed failed skipped").
+# Prints what failing programs said and which tests were skipped, then one summary line; leaves
+# OUTDIR/summary ("passed failed skipped").
 # A program that dies, hangs past 60 s or runs no test at all counts as one failure.
 set -u
 out=$1
@@ -22,6 +23,7 @@ for t in "$@"; do
         echo "---- $t (exit status $rc)"
         grep -v -e '^\[ RUN  ' -e '^\[       OK \]' "$log" | tail -n 60
     fi
+    [ "$skip" -eq 0 ] || grep '^\[  SKIPPED \] [A-Za-z0-9_]*$' "$log" | sort -u
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 done
 echo "$passed $failed $skipped" >"$out/summary"

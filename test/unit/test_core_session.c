@@ -396,24 +396,6 @@ static void lasting_effect_behind_other_requests_waits_for_them(void **state)
     leave(r, &c, &s);
 }
 
-static void server_whose_state_cannot_be_asked_for_is_closed(void **state)
-{
-    (void)state;
-    static const char *const answers[] = {"err other x\ndone I\n", "row what|is|this|?\ndone I\n"};
-    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
-        struct rig *r = rig(ONE_SERVER);
-        struct peer c, s;
-        rig_toy_client(r, 0, &c, &s);
-        peer_say(&c, "Q set zone to 'x'\n");
-        peer_hears(r, &s, "Q set zone to 'x'\n");
-        peer_say(&s, "ok set\ndone I\n");
-        peer_hears(r, &s, "state vars:zone\n");
-        peer_say(&s, answers[i]);
-        peer_hears_end(r, &s);
-        leave(r, &c, NULL);
-    }
-}
-
 static void pins_hold_the_server_until_they_are_gone(void **state)
 {
     (void)state;
@@ -487,6 +469,11 @@ static void term_half_request(struct server *s, bool on)
     s->half_request = on;
 }
 
+static void term_half_message(struct server *s, bool on)
+{
+    s->half_message = on;
+}
+
 static void term_doubtful(struct server *s, bool on)
 {
     s->doubtful = on;
@@ -525,8 +512,9 @@ static void server_with_anything_of_anybody_left_has_work(void **state)
 {
     (void)state;
     static void (*const terms[])(struct server *, bool) = {
-        term_fl_count,     term_tx,       term_failed_tx,  term_pins,    term_asks,   term_upload,
-        term_half_request, term_doubtful, term_must_clean, term_cancels, term_output, term_pending};
+        term_fl_count, term_tx,           term_failed_tx,    term_pins,     term_asks,
+        term_upload,   term_half_request, term_half_message, term_doubtful, term_must_clean,
+        term_cancels,  term_output,       term_pending};
     struct rig *r = rig(ONE_SERVER);
     struct peer c, peer;
     rig_toy_client(r, 0, &c, &peer);
@@ -564,7 +552,6 @@ int main(void)
         cmocka_unit_test(client_is_told_of_a_setting_that_changed_under_it),
         cmocka_unit_test(nothing_follows_a_lasting_effect_before_its_outcome_is_known),
         cmocka_unit_test(lasting_effect_behind_other_requests_waits_for_them),
-        cmocka_unit_test(server_whose_state_cannot_be_asked_for_is_closed),
         cmocka_unit_test(pins_hold_the_server_until_they_are_gone),
         cmocka_unit_test(server_with_anything_of_anybody_left_has_work),
     };

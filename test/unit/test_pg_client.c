@@ -405,9 +405,14 @@ static void console_answers_have_the_right_bytes(void **state)
     pg_wire.cl_complete(s.st, STR("SHOW"), &s.out);
     sent_is(&s, BYTES("C\0\0\0\11SHOW\0"));
     pg_wire.cl_ack(s.st, PART_BIND, &s.out);
-    pg_wire.cl_no_params(s.st, &s.out);
+    pg_wire.cl_params(s.st, NULL, 0, &s.out);
     pg_wire.cl_no_data(s.st, &s.out);
     sent_is(&s, BYTES("2\0\0\0\4t\0\0\0\6\0\0n\0\0\0\4"));
+    const struct wire_column one = {"", COL_INT8}, binary = {"b", COL_BOOL_BINARY};
+    pg_wire.cl_params(s.st, &one, 1, &s.out);
+    sent_is(&s, BYTES("t\0\0\0\12\0\1\0\0\0\24"));
+    pg_wire.cl_row_desc(s.st, &binary, 1, &s.out);
+    sent_is(&s, BYTES("T\0\0\0\32\0\1b\0\0\0\0\0\0\0\0\0\0\20\0\1\xff\xff\xff\xff\0\1"));
     pg_wire.cl_notify(s.st, 7, STR("ch"), STR("p"), &s.out);
     sent_is(&s, BYTES("A\0\0\0\15\0\0\0\7ch\0p\0"));
     pg_wire.cl_notice(s.st, STR("x"), STR("d"), &s.out);

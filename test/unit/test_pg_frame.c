@@ -122,19 +122,38 @@ static void settings_go_out_in_order_of_rank(void **state)
     (void)state;
     struct buf b;
     struct wire_var v[] = {
-        {STR("role"), STR("r")}, {STR("client_encoding"), STR("UTF8")},    {STR("a.b"), STR_NONE},
-        {STR("x"), STR("\\'")},  {STR("Session_Authorization"), STR("s")},
+        {STR("role"), STR("r")},
+        {STR("statement_timeout"), STR("1")},
+        {STR("client_encoding"), STR("UTF8")},
+        {STR("a.b"), STR_NONE},
+        {STR("x"), STR("\\'")},
+        {STR("Session_Authorization"), STR("s")},
     };
     buf_init(&b, PG_TEXT_MAX);
-    pg_text_vars(v, 5, &b);
+    pg_text_vars(v, 6, &b);
     /* The encoding before all values; the old identity is left before the new one is taken. */
     text_is(&b, "SELECT pg_catalog.set_config(E'client_encoding',E'UTF8',false);"
                 "RESET \"role\";"
                 "SELECT pg_catalog.set_config(E'Session_Authorization',E's',false);"
                 "RESET \"a\".\"b\";"
                 "SELECT pg_catalog.set_config(E'x',E'\\\\''',false);"
-                "SELECT pg_catalog.set_config(E'role',E'r',false)");
+                "SELECT pg_catalog.set_config(E'role',E'r',false);"
+                "SELECT pg_catalog.set_config(E'statement_timeout',E'1',false)");
     buf_fini(&b);
+}
+
+static void short_time_limits_are_told_from_long_ones(void **state)
+{
+    (void)state;
+    static const char *const hurries[] = {"1", "999", "40ms", "500us", "0.5s", " 5", "", "x"};
+    static const char *const has_time[] = {"0", "1000", "20837ms", "1s", "5min", "1h", "1d"};
+    for (size_t i = 0; i < ARRAY_LEN(hurries); i++)
+        assert_true(
+            pg_text_var_hurries(&(struct wire_var){STR("Statement_Timeout"), str_of(hurries[i])}));
+    for (size_t i = 0; i < ARRAY_LEN(has_time); i++)
+        assert_false(
+            pg_text_var_hurries(&(struct wire_var){STR("statement_timeout"), str_of(has_time[i])}));
+    assert_false(pg_text_var_hurries(&(struct wire_var){STR("lock_timeout"), STR("1")}));
 }
 
 static void text_that_is_not_ascii_goes_as_hex(void **state)
@@ -193,6 +212,7 @@ int main(void)
         cmocka_unit_test(tags_say_what_was_done),
         cmocka_unit_test(literals_and_names_are_quoted),
         cmocka_unit_test(settings_go_out_in_order_of_rank),
+        cmocka_unit_test(short_time_limits_are_told_from_long_ones),
         cmocka_unit_test(text_that_is_not_ascii_goes_as_hex),
         cmocka_unit_test(answers_are_decoded),
         cmocka_unit_test(dialect_follows_standard_conforming_strings),

@@ -216,30 +216,88 @@ static void cancel_requests_have_keys_of_any_allowed_length(void **state)
     buf_fini(&b);
 }
 
+static struct wire_identity identity(uint32_t id, uint16_t peer)
+{
+    struct wire_identity who = {.id = id, .peer = peer};
+    for (int i = 0; i < 32; i++)
+        who.secret[i] = (uint8_t)(i * 4 + 1);
+    return who;
+}
+
 static void own_keys_can_be_read_again(void **state)
 {
     (void)state;
-    uint8_t secret[32], got[32];
-    uint32_t id = 0;
-    size_t n = 0;
-    struct wire_key key;
-    for (int i = 0; i < 32; i++)
-        secret[i] = (uint8_t)(i + 1);
-    for (int minor = 0; minor <= 2; minor += 2) {
-        pg_wire.key_make(123456, secret, minor, &key);
-        assert_int_equal(key.n, minor ? 36 : 8);
-        assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_OK);
-        assert_int_equal(id, 123456);
-        assert_int_equal(n, minor ? 32 : 4);
-        assert_memory_equal(got, secret, n);
+    static const uint32_t ids[] = {0, 255, 256, 123456, 4000000};
+    for (size_t i = 0; i < ARRAY_LEN(ids) * 2; i++) {
+        struct wire_identity who = identity(ids[i / 2], 0), got;
+        struct wire_key key;
+        bool longer = i % 2 != 0;
+        pg_wire.key_make(&who, longer ? 2 : 0, &key);
+        assert_int_equal(key.n, longer ? 36 : 8);
+        assert_true(pg_wire.key_pid(&key) >= 4194305);
+        assert_int_equal(pg_wire.key_read(&key, &got), ST_OK);
+        assert_int_equal(got.id, who.id);
+        assert_int_equal(got.step, 0);
+        assert_int_equal(got.peer, 0);
+        assert_int_equal(got.nsecret, longer ? 32 : 4);
+        assert_memory_equal(got.secret, who.secret, got.nsecret);
     }
+}
+
+static void keys_that_cannot_be_ours_are_refused(void **state)
+{
+    (void)state;
+    struct wire_identity who = identity(7, 0);
+    struct wire_key key;
+    pg_wire.key_make(&who, 2, &key);
     key.n = 7;
-    assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_INVALID);
+    assert_int_equal(pg_wire.key_read(&key, &who), ST_INVALID);
+    assert_int_equal(pg_wire.key_peer(&key), 0);
+    assert_false(pg_wire.key_pass_on(&key));
     key.n = 37;
-    assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_INVALID);
-    memset(&key, 0, sizeof key);
-    key.n = 8; /* a process id of a real server */
-    assert_int_equal(pg_wire.key_read(&key, &id, got, &n), ST_INVALID);
+    assert_int_equal(pg_wire.key_read(&key, &who), ST_INVALID);
+    static const uint8_t pids[][4] = {
+        {0, 0, 0, 0}, {0, 64, 0, 0}, {1, 0, 0, 5}, {128, 1, 0, 5}, {255, 255, 255, 255}};
+    for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+        memcpy(key.b, pids[i], 4);
+        key.n = 8;
+        assert_int_equal(pg_wire.key_read(&key, &who), ST_INVALID);
+    }
+}
+
+/* PgBouncer's layout: it must find its own number in bytes 1 and 2 of ours, and we in its. */
+static void keys_of_peers_say_whose_they_are(void **state)
+{
+    (void)state;
+    static const uint32_t ids[] = {0, 1, 255, 256, 32255, 32256, 32257, 100000};
+    for (size_t i = 0; i < ARRAY_LEN(ids) * 2; i++) {
+        struct wire_identity who = identity(ids[i / 2], 0x1234), got;
+        struct wire_key key;
+        pg_wire.key_make(&who, i % 2 ? 2 : 0, &key);
+        assert_int_equal(key.b[1], 0x34);
+        assert_int_equal(key.b[2], 0x12);
+        assert_int_equal(key.b[7] & 3, 3);
+        assert_true(key.b[0] >= 1 && key.b[0] <= 127);
+        assert_int_equal(pg_wire.key_peer(&key), 0x1234);
+        for (int hops = 0; hops < 3; hops++) {
+            assert_int_equal(pg_wire.key_read(&key, &got), ST_OK);
+            assert_int_equal(got.peer, 0x1234);
+            if (who.id < 32256) {
+                assert_int_equal(got.step, 0);
+                assert_int_equal(got.id, who.id);
+            } else { /* one of several */
+                assert_int_equal(got.step, 256);
+                assert_true(got.id >= 32256 && got.id <= who.id);
+                assert_int_equal(got.id % 256, who.id % 256);
+            }
+            who.secret[3] |= 3; /* the count is no part of it */
+            assert_memory_equal(got.secret, who.secret, got.nsecret);
+            assert_true(pg_wire.key_pass_on(&key));
+        }
+        assert_false(pg_wire.key_pass_on(&key));
+    }
+    struct wire_key theirs = {.n = 8, .b = {0x00, 0x01, 0x00, 0xff, 1, 2, 3, 0x57}};
+    assert_int_equal(pg_wire.key_peer(&theirs), 1);
 }
 
 int main(void)
@@ -257,6 +315,8 @@ int main(void)
         cmocka_unit_test(tls_hello_is_recognised_and_not_consumed),
         cmocka_unit_test(cancel_requests_have_keys_of_any_allowed_length),
         cmocka_unit_test(own_keys_can_be_read_again),
+        cmocka_unit_test(keys_that_cannot_be_ours_are_refused),
+        cmocka_unit_test(keys_of_peers_say_whose_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -245,6 +245,20 @@ def test_server_that_closes_while_idle_is_replaced_unseen():
             assert c.query("SELECT good") == [["ok"]]
 
 
+def test_notice_before_the_answer_is_no_part_of_it():
+    """The server warns and is lost: nothing of the answer was heard, so the client goes on."""
+    def warn_and_close(conn, _msg):
+        conn.send(w.notice_response("going down"))
+        conn.sock.close()
+        raise Closed
+
+    with Bad(answers={"SELECT bad": warn_and_close, "SELECT good": OK}) as bad:
+        with bad.connect() as c:
+            msgs = c.ask(w.query("SELECT bad"))
+            assert w.types_of(msgs) == "NEZ", msgs
+            assert c.query("SELECT good") == [["ok"]]
+
+
 def pool_servers(bad):
     p = bad.penstock.pool("app") or {}
     return sum(p.get(k, 0) for k in ("sv_idle", "sv_active", "sv_used", "sv_tested"))

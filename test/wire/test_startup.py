@@ -288,10 +288,14 @@ def test_unknown_message_after_login(front, letter):
     front.works()
 
 
-def test_cancel_with_a_wrong_key_does_nothing(front):
-    with front.connect() as c:
+@pytest.mark.parametrize("version", [w.PROTOCOL_30, w.PROTOCOL_32])
+def test_cancel_with_a_wrong_key_does_nothing(front, version):
+    """Nor does a part of the right one."""
+    with front.connect(version=version) as c:
         c.send(w.query("SELECT pg_sleep(0.5), 'slept'"))
-        for key in (b"\0\0\0\0", b"", b"x" * 256, bytes([c.key[0] ^ 1]) + c.key[1:]):
+        wrong = [b"\0\0\0\0", b"", b"x" * 256, bytes([c.key[0] ^ 1]) + c.key[1:],
+                 c.key[:-1] + bytes([c.key[-1] ^ 1]), c.key + b"\0"]
+        for key in wrong + [c.key[:n] for n in (4, 8, 16) if n < len(c.key)]:
             k = RawClient(front.port)
             k.send(w.cancel_request(c.pid, key))
             assert k.recv_all() == b""

@@ -35,14 +35,14 @@ void toy_language_cancel_bytes(const struct wire_key *key, struct outq *out)
 }
 
 /* The secret comes first and both are text: a key of this shape is never PostgreSQL's. */
-void toy_language_key_make(uint32_t id, const uint8_t secret[32], int minor, struct wire_key *key)
+void toy_language_key_make(const struct wire_identity *who, int minor, struct wire_key *key)
 {
     uint64_t number = 0;
     (void)minor;
     for (int i = 0; i < 8; i++)
-        number = number << 8 | secret[i];
+        number = number << 8 | who->secret[i];
     put_hex(number, key->b);
-    put_hex(id, key->b + 16);
+    put_hex(who->id, key->b + 16);
     key->n = 32;
 }
 
@@ -56,18 +56,30 @@ static uint64_t get_hex(const uint8_t *p)
     return v;
 }
 
-enum status toy_language_key_read(const struct wire_key *key, uint32_t *id, uint8_t secret[32],
-                                  size_t *nsecret)
+enum status toy_language_key_read(const struct wire_key *key, struct wire_identity *who)
 {
+    memset(who, 0, sizeof(*who));
     if (key->n != 32 || get_hex(key->b + 16) > UINT32_MAX)
         return ST_INVALID;
     uint64_t number = get_hex(key->b);
-    *id = (uint32_t)get_hex(key->b + 16);
-    memset(secret, 0, 32);
+    who->id = (uint32_t)get_hex(key->b + 16);
     for (int i = 0; i < 8; i++)
-        secret[i] = (uint8_t)(number >> (56 - 8 * i));
-    *nsecret = 8;
+        who->secret[i] = (uint8_t)(number >> (56 - 8 * i));
+    who->nsecret = 8;
     return ST_OK;
+}
+
+/* Its keys have no room for peers. */
+uint16_t toy_language_key_peer(const struct wire_key *key)
+{
+    (void)key;
+    return 0;
+}
+
+bool toy_language_key_pass_on(struct wire_key *key)
+{
+    (void)key;
+    return false;
 }
 
 uint32_t toy_language_dialect(struct str var, struct str value, uint32_t old)
@@ -85,6 +97,11 @@ int toy_language_var_rank(struct str name)
 bool toy_language_var_analysis(struct str name)
 {
     return str_ieq(name, STR("role")) || str_ieq(name, STR("search_path"));
+}
+
+bool toy_language_var_hurries(const struct wire_var *v)
+{
+    return str_ieq(v->name, STR("pace"));
 }
 
 void toy_language_quote_literal(struct str value, struct buf *out)

@@ -418,6 +418,13 @@ static void cl_described(void *st, struct outq *out)
     put(out, "described\n");
 }
 
+static void cl_params(void *st, const struct wire_column *params, int n, struct outq *out)
+{
+    (void)params;
+    (void)n;
+    cl_described(st, out);
+}
+
 static void cl_row_desc(void *st, const struct wire_column *cols, int ncols, struct outq *out)
 {
     (void)cols;
@@ -467,10 +474,11 @@ const struct wire toy_wire = {
     .cl_upload = cl_upload,
     .cl_upload_over = cl_upload_over,
     .cl_ack = cl_ack,
-    .cl_no_params = cl_described,
+    .cl_params = cl_params,
     .cl_no_data = cl_described,
     .cl_row_desc = cl_row_desc,
     .cl_row = cl_row,
+    .cl_suspended = cl_described,
     .cl_complete = cl_complete,
     .sv_init = toy_server_init,
     .sv_fini = toy_server_fini,
@@ -501,9 +509,12 @@ const struct wire toy_wire = {
     .cancel_bytes = toy_language_cancel_bytes,
     .key_make = toy_language_key_make,
     .key_read = toy_language_key_read,
+    .key_peer = toy_language_key_peer,
+    .key_pass_on = toy_language_key_pass_on,
     .dialect = toy_language_dialect,
     .var_rank = toy_language_var_rank,
     .var_analysis = toy_language_var_analysis,
+    .var_hurries = toy_language_var_hurries,
     .quote_literal = toy_language_quote_literal,
     .reset_query = "forget all",
     .auth_query = "whois $1",
