@@ -17,10 +17,11 @@ static size_t conn_bytes(const struct conn *c)
 }
 
 /* What is held because of c: by itself and by the server that works for it. */
+/* A server that several use is nobody's. */
 static size_t held_for(const struct client *c)
 {
     size_t n = conn_bytes(&c->conn);
-    return c->server != NULL ? n + conn_bytes(&c->server->conn) : n;
+    return c->server != NULL && c->state != CL_SHARED ? n + conn_bytes(&c->server->conn) : n;
 }
 
 static struct client *largest(struct worker *w)
@@ -51,7 +52,7 @@ static void pause_largest(struct worker *w)
         if (held_for(c) < from || c->state == CL_ENDING)
             continue;
         conn_pause(&c->conn, PAUSE_MEMORY);
-        if (c->server != NULL)
+        if (c->server != NULL && c->state != CL_SHARED)
             conn_pause(&c->server->conn, PAUSE_MEMORY);
     }
     w->memory.paused = true;

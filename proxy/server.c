@@ -346,6 +346,7 @@ void server_release(struct server *s)
 bool server_needs_check(const struct server *s)
 {
     const struct config_options *o = worker_options(s->conn.worker);
-    return o->server_check_delay > 0 && o->server_check_query[0] != '\0' && s->was_idle &&
+    return o->server_check_delay > 0 && o->server_check_query[0] != '\0' &&
+           (s->was_idle || s->state == SV_IDLE) &&
            s->conn.worker->now - s->idle_since > o->server_check_delay;
 }

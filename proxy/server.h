@@ -243,6 +243,8 @@ bool server_ask_again(struct server *s, const struct flight *f, enum server_erro
 void server_clean(struct server *s);
 /* Its client has gone and something still runs: that is cancelled, and waited for within bounds. */
 void server_drain(struct server *s);
+/* The same for what nobody waits for and is expected to end by itself: cancelled if it does not. */
+void server_drain_soon(struct server *s);
 void server_cleaned(struct server *s, bool ok);
 
 #endif

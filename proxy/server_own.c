@@ -53,12 +53,17 @@ static void on_drain(struct timeout *t)
         server_close(s, "a vanished client's statement could not be stopped");
 }
 
-void server_drain(struct server *s)
+void server_drain_soon(struct server *s)
 {
     timeout_stop(&s->timeout);
     s->timeout.expired = on_drain;
     s->drains = 0;
     worker_timeout(s->conn.worker, &s->timeout, DRAIN_STEP_US);
+}
+
+void server_drain(struct server *s)
+{
+    server_drain_soon(s);
     cancel_server(s);
 }
 

@@ -227,6 +227,8 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
         listen_note_unlisten(c, r, plan);
     f->facts = plan->facts;
     f->digest = plan->digest;
+    if (f->digest != 0)
+        session_share_keep(f, r->raw);
     plan->facts = NULL;
     if (c->state != CL_BUSY)
         client_set_state(c, CL_BUSY);

@@ -130,7 +130,7 @@ void session_server_lost(struct server *s, struct str code, struct str text)
     struct client *c = s->client;
     if (s->state == SV_SHARED)
         session_share_lost(s, code, text);
-    if (c == NULL)
+    if (c == NULL || session_share_lost_alone(s))
         return;
     bool in_tx = s->tx != TX_IDLE;
     struct loss l = {in_tx ? C_SERVER_LOST_IN_TX : C_SERVER_LOST, code, text};

@@ -128,6 +128,7 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     if (c == NULL)
         return;
     c->timed_out = 0;
+    c->lost = 0;
     if (ev->tx == TX_IDLE)
         timeout_stop(&c->tx_timeout);
     if (f->digest != 0 && s->state == SV_ACTIVE && ev->error == SE_NONE)
@@ -229,7 +230,7 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
         return;
     }
     server_pop(s);
-    if (s->fl_count == 0 && s->state == SV_ACTIVE)
+    if (s->state == SV_ACTIVE && !session_share_let_go(s))
         session_settle(s);
     else
         report_before(s);

@@ -65,7 +65,8 @@ const struct facts *session_share_reads(struct client *c, const struct wire_req 
 {
     struct facts *f = NULL;
     *stmt = NULL;
-    if (!pool_shares(c->pool) || c->server != NULL || c->listen != NULL || !is_whole(r))
+    if (!pool_shares(c->pool) || c->server != NULL || c->listen != NULL || !is_whole(r) ||
+        conn_above_high(&c->conn)) /* it does not read: whoever stands behind it would wait */
         return NULL;
     if (r->flags & REQ_SIMPLE) {
         f = r->nparts == 1 ? plan->facts : NULL;
@@ -81,7 +82,7 @@ const struct facts *session_share_reads(struct client *c, const struct wire_req 
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-static void keep_copy(struct flight *f, struct str raw)
+void session_share_keep(struct flight *f, struct str raw)
 {
     if (f->copy.cap < raw.n) {
         f->copy.cap = (uint32_t)MAX(raw.n, (size_t)256);
@@ -106,7 +107,7 @@ static void send_to(struct client *c, struct server *s, const struct wire_req *r
     f->digest = digest;
     f->facts = plan->facts;
     plan->facts = NULL;
-    keep_copy(f, r->raw);
+    session_share_keep(f, r->raw);
     c->server = s;
     c->xact_at = w->now;
     if (c->wait_at != 0) {
@@ -153,7 +154,8 @@ bool session_share_offered(struct client *c, const struct wire_req *r, struct pl
     struct server *s = c->offered;
     const struct facts *f = session_share_reads(c, r, plan, &stmt);
     bool may = f != NULL && pace_is_short(p->share.pace, f->digest);
-    if (may && s != NULL && server_may_share(s, c->vars, stmt)) {
+    bool checked = s != NULL && (s->state == SV_SHARED || !server_needs_check(s));
+    if (may && checked && server_may_share(s, c->vars, stmt)) {
         pool_leave_queue(p, &c->waiter);
         send_to(c, s, r, plan, f->digest);
         return true;
@@ -234,7 +236,7 @@ void session_unshare(struct server *s)
 {
     struct flight *front = server_front(s);
     struct client *c = front->client;
-    pace_note(s->pool->share.pace, front->digest, s->conn.worker->now - s->front_at);
+    front->digest = 0; /* its time tells nothing any more */
     for (uint32_t i = 1; i < s->fl_count; i++)
         if (server_flight(s, i)->client != NULL)
             repeat(s, server_flight(s, i));
@@ -250,6 +252,30 @@ void session_unshare(struct server *s)
     s->client = c;
     c->barrier = true;
     client_set_state(c, CL_BUSY);
+}
+
+/* Nothing but what was taken away is in flight. */
+static bool rest_is_nobodys(struct server *s)
+{
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        const struct flight *f = server_flight(s, i);
+        if (f->kind != FLIGHT_CLIENT || f->client != NULL)
+            return false;
+    }
+    return s->fl_count > 0 && s->tx == TX_IDLE && s->asks == 0 && s->pins == 0;
+}
+
+bool session_share_let_go(struct server *s)
+{
+    struct client *c = s->client;
+    if (c == NULL || !rest_is_nobodys(s))
+        return false;
+    session_detach(c);
+    client_set_state(c, CL_IDLE);
+    listen_flush(c);
+    server_drain_soon(s);
+    session_go_on(c);
+    return true;
 }
 
 static void disown_all(struct server *s, const struct client *c)
@@ -312,6 +338,34 @@ static void lose(struct server *s, struct flight *f, const struct wire_fault *to
     client_set_state(c, CL_IDLE);
     listen_flush(c);
     session_go_on_later(c);
+}
+
+bool session_share_lost_alone(struct server *s)
+{
+    struct client *c = s->client;
+    struct flight *its = NULL;
+    if (c->conn.in_callback || c->timed_out != 0 || c->lost >= LOST_MAX || s->tx != TX_IDLE ||
+        s->pins != 0 || s->asks != 0)
+        return false;
+    for (uint32_t i = 0; i < s->fl_count; i++) {
+        struct flight *f = server_flight(s, i);
+        if (f->client != c || f->kind != FLIGHT_CLIENT)
+            continue;
+        if (its != NULL || f->copy.n == 0 || f->output)
+            return false;
+        its = f;
+    }
+    if (its == NULL)
+        return false;
+    usec_t since = its->start;
+    c->lost++;
+    s->pool->stats.repeated++;
+    session_detach(c);
+    client_set_state(c, CL_IDLE);
+    c->barrier = false;
+    if (take_back(s, its))
+        wait_again(c, since);
+    return true;
 }
 
 void session_share_lost(struct server *s, struct str code, struct str text)

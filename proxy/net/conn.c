@@ -34,11 +34,15 @@ static void update_events(struct conn *c)
     int now = ev_is_active(&c->io) ? c->io.events & (EV_READ | EV_WRITE) : 0;
     if (events == now)
         return;
+    /* Stopping drops what is pending: a wish to look at kept input again must not get lost. */
+    int pending = ev_is_pending(&c->io) ? ev_clear_pending(c->worker->loop, &c->io) : 0;
     ev_io_stop(c->worker->loop, &c->io);
-    if (events == 0)
-        return;
-    ev_io_set(&c->io, c->fd, events);
-    ev_io_start(c->worker->loop, &c->io);
+    if (events != 0) {
+        ev_io_set(&c->io, c->fd, events);
+        ev_io_start(c->worker->loop, &c->io);
+    }
+    if (pending & EV_CUSTOM)
+        ev_feed_event(c->worker->loop, &c->io, EV_CUSTOM);
 }
 
 void conn_init(struct conn *c, struct worker *w, const struct conn_ops *ops, int fd)

@@ -32,8 +32,11 @@ static void on_sweep(struct timeout *t)
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &p->sharing) {
         struct server *s = container_of(it, struct server, link);
-        if (s->fl_count > 0 && p->worker->now - s->front_at > STUCK_US)
-            session_unshare(s);
+        usec_t waited = p->worker->now - s->front_at;
+        if (s->fl_count == 0 || s->conn.paused != 0 || waited <= STUCK_US)
+            continue;
+        pace_note(p->share.pace, server_front(s)->digest, waited);
+        session_unshare(s);
     }
     if (p->nsharing > 0)
         worker_timeout(p->worker, &p->share.sweep, SWEEP_US);
@@ -98,7 +101,7 @@ static int fed(const struct pool *p)
 static bool room(const struct server *s)
 {
     const struct pool *p = s->pool;
-    return s->fed && (int)s->fl_count < p->share.depth &&
+    return s->fed && (int)s->fl_count < p->share.depth && s->conn.paused == 0 &&
            (s->fl_count == 0 || p->worker->now - s->front_at <= OVERDUE_US);
 }
 
@@ -159,9 +162,10 @@ void pool_share_begin(struct server *s)
 void pool_share_fed(struct server *s)
 {
     struct pool *p = s->pool;
-    if (s->fl_count == 1)
+    if (s->fl_count == 1) {
         s->front_at = p->worker->now;
-    else
+        s->written = s->conn.bytes_out; /* what comes before more is written answers nothing */
+    } else
         p->share.behind++;
     list_remove(&s->link);
     list_push_back(&p->sharing, &s->link);
@@ -193,7 +197,9 @@ static void fill(struct server *s)
 /* Whether this server is needed more elsewhere than for further reads of ours. */
 static bool must_drain(const struct pool *p)
 {
-    if (fed(p) > p->share.width.now || pool_wanted_elsewhere(p))
+    if (fed(p) > p->share.width.now)
+        return true;
+    if (p->share.ndraining == 0 && p->nidle == 0 && pool_wanted_elsewhere(p))
         return true;
     if (p->nwaiting[WAIT_ALONE] <= p->share.ndraining)
         return false;
@@ -220,7 +226,7 @@ void pool_share_check(struct pool *p)
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &p->sharing) {
         struct server *s = container_of(it, struct server, link);
-        if (server_unwanted(s) != NULL || pool_too_large(p))
+        if (server_unwanted(s) != NULL || (p->share.ndraining == 0 && pool_too_large(p)))
             pool_unfeed(s);
     }
 }
