@@ -92,6 +92,8 @@ def test_newest_pinned_client_is_closed(pg, proxy):
     a, b, c = login(p), login(p), login(p)
     for x in (a, b):
         x.query("CREATE TEMP TABLE mine (a int)")
+    # The answer comes before the proxy has asked what it left behind: who is newest is decided then.
+    wait_for(lambda: p.pool(DB)["sv_pinned"] == 2, 5, "both to be pinned")
     msgs = []
     c.send(w.query("CREATE TEMP TABLE mine (a int)"))
     with pytest.raises(Closed):
