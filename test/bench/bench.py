@@ -4,12 +4,15 @@
 usage: bench.py [--quick] [--only PART,...] [--modes M,...] [--clients N,...] [--rounds N] [--seconds N]
                 [--jobs N] [--servers N] [--keep-profiles]
 
-PART is load, logins, memory, instructions or syscalls.  BENCH_ARGS in the environment does the same
-for `make bench`.  PENSTOCK_BIN names another binary.  The whole takes about 15 minutes, --quick about 2.
+PART is load, unix, mix, neighbours, logins, memory, instructions or syscalls; "sharing" is the first
+four without the contestants that only pool.  BENCH_ARGS in the environment does the same for `make
+bench`.  PENSTOCK_BIN names another binary.  The whole takes about 24 minutes, --quick about 4,
+--quick --only sharing little more than one.
 The report goes to the terminal and to build/bench/report.md; docs/benchmarks.md says how to read it.
 Exit code 1: something could not be measured.  An aim that is missed is reported, not an error.
 """
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -21,13 +24,18 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import meter  # noqa: E402
 import report  # noqa: E402
 import rigs  # noqa: E402
+import sharing  # noqa: E402
+from sharing import MAIN, WARM  # noqa: E402
 from support import procs  # noqa: E402
 from support.cluster import NotAvailable  # noqa: E402
 from support.penstock import binary  # noqa: E402
 
-PARTS = ("load", "logins", "memory", "instructions", "syscalls")
+SHARING = ("load", "unix", "mix", "neighbours")
+PARTS = SHARING + ("logins", "memory", "instructions", "syscalls")
 MODES = ("simple", "extended", "prepared")
-QUICK_LOAD = (("simple", 64), ("extended", 64), ("prepared", 64), ("simple", 1000))
+QUICK_LOAD = (("simple", 64), ("extended", 64), ("prepared", 64), ("simple", 256), ("simple", 1000))
+SHARED_AT = (64, MAIN, 1000)
+DIRECT = (8, 16, 32, 64, 128)   # connections, beside one for each client: where is the best?
 FORWARDER_LIMIT = 64            # clients; beyond, one server per client is another experiment
 TWO_WORKERS_AT = (64, 1000)
 
@@ -39,22 +47,30 @@ def options(argv):
     p.add_argument("--modes", default=",".join(MODES))
     p.add_argument("--clients", default="")
     p.add_argument("--rounds", type=int, default=0)
-    p.add_argument("--seconds", type=int, default=2)
+    p.add_argument("--seconds", type=int, default=0)
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--servers", type=int, default=20)
     p.add_argument("--keep-profiles", action="store_true")
     o = p.parse_args(argv)
     o.only, o.modes = set(o.only.split(",")), o.modes.split(",")
+    o.sharing = "sharing" in o.only
+    if o.sharing:
+        o.only = o.only - {"sharing"} | set(SHARING)
     if o.only - set(PARTS) or set(o.modes) - set(MODES):
         p.error("no such part or mode")
+    o.all_rounds = bool(o.rounds)
     o.rounds = o.rounds or (1 if o.quick else 3)
-    if o.clients:
-        clients = [int(x) for x in o.clients.split(",")]
+    o.seconds = o.seconds or (1 if o.quick and o.sharing else 2)
+    clients = [int(x) for x in o.clients.split(",") if x]
+    if clients:
         o.load = [(m, c) for m in o.modes for c in clients]
     elif o.quick:
-        o.load = [x for x in QUICK_LOAD if x[0] in o.modes]
+        o.load = [(m, c) for m, c in QUICK_LOAD if m in o.modes and (not o.sharing or c == MAIN)]
     else:
-        o.load = [(m, c) for m in o.modes for c in (16, 64, 256, 1000)]
+        o.load = [("simple", 16)] if "simple" in o.modes and not o.sharing else []
+        o.load += [(m, c) for m in o.modes for c in SHARED_AT]
+    o.unix = [(m, MAIN) for m in (o.modes[:1] if o.quick else o.modes)]
+    o.mix = [("simple", c) for c in clients or ((MAIN,) if o.quick else (64, MAIN))]
     return o
 
 
@@ -87,40 +103,108 @@ class Bench:
         self.results.setdefault(part, {}).setdefault(key, {}).setdefault(name, []).append(value)
 
     # ---- load ----------------------------------------------------------------------------------------
-    def takes_part(self, name, mode, clients):
-        if name == "pgbouncer":
+    def contest(self, part, makers, cells, run, takes_part=lambda rig, cell: True,
+                brief=lambda cell: False):
+        """Rigs of all makers; in each round run(rig, cell) for all of them in turn, cell by cell.
+
+        A brief cell is left out of the last of several rounds, for want of time.
+        """
+        o, rounds = self.o, self.o.rounds
+        up = [self.attempt(part, make) for make in makers]
+        up = [r for r in up if r]
+        for turn in range(rounds):
+            for cell in cells if up else ():
+                if turn and turn == rounds - 1 and brief(cell) and not o.all_rounds:
+                    continue
+                for rig in up[turn % len(up):] + up[:turn % len(up)]:
+                    if not takes_part(rig, cell):
+                        continue
+                    what = f"{part}, {', '.join(map(str, cell))}, {rig.name}"
+                    got = self.attempt(what, run, rig, cell)
+                    self.put(part, cell, rig.name, got)
+                    if got:
+                        self.say(what + report.line(got))
+        for rig in up:
+            self.attempt(f"stopping {rig.name}", rig.stop)
+
+    def shared_in(self, cell):
+        """Whether servers are shared in this cell of the load: then all warm up for longer."""
+        mode, clients = cell
+        return clients == MAIN if self.o.quick and not self.o.clients else clients in SHARED_AT
+
+    def takes_part(self, rig, cell):
+        mode, clients = cell
+        if rig.name == "pgbouncer":
             return mode != "prepared"           # 1.18 has no statements in transaction mode
-        if name == "forwarder":
+        if rig.name == "forwarder":
             return clients <= FORWARDER_LIMIT
-        if name == "penstock, 2 workers":
-            return clients in TWO_WORKERS_AT
+        if rig.name == "penstock, 2 workers":
+            return clients in TWO_WORKERS_AT and mode == "simple"
+        if rig.name == rigs.SHARED:
+            return self.shared_in(cell)
+        if getattr(rig, "connections", None):
+            return clients == MAIN
         return True
 
     def load(self):
         o, pg = self.o, self.pg
-        makers = {
-            "penstock": lambda: rigs.penstock(pg, o.servers),
-            "pgbouncer": lambda: rigs.pgbouncer(pg, o.servers),
-            "bare pooler": lambda: rigs.bare_pooler(pg, o.servers),
-            "forwarder": lambda: rigs.forwarder(pg),
-            "direct": lambda: rigs.Direct(pg),
-            "penstock, 2 workers": lambda: rigs.penstock(pg, o.servers, workers=2),
-        }
-        up = [self.attempt(name, make) for name, make in makers.items()]
-        up = [r for r in up if r]
-        for turn in range(o.rounds):
-            for mode, clients in o.load:
-                for rig in up[turn % len(up):] + up[:turn % len(up)]:
-                    if not self.takes_part(rig.name, mode, clients):
-                        continue
-                    what = f"{mode}, {clients} clients, {rig.name}"
-                    got = self.attempt(what, meter.load, rig, mode, clients, o.jobs, o.seconds)
-                    self.put("load", (mode, clients), rig.name, got)
-                    if got:
-                        self.say(f"{what}: {got['tps']:.0f} tps, {got['cpu']:.2f} us, "
-                                 f"p50 {got['p50']} ms, p99 {got['p99']} ms")
-        for rig in up:
-            self.attempt(f"stopping {rig.name}", rig.stop)
+        makers = [
+            lambda: rigs.penstock(pg, o.servers), lambda: rigs.shared(pg, o.servers),
+            lambda: rigs.pgbouncer(pg, o.servers), lambda: rigs.Direct(pg)]
+        if not o.sharing or not o.quick:
+            makers += [lambda: rigs.bare_pooler(pg, o.servers)]
+        if not o.sharing:
+            makers += [lambda: rigs.forwarder(pg), lambda: rigs.penstock(pg, o.servers, workers=2)]
+        if not o.quick:
+            makers += [lambda n=n: rigs.Direct(pg, n) for n in DIRECT]
+
+        def run(rig, cell):
+            mode, clients = cell
+            sweep = getattr(rig, "connections", None)
+            warm = WARM if self.shared_in(cell) and not sweep else 1
+            return meter.load(rig, mode, sweep or clients, o.jobs, o.seconds, warm)
+
+        self.contest("load", makers, o.load, run, self.takes_part, lambda cell: cell[1] != MAIN)
+
+    def unix(self):
+        """The proxy beside the database; its clients still come over TCP."""
+        o, pg = self.o, self.pg
+        makers = [lambda make=make: make(pg, o.servers, unix=True)
+                  for make in (rigs.shared, rigs.pgbouncer)]
+        if not o.quick:
+            makers += [lambda: rigs.penstock(pg, o.servers, unix=True), lambda: rigs.Direct(pg),
+                       lambda: rigs.Direct(pg, unix=True)]
+        self.contest("unix", makers, o.unix,
+                     lambda rig, cell: meter.load(rig, *cell, o.jobs, o.seconds, WARM),
+                     self.takes_part, lambda cell: True)
+
+    def mix(self):
+        """Nine reads to a write that reaches the disk."""
+        o, pg = self.o, self.pg
+        makers = [lambda make=make: make(pg, o.servers)
+                  for make in (rigs.shared, rigs.penstock, rigs.pgbouncer)]
+        makers += [lambda: rigs.Direct(pg)]
+        scripts = sharing.mix()
+        with sharing.durable(pg):
+            self.contest("mix", makers, o.mix,
+                         lambda rig, cell: meter.load(rig, *cell, o.jobs, o.seconds, WARM, scripts),
+                         brief=lambda cell: cell[1] != MAIN)
+
+    def neighbours(self):
+        """How long reads wait when others like them are slow, or wait for a lock."""
+        o, pg = self.o, self.pg
+        sharing.make_tables(pg)
+        makers = [lambda make=make: make(pg, o.servers) for make in (rigs.shared, rigs.penstock)]
+
+        def run(rig, cell):
+            kind, clients = cell
+            with contextlib.ExitStack() as held:
+                if kind == sharing.KINDS[1]:
+                    held.enter_context(sharing.locked(pg))
+                return meter.load(rig, "simple", clients, o.jobs, 2 if o.quick else 6, WARM,
+                                  sharing.neighbours(kind), sampling=1.0)
+
+        self.contest("neighbours", makers, [(kind, 64) for kind in sharing.KINDS], run)
 
     # ---- logins and memory ---------------------------------------------------------------------------
     def logins(self):
@@ -162,18 +246,22 @@ class Bench:
     def instructions(self):
         o, pg = self.o, self.pg
         few, many = (20, 60) if o.quick else (50, 200)
-        makers = {"penstock": rigs.penstock, "pgbouncer": rigs.pgbouncer}
-        for mode in o.modes:
-            for name, make in makers.items():
-                if name == "pgbouncer" and mode == "prepared":
+        work = {mode: (lambda rig, n, mode=mode: meter.exactly(rig, mode, 64, 1, n), few, many, "trust")
+                for mode in o.modes}
+        work["a SCRAM login"] = (meter.logins, 100, 300 if o.quick else 1100, "scram-sha-256")
+        for what, (fn, few, many, auth) in work.items():
+            for make in (rigs.penstock, rigs.pgbouncer):
+                name = make.__name__
+                if name == "pgbouncer" and what == "prepared":
                     continue
-                keep = f"{rigs.OUT}/callgrind.{name}.{mode}" if o.keep_profiles else None
+                keep = f"{rigs.OUT}/callgrind.{name}.{what.split()[-1]}" if o.keep_profiles else None
                 got = self.attempt(
-                    f"callgrind, {mode}, {name}", meter.callgrind,
-                    lambda make=make, **kw: make(pg, o.servers, **kw), mode, 64, few, many, keep)
-                self.put("instructions", mode, name, got)
+                    f"callgrind, {what}, {name}", meter.callgrind,
+                    lambda make=make, auth=auth, **kw: make(pg, o.servers, auth=auth, **kw),
+                    fn, few, many, keep)
+                self.put("instructions", what, name, got)
                 if got:
-                    self.say(f"callgrind, {mode}, {name}: {got:.0f} instructions")
+                    self.say(f"callgrind, {what}, {name}: {got:.0f} instructions")
 
     def syscalls(self):
         o = self.o
@@ -194,7 +282,7 @@ class Bench:
     def run(self):
         rigs.compile_tools()
         self.say("starting PostgreSQL")
-        self.pg = rigs.make_cluster(max([c for _, c in self.o.load] + [100]))
+        self.pg = rigs.make_cluster(max([c for _, c in self.o.load + self.o.mix] + [MAIN]))
         for part in PARTS:
             if part in self.o.only:
                 self.say(f"---- {part}")

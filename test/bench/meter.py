@@ -57,8 +57,11 @@ def median(values):
 
 # ---- pgbench ----------------------------------------------------------------------------------------
 
-def pgbench_argv(rig, mode, clients, jobs):
-    return ["pgbench", "-h", "127.0.0.1", "-p", str(rig.port), "-U", rigs.LOAD, "-n", "-S",
+READS = ("-S",)
+
+
+def pgbench_argv(rig, mode, clients, jobs, scripts=READS):
+    return ["pgbench", "-h", rig.host, "-p", str(rig.port), "-U", rigs.LOAD, "-n", *scripts,
             "-M", mode, "-c", str(clients), "-j", str(min(jobs, clients))]
 
 
@@ -70,45 +73,49 @@ def _check(rig, done, err):
     return int(found.group(1))
 
 
-def load(rig, mode, clients, jobs, seconds):
-    """One run: tps, cpu (microseconds of the rig per transaction), p50 and p99 in ms.
+def load(rig, mode, clients, jobs, seconds, warm=1, scripts=READS, sampling=0.5):
+    """One run: tps, cpu (microseconds of the rig per transaction), latencies, what was shared.
 
     pgbench -P 1 says each second how many transactions there were; the CPU time is read when such a
-    line comes.  The first line opens the window, so that logins and a cold pool stay outside.  -T
-    counts from before the logins, which a thousand clients can take all of; so it is long, and the
-    alarm that ends a run is sent from here.
+    line comes.  The line after `warm` seconds opens the window, so that logins, a cold pool and the
+    search for the width to share at stay outside.  -T counts from before the logins, which a
+    thousand clients can take all of; so it is long, and the alarm that ends a run is sent from here.
+    Latencies (quantiles()) are those of the first script; "second" holds those of the next one.
     """
-    sampling = 1.0 if clients < 4 else 0.2
     where = procs.temp_dir("penstock-bench-")
-    argv = pgbench_argv(rig, mode, clients, jobs) + [
-        "-T", "600", "-P", "1", "--log", f"--sampling-rate={sampling}",
+    argv = pgbench_argv(rig, mode, clients, jobs, scripts) + [
+        "-T", "600", "-P", "1", "--log", f"--sampling-rate={1.0 if clients < 4 else sampling}",
         f"--log-prefix={where}/log"]
+    shares = Shares(rig)
     run = subprocess.Popen([*argv, rigs.DB], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            text=True, bufsize=1, env=PLAIN, preexec_fn=procs.die_with_parent)
     try:
-        marks, err = _marks(run, rig, seconds)
+        marks, err = _marks(run, rig, warm, seconds, shares)
         out = run.stdout.read()
         run.wait(10)
     finally:
         if run.poll() is None:
             run.kill()
             run.wait()
+        shares.close()
     try:
         _check(rig, out, err)
-        if len(marks) < 2:
-            raise Failed(f"{rig.name}: no progress lines")
+        if len(marks) <= seconds:
+            raise Failed(f"{rig.name}: {len(marks)} progress lines in place of {seconds + 1}")
         (t0, c0, _), (t1, c1, _) = marks[0], marks[-1]
         # tps of the lines after the first; each stands for the second before it
         tps = statistics.mean(m[2] for m in marks[1:])
-        p50, p99 = _percentiles(where, t1 - t0)
-        return {"tps": tps, "cpu": (c1 - c0) / 1000 / ((t1 - t0) * tps), "p50": p50, "p99": p99}
+        first, second = _latencies(where, t1 - t0)
+        return {"tps": tps, "cpu": (c1 - c0) / 1000 / ((t1 - t0) * tps), **quantiles(first),
+                "second": quantiles(second), "shares": shares.between()}
     finally:
         shutil.rmtree(where, ignore_errors=True)
 
 
-def _marks(run, rig, seconds):
-    """(time, cpu, tps) at every progress line, and the whole of stderr."""
-    marks, err, end = [], [], time.monotonic() + 3 * seconds + 60
+def _marks(run, rig, warm, seconds, shares):
+    """(time, cpu, tps) at the progress lines of the window, and the whole of stderr."""
+    marks, err, lines = [], [], 0
+    end = time.monotonic() + warm + 3 * seconds + 60
     while True:
         ready, _, _ = select.select([run.stderr], [], [], max(0, end - time.monotonic()))
         if not ready:
@@ -118,26 +125,76 @@ def _marks(run, rig, seconds):
             return marks, "".join(err)
         err.append(line)
         found = PROGRESS.search(line)
-        if found and len(marks) <= seconds:
+        lines += bool(found)
+        if found and lines >= warm and len(marks) <= seconds:
             marks.append((time.monotonic(), cpu_ns(rig.pids()), float(found.group(2))))
+            if len(marks) == 1:
+                shares.begin()
             if len(marks) > seconds:
+                shares.end()
                 run.send_signal(signal.SIGALRM)
 
 
-def _percentiles(where, window):
-    """Of the transactions that ended in the last `window` seconds, in milliseconds."""
+def _latencies(where, window):
+    """Milliseconds, sorted, of what ended in the last `window` seconds: first script, and others."""
     rows = []
     for path in glob.glob(f"{where}/log.*"):
         with open(path) as f:
             for line in f:
                 x = line.split()
                 if len(x) >= 6 and x[2].isdigit():
-                    rows.append((int(x[4]) + int(x[5]) / 1e6, int(x[2]) / 1000))
-    if not rows:
-        return None, None
-    last = max(r[0] for r in rows)
-    got = sorted(ms for at, ms in rows if at > last - window)
-    return got[len(got) // 2], got[min(len(got) - 1, len(got) * 99 // 100)]
+                    rows.append((int(x[4]) + int(x[5]) / 1e6, int(x[2]) / 1000, x[3] == "0"))
+    last = max((r[0] for r in rows), default=0)
+    recent = sorted((ms, first) for at, ms, first in rows if at > last - window)
+    return [ms for ms, first in recent if first], [ms for ms, first in recent if not first]
+
+
+def quantiles(ms):
+    """p50, p99, p999 and max of sorted numbers; None each when there are none."""
+    at = lambda per_mille: ms[min(len(ms) - 1, len(ms) * per_mille // 1000)] if ms else None  # noqa: E731
+    return {"p50": at(500), "p99": at(990), "p999": at(999), "max": at(1000)}
+
+
+class Shares:
+    """What a proxy that shares its servers says of it, between begin() and end(); of others, nothing."""
+    COUNTED = ("query_count", "shared_count", "repeated_count", "unshared_count")
+
+    def __init__(self, rig):
+        self.first = self.last = self.pool = None
+        self.console = None
+        if getattr(rig, "shares", False):
+            self.console = rig.console(rigs.LOAD, "")
+
+    def _totals(self):
+        for row in self.console.query("SHOW STATS_TOTALS"):
+            if row["database"] == rigs.DB:
+                return {k: int(row[k]) for k in self.COUNTED}
+        return dict.fromkeys(self.COUNTED, 0)
+
+    def begin(self):
+        self.first = self._totals() if self.console else None
+
+    def end(self):
+        if self.console:
+            self.last = self._totals()
+            self.pool = [p for p in self.console.query("SHOW POOLS") if p["database"] == rigs.DB]
+
+    def between(self):
+        """ratio: part of the requests that were sent behind another one; counts of repeated and
+        unshared; and as the window closed: width, the servers to share, servers shared and what
+        was in flight on all servers."""
+        if not self.first or not self.last:
+            return None
+        d = {k: self.last[k] - self.first[k] for k in self.COUNTED}
+        at_end = lambda what: sum(int(p[what]) for p in self.pool)  # noqa: E731
+        return {"ratio": d["shared_count"] / max(1, d["query_count"]),
+                "repeated": d["repeated_count"], "unshared": d["unshared_count"],
+                "width": at_end("share_width"), "servers": at_end("sv_shared"),
+                "in_flight": at_end("in_flight")}
+
+    def close(self):
+        if self.console:
+            self.console.close()
 
 
 def exactly(rig, mode, clients, jobs, each, timeout=300):
@@ -169,6 +226,16 @@ def storm(rig, seconds, at_once, tls):
                      f"{got['logins']} went well: {got['error']}")
     return {"rate": got["logins"] / got["seconds"], "cpu": used / 1000 / got["logins"],
             "p50": got["p50_ms"], "p99": got["p99_ms"], "own": got["cpu"] * 1e6 / got["logins"]}
+
+
+def logins(rig, count, at_once=32):
+    """Makes `count` SCRAM logins, each followed by its end."""
+    done = subprocess.run(_swarm(rig, "logins", at_once, count, False), capture_output=True,
+                          text=True, timeout=300, preexec_fn=procs.die_with_parent)
+    got = json.loads(done.stdout) if done.returncode == 0 else {"logins": 0, "error": done.stderr}
+    if got["logins"] != count:
+        raise Failed(f"{rig.name}: {got['logins']} of {count} logins went well: {got['error'][-300:]}")
+    return count
 
 
 def _expect(run, word, limit):
@@ -203,11 +270,11 @@ def idle_memory(rig, clients, tls):
 
 # ---- instructions and system calls ------------------------------------------------------------------
 
-def callgrind(make_rig, mode, clients, few, many, keep=None):
-    """User-space instructions per transaction: two runs of different length, one from the other.
+def callgrind(make_rig, work, few, many, keep=None):
+    """User-space instructions per unit of work: two runs of different length, one from the other.
 
-    What both do alike (start, logins, warming up, end) falls out.  keep: where the longer
-    run's profile is left.
+    work(rig, amount) returns how many units it made.  What both runs do alike (start, logins,
+    warming up, end) falls out.  keep: where the profiles are left.
     """
     points = []
     for each in (few, many):
@@ -215,7 +282,7 @@ def callgrind(make_rig, mode, clients, few, many, keep=None):
         rig = make_rig(wrap=["valgrind", "--tool=callgrind", "--quiet", "--dump-line=no",
                              f"--callgrind-out-file={folder}/out"])
         try:
-            made = exactly(rig, mode, clients, 1, each)
+            made = work(rig, each)
         finally:
             rig.stop()
         procs.wait_for(lambda: os.path.exists(f"{folder}/out"), 20, "callgrind's output")
@@ -264,9 +331,9 @@ def _traced(pids):
     return True
 
 
-READS = {"read", "readv", "recv", "recvfrom", "recvmsg"}
-WRITES = {"write", "writev", "send", "sendto", "sendmsg", "sendmmsg"}
-WAITS = {"epoll_wait", "epoll_pwait", "epoll_pwait2"}
+RECEIVE = {"read", "readv", "recv", "recvfrom", "recvmsg"}
+SEND = {"write", "writev", "send", "sendto", "sendmsg", "sendmmsg"}
+WAIT = {"epoll_wait", "epoll_pwait", "epoll_pwait2"}
 
 
 def syscalls(rig, mode, clients, few, many):
@@ -275,5 +342,5 @@ def syscalls(rig, mode, clients, few, many):
     (n0, a), (n1, b) = (_strace(rig, mode, clients, n) for n in (few, many))
     per = {k: (b.get(k, 0) - a.get(k, 0)) / (n1 - n0) for k in set(a) | set(b)}
     total = lambda names: sum(v for k, v in per.items() if k in names)  # noqa: E731
-    rest = {k: v for k, v in per.items() if k not in READS | WRITES | WAITS and abs(v) >= 0.005}
-    return {"reads": total(READS), "writes": total(WRITES), "waits": total(WAITS), "rest": rest}
+    rest = {k: v for k, v in per.items() if k not in RECEIVE | SEND | WAIT and abs(v) >= 0.005}
+    return {"reads": total(RECEIVE), "writes": total(SEND), "waits": total(WAIT), "rest": rest}

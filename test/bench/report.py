@@ -9,6 +9,7 @@ from support.penstock import binary
 
 import rigs
 from meter import median
+from sharing import MAIN, WARM
 
 
 def _table(head, rows):
@@ -37,7 +38,27 @@ def _ratio(runs, a, b, what):
     return median([x / y for x, y in pairs if x is not None and y])
 
 
-NAMES = ("penstock", "pgbouncer", "bare pooler", "forwarder", "direct", "penstock, 2 workers")
+NAMES = ("penstock", rigs.SHARED, "pgbouncer", "bare pooler", "forwarder", "direct",
+         "penstock, 2 workers")
+
+
+def line(got):
+    """One run of the load in a line."""
+    text = f": {got['tps']:.0f} tps, {got['cpu']:.2f} us"
+    for who, ms in (("", got), ("; the others: ", got["second"])):
+        if ms["p50"] is not None:
+            text += f"{who or ', '}p50 {ms['p50']:.2f}, p99 {ms['p99']:.2f}, p99.9 {ms['p999']:.2f}, " \
+                    f"max {ms['max']:.0f} ms"
+    s = got["shares"]
+    if s:
+        text += f"; {s['ratio']:.2f} behind others, width {s['width']}, {s['in_flight']} in flight and " \
+                f"{s['servers']} shared, {s['repeated']} repeated, {s['unshared']} unshared"
+    return text
+
+
+def _waits(runs, name, whats=("p50", "p99", "p999")):
+    got = [_mid(runs, name, w) for w in whats]
+    return " / ".join(_text(x, ".2f") for x in got) if got[0] is not None else "-"
 
 
 def _load(data):
@@ -53,8 +74,7 @@ def _load(data):
         speed.append(key + [_text(_mid(runs, n, "tps"), ".0f") for n in NAMES]
                      + [_text(_ratio(runs, "penstock", n, "tps"), ".2f")
                         for n in ("pgbouncer", "direct")])
-        lat.append(key + ["-" if _mid(runs, n, "p50") is None else
-                          f"{_mid(runs, n, 'p50'):.2f} / {_mid(runs, n, 'p99'):.2f}" for n in NAMES])
+        lat.append(key + [_waits(runs, n) for n in NAMES])
     head = ["protocol", "clients"]
     return ("## CPU of the proxy per transaction, microseconds\n\n" + _table(head + proxies, cpu)
             + "\nRatios, each the median of pairs that ran next to each other:\n\n"
@@ -62,8 +82,107 @@ def _load(data):
                              "pgbouncer to bare pooler", "2 workers to 1"], ratio)
             + "\n## Transactions per second\n\n"
             + _table(head + list(NAMES) + ["to pgbouncer", "to direct"], speed)
-            + "\n## Latency, p50 / p99 in ms (every fifth transaction)\n\n"
-            + _table(head + list(NAMES), lat))
+            + "\n## Latency, p50 / p99 / p99.9 in ms (every other transaction)\n\n"
+            + _table(head + list(NAMES), lat) + "\n" + _directs(data) + _shared(data))
+
+
+# ---- sharing ------------------------------------------------------------------------------------------
+
+def _best_direct(runs):
+    """The name of the number of direct connections with the highest median, when several were tried."""
+    names = [n for n in runs if n.startswith("direct") and _mid(runs, n, "tps")]
+    return max(names, key=lambda n: _mid(runs, n, "tps")) if len(names) > 1 else None
+
+
+def _directs(data):
+    rows = []
+    for (mode, clients), runs in data.items():
+        if _best_direct(runs):
+            for name in (n for n in runs if n.startswith("direct")):
+                rows.append([mode, name if name != "direct" else rigs.DIRECT_OF.format(clients),
+                             _text(_mid(runs, name, "tps"), ".0f"), _waits(runs, name),
+                             "the best" if name == _best_direct(runs) else ""])
+    if not rows:
+        return ""
+    return ("## Direct connections, by their number\n\n"
+            + _table(["protocol", "", "per second", "p50 / p99 / p99.9 ms", ""], rows) + "\n")
+
+
+def _shared(data, others=("penstock", "pgbouncer", "direct")):
+    """How "penstock, shared" compares in each cell, and what the proxy said about it."""
+    rows, said = [], []
+    bests = {cell: _best_direct(runs) for cell, runs in data.items()}
+    pairs = [(n, "tps") for n in others] + [(n, "cpu") for n in others if n != "direct"]
+    pairs += [("pgbouncer", w) for w in ("p50", "p99", "p999") if "pgbouncer" in others]
+    for cell, runs in data.items():
+        if rigs.SHARED not in runs:
+            continue
+        best = [_ratio(runs, rigs.SHARED, bests[cell], "tps") if bests[cell] else None]
+        ratios = [_ratio(runs, rigs.SHARED, n, w) for n, w in pairs] + best * any(bests.values())
+        rows.append([*cell, *(_text(r, ".2f") for r in ratios)])
+        for n, run in enumerate(runs[rigs.SHARED]):
+            s = run and run["shares"]
+            if s:
+                said.append([*cell, n + 1, f"{s['ratio']:.2f}", s["width"], s["servers"],
+                             s["in_flight"], s["repeated"], s["unshared"]])
+    if not rows:
+        return ""
+    words = {"cpu": "CPU", "p999": "p99.9"}
+    return ("Shared servers, as ratios (medians of pairs):\n\n"
+            + _table(["what", "clients"] + [f"{words.get(w, w)} to {n}" for n, w in pairs]
+                     + ["tps to the best direct"] * any(bests.values()), rows)
+            + "\nWhat the proxy counted: the part of the requests that was sent behind another one; as the\n"
+            "window closed, the servers it wanted to share, those it did, and the requests in flight on\n"
+            "all of its servers; requests sent again; servers left to one request:\n\n"
+            + _table(["what", "clients", "round", "behind", "width", "shared", "in flight", "repeated",
+                      "unshared"], said))
+
+
+def _unix(data):
+    rows = []
+    for cell, runs in data.items():
+        for name in runs:
+            rows.append([*cell, name, _text(_mid(runs, name, "tps"), ".0f"),
+                         "-" if name.startswith("direct") else _text(_mid(runs, name, "cpu"), ".2f"),
+                         _waits(runs, name)])
+    return ("## Servers on a Unix socket\n\nClients come over TCP, except where direct ones do not.\n\n"
+            + _table(["protocol", "clients", "through", "per second", "proxy CPU us",
+                      "p50 / p99 / p99.9 ms"], rows) + "\n" + _shared(data))
+
+
+def _mix(data):
+    rows = []
+    for cell, runs in data.items():
+        for name, got in runs.items():
+            writes = {"writes": [r["second"] if r else None for r in got]}
+            rows.append([*cell, name, _text(_mid(runs, name, "tps"), ".0f"),
+                         "-" if name == "direct" else _text(_mid(runs, name, "cpu"), ".2f"),
+                         _waits(runs, name), _waits(writes, "writes")])
+    return ("## Nine reads to a write, fsync on\n\n"
+            + _table(["protocol", "clients", "through", "per second", "proxy CPU us",
+                      "reads: p50 / p99 / p99.9 ms", "writes"], rows) + "\n" + _shared(data))
+
+
+def _more(runs, what):
+    """Median over the rounds of how much more it is when servers are shared; ms."""
+    pairs = zip(_values(runs, rigs.SHARED, what), _values(runs, "penstock", what))
+    return median([a - b for a, b in pairs if a is not None and b is not None])
+
+
+def _neighbours(data):
+    rows = []
+    for cell, runs in data.items():
+        for name, got in runs.items():
+            slow = {"slow": [r["second"] if r else None for r in got]}
+            rows.append([*cell, name, _text(_mid(runs, name, "tps"), ".0f"),
+                         _waits(runs, name, ("p50", "p99", "p999", "max")),
+                         _waits(slow, "slow", ("p50", "max"))])
+        rows.append([*cell, "shared: more by", "", f"- / {_text(_more(runs, 'p99'), '.2f')} / "
+                     f"{_text(_more(runs, 'p999'), '.2f')} / {_text(_more(runs, 'max'), '.2f')}", ""])
+    return ("## Neighbours of slow reads\n\n"
+            + _table(["what", "clients", "through", "per second",
+                      "the other reads: p50 / p99 / p99.9 / max ms", "slow ones: p50 / max"], rows)
+            + "\n" + _shared(data, ("penstock",)))
 
 
 def _logins(data):
@@ -101,8 +220,8 @@ def _instructions(data):
         mine, other = (median(runs.get(n, [])) for n in ("penstock", "pgbouncer"))
         rows.append([mode, _text(mine, ".0f"), _text(other, ".0f"),
                      _text(mine / other if mine and other else None, ".3f")])
-    return ("## User-space instructions per transaction, 64 clients, callgrind\n\n"
-            + _table(["protocol", "penstock", "pgbouncer", "ratio"], rows))
+    return ("## User-space instructions per transaction (64 clients) and per login, callgrind\n\n"
+            + _table(["what", "penstock", "pgbouncer", "ratio"], rows))
 
 
 def _syscalls(data):
@@ -119,10 +238,37 @@ def _syscalls(data):
 
 # ---- the aims -----------------------------------------------------------------------------------------
 
-def _aim(rows, what, value, limit, form=".3f", slack=0.0):
+def _aim(rows, what, value, limit, form=".3f", slack=0.0, least=False):
+    """At most limit, or at least."""
     if value is not None:
-        met = value <= limit + slack
-        rows.append([what, format(value, form), f"{limit:g}", "met" if met else "MISSED"])
+        met = value >= limit - slack if least else value <= limit + slack
+        rows.append([what, format(value, form), f"at {'least' if least else 'most'} {limit:g}",
+                     "met" if met else "MISSED"])
+
+
+def _sharing_aims(rows, results):
+    for (mode, clients), runs in results.get("load", {}).items():
+        if clients == MAIN:
+            key = f"shared, {mode}, {clients} clients: "
+            to = lambda other, what: _ratio(runs, rigs.SHARED, other, what)  # noqa: E731
+            _aim(rows, key + "tps to pgbouncer", to("pgbouncer", "tps"), 2.0, least=True)
+            _aim(rows, key + "tps to direct", to("direct", "tps"), 1.3, least=True)
+            best = _best_direct(runs)
+            if best:
+                _aim(rows, key + "tps to the best direct", to(best, "tps"), 1.0, least=True)
+            _aim(rows, key + "CPU to pgbouncer", to("pgbouncer", "cpu"), 0.45)
+            _aim(rows, key + "p99 to pgbouncer", to("pgbouncer", "p99"), 1.0)
+    for (_, clients), runs in results.get("mix", {}).items():
+        for other in ("penstock", "pgbouncer"):
+            _aim(rows, f"shared, mix, {clients} clients: tps to {other}",
+                 _ratio(runs, rigs.SHARED, other, "tps"), 1.0, least=True)
+    for (kind, _), runs in results.get("neighbours", {}).items():
+        shares = {"": [r["shares"] if r else None for r in runs.get(rigs.SHARED, [])]}
+        _aim(rows, f"shared, {kind}: part behind others (none would show nothing)",
+             _mid(shares, "", "ratio"), 0.1, ".2f", least=True)
+        for what, text in (("p999", "p99.9"), ("max", "longest")):
+            _aim(rows, f"shared, {kind}: {text} wait of the others, ms more", _more(runs, what), 50,
+                 ".1f")
 
 
 def _aims(results):
@@ -154,7 +300,8 @@ def _aims(results):
             got = median([g[what] for g in runs.get("penstock", []) if g])
             # a hundredth or two is what timers add to a run of some hundred transactions
             _aim(rows, f"{what} per simple transaction, {clients} clients", got, limit, slack=0.02)
-    return "## Aims\n\n" + _table(["what", "measured", "at most", ""], rows) if rows else ""
+    _sharing_aims(rows, results)
+    return "## Aims\n\n" + _table(["what", "measured", "aim", ""], rows) if rows else ""
 
 
 def _version(argv):
@@ -172,9 +319,11 @@ def write(bench):
 {os.cpu_count()} cores; load average {before[0]:.2f} before, {after[0]:.2f} after: with other work on \
 the machine trust ratios, instructions and counts, not times.
 pgbench -S with -j {o.jobs}; {o.servers} servers per proxy in transaction mode; {o.rounds} round(s) \
-of {o.seconds} s after a second of warming up; Penstock with 1 worker unless said.
+of {o.seconds} s after a second of warming up, or {WARM} where servers are shared in the comparison; \
+Penstock with 1 worker unless said, and with multiplex_depth = 1 unless it says "shared".
 """]
-    for part, form in (("load", _load), ("memory", _memory), ("logins", _logins),
+    for part, form in (("load", _load), ("unix", _unix), ("mix", _mix), ("neighbours", _neighbours),
+                       ("memory", _memory), ("logins", _logins),
                        ("instructions", _instructions), ("syscalls", _syscalls)):
         if bench.results.get(part):
             parts.append(form(bench.results[part]))

@@ -1,6 +1,6 @@
 """What is measured: the cluster, the two proxies, the two references, and the programs of the bench.
 
-Every rig has name, port and pids(); stop() ends it.  Load is measured with a role that everybody
+Every rig has name, host, port and pids(); stop() ends it.  Load is measured with a role that everybody
 trusts (LOAD), because pgbench computes a salted password per connection, which takes longer than what
 is measured; logins and memory use a role with SCRAM (LOGIN).  The proxies know that role by its SCRAM
 verifier, as production does, and pass its keys on to the servers.
@@ -16,19 +16,22 @@ from support.penstock import Penstock
 from support.pgwire import RawClient
 
 LOAD, LOGIN, SECRET, DB = "load", "login", "login secret", "bench"
+SHARED, DEPTH = "penstock, shared", 16
+DIRECT_OF = "direct, {} connections"
 PGBOUNCER = "/usr/sbin/pgbouncer"
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(procs.BUILD, "bench")
 
 INI = """\
 [databases]
-{db} = host=127.0.0.1 port={server_port} dbname={db}
+{db} = host={server_host} port={server_port} dbname={db}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = {auth}
 auth_file = {userlist}
+stats_users = {stats}
 pool_mode = transaction
 default_pool_size = {servers}
 max_client_conn = {max_clients}
@@ -71,11 +74,14 @@ def make_cluster(clients):
 
 
 class Direct:
-    """No proxy at all."""
-    name = "direct"
+    """No proxy at all; connections: that many, however many clients the proxies have."""
 
-    def __init__(self, pg):
-        self.port = pg.port
+    def __init__(self, pg, connections=None, unix=False):
+        self.name = DIRECT_OF.format(connections) if connections else "direct"
+        self.connections = connections
+        self.host, self.port = "127.0.0.1", pg.port
+        if unix:
+            self.name, self.host = "direct, Unix socket", pg.sockets
 
     def pids(self):
         return []
@@ -86,6 +92,7 @@ class Direct:
 
 class Reference:
     """One of our two C references in front of the cluster."""
+    host = "127.0.0.1"
 
     def __init__(self, name, program, args):
         self.name = name
@@ -121,16 +128,22 @@ def bare_pooler(pg, servers):
 
 
 class Proxy(Penstock):
-    """Penstock or PgBouncer with one and the same configuration; wrap goes in front of the program."""
+    """Penstock or PgBouncer with one and the same configuration.
+
+    wrap goes in front of the program; depth is Penstock's multiplex_depth; unix: the servers are
+    reached through PostgreSQL's Unix socket.
+    """
 
     def __init__(self, name, pg, servers, auth="trust", workers=1, wrap=(), max_clients=11000,
-                 depth=1):
+                 depth=1, unix=False):
         self.name, self.wrap, self.mine = name, list(wrap), not name.startswith("pgbouncer")
+        self.shares = self.mine and depth > 1
         super().__init__(cluster=pg, start=False, auth_type=auth)
         self._certificate()
         verifier = pg.value(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{LOGIN}'")
         self.users = {LOAD: "", LOGIN: verifier}
-        self.raw_ini = INI.format(db=DB, server_port=pg.port, port=self.port, auth=auth,
+        self.raw_ini = INI.format(db=DB, server_host=pg.sockets if unix else pg.host,
+                                  server_port=pg.port, port=self.port, auth=auth, stats=LOAD,
                                   userlist=self.userlist, servers=servers, dir=self.dir,
                                   max_clients=max_clients)
         if self.mine:
@@ -173,8 +186,14 @@ class Proxy(Penstock):
 
 
 def penstock(pg, servers, **kw):
+    """Pools only, like the others: one client at a time on a server."""
     workers = kw.get("workers", 1)
     return Proxy("penstock" if workers == 1 else f"penstock, {workers} workers", pg, servers, **kw)
+
+
+def shared(pg, servers, **kw):
+    """Penstock as it comes: reads of several clients in flight on one server."""
+    return Proxy(SHARED, pg, servers, depth=DEPTH, **kw)
 
 
 def pgbouncer(pg, servers, **kw):

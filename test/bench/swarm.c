@@ -1,12 +1,12 @@
 /* swarm.c - many PostgreSQL logins for little: the login storm and the idle crowd of `make bench`.
  *
- * usage: swarm storm|hold PORT USER PASSWORD DATABASE AT_ONCE SECONDS|CLIENTS [tls]
+ * usage: swarm storm|logins|hold PORT USER PASSWORD DATABASE AT_ONCE SECONDS|COUNT [tls]
  *
  * Run by test/bench/bench.py only.  `storm` keeps AT_ONCE logins under way for SECONDS, each from
- * connect() to ReadyForQuery followed by a Terminate, and prints one line of JSON.  `hold` opens
- * CLIENTS connections, AT_ONCE at a time, prints "ready", and then obeys its standard input: a line
- * "query" lets every connection run one SELECT and prints "queried", the end of input ends the
- * program.
+ * connect() to ReadyForQuery followed by a Terminate, and prints one line of JSON; `logins` is the
+ * same for COUNT logins.  `hold` opens COUNT connections, AT_ONCE at a time, prints "ready", and
+ * then obeys its standard input: a line "query" lets every connection run one SELECT and prints
+ * "queried", the end of input ends the program.
  *
  * It must cost less than what it measures: the salted password is computed once per salt, all else
  * that a SCRAM client has to do is done, the server's signature included.  TLS handshakes are full
@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 enum { MAX_EVENTS = 256, IN_SIZE = 4096, TEXT = 512, KEY = 32, SAMPLES = 4000000 };
+enum { COUNTED_LIMIT = 240 /* seconds */ };
 enum { SSL_REQUEST = 80877103, PROTOCOL_3 = 196608 };
 
 enum state {
@@ -62,7 +63,8 @@ struct link {
 
 struct swarm {
     int epoll;
-    bool storm;
+    bool storm;   /* a login is followed by its end */
+    bool counted; /* `wanted` connections, not seconds */
     struct sockaddr_in to;
     const char *user, *password, *db;
     SSL_CTX *tls; /* NULL: plain */
@@ -171,7 +173,7 @@ static void link_open(struct swarm *s)
 
 static void open_more(struct swarm *s)
 {
-    while (s->under_way < s->at_once && (s->storm ? now() < s->until : s->opened < s->wanted)) {
+    while (s->under_way < s->at_once && (s->counted ? s->opened < s->wanted : now() < s->until)) {
         link_open(s);
     }
 }
@@ -510,7 +512,7 @@ static int by_size(const void *a, const void *b)
 static void storm(struct swarm *s)
 {
     s->began = now();
-    s->until = s->began + (double)s->wanted;
+    s->until = s->began + (s->counted ? (double)COUNTED_LIMIT : (double)s->wanted);
     open_more(s);
     while (s->under_way > 0 && now() < s->until + 10) {
         turn(s);
@@ -568,8 +570,9 @@ static void hold(struct swarm *s)
 
 static void usage(void)
 {
-    fprintf(stderr,
-            "usage: swarm storm|hold PORT USER PASSWORD DATABASE AT_ONCE SECONDS|CLIENTS [tls]\n");
+    fprintf(
+        stderr,
+        "usage: swarm storm|logins|hold PORT USER PASSWORD DATABASE AT_ONCE SECONDS|COUNT [tls]\n");
     exit(2);
 }
 
@@ -583,7 +586,8 @@ int main(int argc, char **argv)
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    s.storm = strcmp(argv[1], "storm") == 0;
+    s.storm = strcmp(argv[1], "hold") != 0;
+    s.counted = strcmp(argv[1], "storm") != 0;
     s.to.sin_family = AF_INET;
     s.to.sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10));
     s.to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
