@@ -270,22 +270,32 @@ class Load:
 
     def _work(self, me):
         try:
-            with login(self.p, db=self.db, timeout=20) as c:
-                while not self.stop.is_set():
-                    want = str(me * 1000000 + self.done[me])
-                    c.send(w.query("SELECT " + want))
-                    msgs = [c.read()]
-                    while msgs[-1].type != "Z":
-                        if msgs[-1].type == "E" and msgs[-1].fields["S"] != "ERROR":
-                            raise ServerError(msgs[-1].fields)
-                        msgs.append(c.read())
-                    try:
-                        assert w.rows_of(msgs) == [[want]]
-                    except ServerError as e:
-                        self.errors.append(e)
-                    self.done[me] += 1
+            while not self.stop.is_set():
+                with login(self.p, db=self.db, timeout=20) as c:
+                    self._requests(me, c)
         except Exception as e:
             self.lost.append(e)
+
+    def _requests(self, me, c):
+        """Until the end, or until a server is lost of whose answer this client had heard a part: such a
+        client cannot go on (a server that is told to end may say so behind its last row)."""
+        while not self.stop.is_set():
+            want = str(me * 1000000 + self.done[me])
+            c.send(w.query("SELECT " + want))
+            msgs = [c.read()]
+            while msgs[-1].type != "Z":
+                if msgs[-1].type == "E" and msgs[-1].fields["S"] != "ERROR":
+                    error = ServerError(msgs[-1].fields)
+                    if not any(m.type in "TDC" for m in msgs):
+                        raise error
+                    self.errors.append(error)
+                    return
+                msgs.append(c.read())
+            try:
+                assert w.rows_of(msgs) == [[want]]
+            except ServerError as e:
+                self.errors.append(e)
+            self.done[me] += 1
 
     def end(self):
         before = list(self.done)
