@@ -84,6 +84,7 @@ struct flight {
     enum flight_kind kind;
     bool ended;            /* its end marker was sent: nothing more will be added */
     bool output;           /* something of the answer has reached the client */
+    bool noticed;          /* a notice has: sent again, the request would give it twice */
     bool waits;            /* the client's request waits for this own statement */
     struct client *client; /* borrowed; NULL: gone, the answer is swallowed */
     struct job *job;       /* FLIGHT_JOB, FLIGHT_LIFT */

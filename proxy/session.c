@@ -293,7 +293,13 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     if (answer_locally(c, r))
         return TAKEN;
     session_plan(c, r, &plan);
-    enum taken t = c->server != NULL ? start_on(c, c->server, r, &plan) : find_server(c, r, &plan);
+    enum taken t;
+    if (c->server == NULL) {
+        t = find_server(c, r, &plan);
+    } else {
+        session_share_note(c, r, &plan);
+        t = start_on(c, c->server, r, &plan);
+    }
     session_plan_done(c, r, &plan);
     return t;
 }

@@ -26,7 +26,9 @@ static void forward(struct server *s, struct str bytes, bool notice)
     struct client *c = f != NULL ? f->client : s->client;
     if (c == NULL || (f != NULL && f->kind != FLIGHT_CLIENT) || !conn_is_open(&c->conn))
         return;
-    if (f != NULL && !notice)
+    if (f != NULL && notice)
+        f->noticed = true;
+    else if (f != NULL)
         f->output = true;
     outq_put_borrowed(&c->conn.out, bytes.p, bytes.n);
     conn_dirty(&c->conn);

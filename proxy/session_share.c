@@ -60,12 +60,20 @@ static bool is_whole(const struct wire_req *r)
     return true;
 }
 
+/* Something of the client's is on its server, so that this request is about that too. */
+static bool tied(const struct client *c)
+{
+    const struct server *s = c->server;
+    return s != NULL &&
+           (c->passthrough || s->fl_count > 0 || s->tx != TX_IDLE || s->pins != 0 || s->asks != 0);
+}
+
 const struct facts *session_share_reads(struct client *c, const struct wire_req *r,
                                         const struct plan *plan, const struct stmt **stmt)
 {
     struct facts *f = NULL;
     *stmt = NULL;
-    if (!pool_shares(c->pool) || c->server != NULL || c->listen != NULL || !is_whole(r) ||
+    if (!pool_shares(c->pool) || tied(c) || c->listen != NULL || !is_whole(r) ||
         conn_above_high(&c->conn)) /* it does not read: whoever stands behind it would wait */
         return NULL;
     if (r->flags & REQ_SIMPLE) {
@@ -127,6 +135,13 @@ static void send_to(struct client *c, struct server *s, const struct wire_req *r
     session_send(c, s, f, r);
     conn_dirty(&s->conn);
     pool_share_fed(s);
+}
+
+void session_share_note(struct client *c, const struct wire_req *r, struct plan *plan)
+{
+    const struct stmt *stmt;
+    const struct facts *f = session_share_reads(c, r, plan, &stmt);
+    plan->digest = f != NULL ? f->digest : 0;
 }
 
 bool session_share(struct client *c, const struct wire_req *r, struct plan *plan)
@@ -317,7 +332,7 @@ void session_share_leave(struct client *c)
 static void lose(struct server *s, struct flight *f, const struct wire_fault *told)
 {
     struct client *c = f->client;
-    bool again = !f->output && c->lost < LOST_MAX;
+    bool again = !f->output && !f->noticed && c->lost < LOST_MAX;
     bool fatal = f->output;
     if (again) {
         c->lost++;
@@ -351,7 +366,7 @@ bool session_share_lost_alone(struct server *s)
         struct flight *f = server_flight(s, i);
         if (f->client != c || f->kind != FLIGHT_CLIENT)
             continue;
-        if (its != NULL || f->copy.n == 0 || f->output)
+        if (its != NULL || f->copy.n == 0 || f->output || f->noticed)
             return false;
         its = f;
     }

@@ -20,6 +20,8 @@
  * NULL: it needs a server alone. */
 const struct facts *session_share_reads(struct client *c, const struct wire_req *r,
                                         const struct plan *plan, const struct stmt **stmt);
+/* A request that will have its server alone: notes in plan whether it could be repeated. */
+void session_share_note(struct client *c, const struct wire_req *r, struct plan *plan);
 /* A new request of an idle client, planned. True: sent, or the client waits for a place. */
 bool session_share(struct client *c, const struct wire_req *r, struct plan *plan);
 /* The same for one that waits and was offered c->offered. True: it was sent. */

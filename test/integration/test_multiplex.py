@@ -481,6 +481,8 @@ def test_reads_survive_the_loss_of_their_server(tables, proxy, workers):
                 await read_item(conns[me], me, counts[me])
 
         tasks = [asyncio.ensure_future(loop(me)) for me in range(MANY)]
+        while min(counts) <= 5:             # every worker knows the catalogs: all are proved to be reads
+            await asyncio.sleep(0.01)
         for turn in range(12):
             await asyncio.sleep(0.25)
             rows = await admin.query(f"SELECT pid FROM pg_stat_activity WHERE usename = '{USER}'")
