@@ -359,8 +359,8 @@ bool session_share_lost_alone(struct server *s)
 {
     struct client *c = s->client;
     struct flight *its = NULL;
-    if (c->conn.in_callback || c->timed_out != 0 || c->lost >= LOST_MAX || s->tx != TX_IDLE ||
-        s->pins != 0 || s->asks != 0)
+    if (c->conn.in_callback || c->timed_out != 0 || s->cancels > 0 || c->lost >= LOST_MAX ||
+        s->tx != TX_IDLE || s->pins != 0 || s->asks != 0)
         return false;
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);

@@ -39,7 +39,7 @@ void session_share_keep(struct flight *f, struct str raw);
  * from others; its client does not wait for that and holds s no more. */
 bool session_share_let_go(struct server *s);
 /* s is lost, and its client had it alone. True: all that was in flight for the client is a read
- * that it has seen nothing of; it is sent again. */
+ * that it has seen nothing of and has not cancelled; it is sent again. */
 bool session_share_lost_alone(struct server *s);
 /* c leaves: its answer will be swallowed. */
 void session_share_leave(struct client *c);

@@ -1,5 +1,5 @@
 /* test_core_share_leave.c - one of several clients on a server leaves, cancels, runs into its
- * timeout, is slow or does not read, or the server is lost: the others get their answers. */
+ * timeout, is slow or does not read: the others get their answers. */
 #include "base/base.h"
 
 #include "test/unit/support/share_rig.h"
@@ -306,76 +306,6 @@ static void one_that_does_not_read_stalls_nobody(void **state)
     share_free(&x);
 }
 
-/* ---- servers that are lost ------------------------------------------------------------------- */
-
-static void those_without_output_are_served_elsewhere_when_the_server_is_lost(void **state)
-{
-    (void)state;
-    static const char *const last_words[] = {"", "bye shutdown x\n"};
-    for (size_t i = 0; i < ARRAY_LEN(last_words); i++) {
-        struct share_rig x;
-        three_in_flight(&x, TWO_SERVERS);
-        peer_say(&x.s[0], last_words[i]);
-        peer_close(&x.s[0]);
-        rig_settle(x.r);
-        share_server(&x, 1);
-        share_server(&x, 2);
-        share_silent(&x, "012");
-        share_heard(&x, 1, "0");
-        share_heard(&x, 2, "1");
-        share_answer(&x, 2, "1");
-        share_heard(&x, 2, "2");
-        share_answer(&x, 2, "2");
-        share_answer(&x, 1, "0");
-        share_answered(&x, "012");
-        assert_int_equal(share_stats(&x)->repeated, 3);
-        share_free(&x);
-    }
-}
-
-static void the_one_whose_answer_had_begun_is_told_of_the_loss(void **state)
-{
-    (void)state;
-    struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\n");
-    peer_say(&x.s[0], "row begun\n");
-    peer_hears(x.r, &x.c[0], "row begun\n");
-    peer_close(&x.s[0]);
-    peer_hears_until(x.r, &x.c[0], "bye ", NULL, 0);
-    peer_hears_end(x.r, &x.c[0]);
-    served_elsewhere(&x, "12");
-    share_free(&x);
-}
-
-static void what_kills_every_server_is_given_up(void **state)
-{
-    (void)state;
-    struct share_rig x;
-    char line[128];
-    share_new(&x, 1, "default_pool_size = 1\n", 2);
-    share_ask(&x, "0");
-    share_heard(&x, 0, "0");
-    int killed = 0;
-    for (;; killed++) {
-        assert_in_range(killed, 0, 5);
-        peer_close(&x.s[0]);
-        rig_settle(x.r);
-        if (recv(x.c[0].fd, line, sizeof(line), MSG_PEEK) > 0)
-            break;
-        share_server(&x, 0);
-        share_heard(&x, 0, "0");
-    }
-    assert_true(killed > 0);
-    peer_hears_until(x.r, &x.c[0], "err ", NULL, 0);
-    peer_hears(x.r, &x.c[0], "done I\n"); /* and its connection goes on */
-    share_ask(&x, "0");
-    share_server(&x, 0);
-    share_heard(&x, 0, "0");
-    share_answer(&x, 0, "0");
-    share_answered(&x, "0");
-    share_free(&x);
-}
-
 /* ---- sent again ------------------------------------------------------------------------------ */
 
 /* The slow one is nobody's any more: it is cancelled, and only it. */
@@ -481,29 +411,6 @@ static void one_that_waits_to_be_sent_again_waits_no_longer_than_it_may(void **s
     share_free(&x);
 }
 
-/* After it was left to the slow one: the others are served already or wait. */
-static void server_that_was_left_to_one_may_be_lost_too(void **state)
-{
-    (void)state;
-    struct share_rig x;
-    three_in_flight(&x, TWO_SERVERS);
-    for (int i = 0; i < 4; i++)
-        rig_wait(x.r, 10 * MSEC);
-    share_server(&x, 1);
-    share_heard(&x, 1, "1");
-    peer_close(&x.s[0]); /* of the read that had it alone nothing was heard: it is sent again */
-    share_answer(&x, 1, "1");
-    share_answered(&x, "1");
-    share_server(&x, 2); /* opened when the lost one's place was free */
-    share_heard(&x, 1, "2");
-    share_heard(&x, 2, "0");
-    share_answer(&x, 1, "2");
-    share_answered(&x, "2");
-    share_answer(&x, 2, "0");
-    share_answered(&x, "0");
-    share_free(&x);
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(answer_of_one_that_left_is_swallowed),
     cmocka_unit_test(answer_of_one_that_left_in_the_middle_of_it_is_swallowed),
@@ -517,15 +424,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(nobody_is_sent_behind_an_overdue_answer),
     cmocka_unit_test(those_behind_an_overdue_answer_wait_when_there_is_no_other_server),
     cmocka_unit_test(one_that_does_not_read_stalls_nobody),
-    cmocka_unit_test(those_without_output_are_served_elsewhere_when_the_server_is_lost),
-    cmocka_unit_test(the_one_whose_answer_had_begun_is_told_of_the_loss),
-    cmocka_unit_test(what_kills_every_server_is_given_up),
     cmocka_unit_test(slow_request_of_one_that_left_is_cancelled_for_those_behind_it),
     cmocka_unit_test(what_was_sent_in_advance_comes_after_what_is_sent_again),
     cmocka_unit_test(next_request_of_the_slow_one_is_answered_with_its_own_rows),
     cmocka_unit_test(one_that_waits_to_be_sent_again_may_leave_or_be_cancelled),
     cmocka_unit_test(one_that_waits_to_be_sent_again_waits_no_longer_than_it_may),
-    cmocka_unit_test(server_that_was_left_to_one_may_be_lost_too),
 };
 
 int main(void)
