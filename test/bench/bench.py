@@ -5,9 +5,9 @@ usage: bench.py [--quick] [--only PART,...] [--modes M,...] [--clients N,...] [-
                 [--jobs N] [--servers N] [--keep-profiles]
 
 PART is load, unix, mix, neighbours, logins, memory, instructions or syscalls; "sharing" is the first
-four without the contestants that only pool.  BENCH_ARGS in the environment does the same for `make
-bench`.  PENSTOCK_BIN names another binary.  The whole takes about 24 minutes, --quick about 4,
---quick --only sharing little more than one.
+four without the forwarder, two workers and 16 clients.  BENCH_ARGS in the environment does the same
+for `make bench`.  PENSTOCK_BIN names another binary.  The whole takes about 24 minutes, --quick about
+4, --quick --only sharing one and a half.
 The report goes to the terminal and to build/bench/report.md; docs/benchmarks.md says how to read it.
 Exit code 1: something could not be measured.  An aim that is missed is reported, not an error.
 """
@@ -41,7 +41,9 @@ TWO_WORKERS_AT = (64, 1000)
 
 
 def options(argv):
-    p = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n\n")[0])
+    usage, text = __doc__.split("usage: ")[1].split("\n\n", 1)
+    p = argparse.ArgumentParser(usage=usage, description=text,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true")
     p.add_argument("--only", default=",".join(PARTS))
     p.add_argument("--modes", default=",".join(MODES))
