@@ -2,7 +2,7 @@
  *
  * A server in SV_SHARED is fed with repeatable reads of any clients (session_share.c decides which
  * requests are such), up to multiplex_depth behind each other.  The policy, with its reasons in
- * docs/adr/009:
+ * docs/adr/011:
  *  - On how many servers at once: `width`, found by measurement.  Below it a free server is taken
  *    first; at it a read stands behind others on the least recently fed server.
  *  - Never behind an answer that is overdue; a sweep takes away those who stand behind one.

@@ -5,7 +5,7 @@
  * depends on the database's cores, the network and the statements, so it is looked for while the
  * work goes on: the rate of finished requests at the width in force is compared with that at a
  * neighbouring width, which is tried for a moment and kept if it is better - or, when it is the
- * smaller one, not worse.  A trial that failed makes the next one rarer.  docs/adr/009 has the
+ * smaller one, not worse.  A trial that failed makes the next one rarer.  docs/adr/011 has the
  * reasons. Called by pool_share.c.  Pure: knows no clock and no servers.
  * Thread: the worker's that owns the pool.
  */
