@@ -297,8 +297,8 @@ MUTANTS = (
       "core_rules: statement_is_prepared_anew_after_definitions_changed"),
     # ---- whose bytes
     m("notice-is-an-answer", "proxy/session_reply.c",
-      "if (f != NULL && !notice)",
-      "if (f != NULL)",
+      "        f->noticed = true;\n    else",
+      "        f->noticed = true;\n    if (f != NULL)\n        f->output = true;\n    else",
       "wire/test_bad_server.py: test_notice_before_the_answer_is_no_part_of_it"),
     m("output-not-noted", "proxy/session_reply.c",
       "        f->output = true;\n",

@@ -292,10 +292,11 @@ def test_unknown_message_after_login(front, letter):
 def test_cancel_with_a_wrong_key_does_nothing(front, version):
     """Nor does a part of the right one."""
     with front.connect(version=version) as c:
-        c.send(w.query("SELECT pg_sleep(0.5), 'slept'"))
+        c.send(w.query("SELECT pg_sleep(1), 'slept'"))
+        wait_for(lambda: front.pg.backends(DB, "query LIKE '%pg_sleep(1)%' AND state = 'active'"))
         wrong = [b"\0\0\0\0", b"", b"x" * 256, bytes([c.key[0] ^ 1]) + c.key[1:],
                  c.key[:-1] + bytes([c.key[-1] ^ 1]), c.key + b"\0"]
-        for key in wrong + [c.key[:n] for n in (4, 8, 16) if n < len(c.key)]:
+        for key in [c.key[:n] for n in (4, 8, 16) if n < len(c.key)] + wrong:
             k = RawClient(front.port)
             k.send(w.cancel_request(c.pid, key))
             assert k.recv_all() == b""
