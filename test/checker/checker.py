@@ -3,7 +3,9 @@
 
 Every client has rows marked with its number, settings of its own (SETTINGS) and a prepared statement
 under a name that all share but with its own text.  Each request carries a token that the answer must
-bring back.  Meanwhile clients vanish at any message, cancel, run into query_timeout, and a killer
+bring back.  Every second client is plain: it has no settings of its own, and most of what it does are
+reads that may share servers (multiplex_depth), large ones among them that it reads slowly, and some
+that take long for what their neighbours ask.  Meanwhile clients vanish at any message, cancel, run into query_timeout, and a killer
 terminates servers.  Any of these is a violation and fails the run:
 
   foreign row        a row, token or prepared statement of another client
@@ -18,7 +20,7 @@ terminates servers.  Any of these is a violation and fails the run:
 Of the first of each kind the last operations of its client are shown, with the backends they ran on.
 
     checker.py [--seconds 60] [--clients 500] [--pool 20] [--mode transaction] [--seed N]
-               [--calm 6]
+               [--calm 6] [--depth 16]
 PENSTOCK_BIN=/usr/sbin/pgbouncer shows that it can fail: its transaction mode leaks settings.
 """
 import argparse
@@ -32,6 +34,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from reads import ROWS, SharedReads  # noqa: E402
 from support import aio, procs  # noqa: E402
 from support import pgwire as w  # noqa: E402
 from support.cluster import PgCluster  # noqa: E402
@@ -39,7 +42,6 @@ from support.penstock import ADMIN, ADMIN_SECRET, Penstock, is_pgbouncer  # noqa
 
 DB, USER, SECRET = "check", "checker", "checker secret"
 QUERY_TIMEOUT = 2
-ROWS = 5
 LOST = {"57P01", "57P02", "57P03", "08006", "08003", "08000", "08P01"}      # a killed server
 ZONES = ["UTC", "Asia/Tokyo", "America/New_York", "Europe/Paris", "Australia/Perth"]
 
@@ -48,6 +50,10 @@ CREATE TABLE data (owner int, slot int, n bigint NOT NULL, mark text NOT NULL,
                    PRIMARY KEY (owner, slot)) WITH (fillfactor = 50);
 GRANT ALL ON data TO {USER};
 """
+
+
+def is_plain(me):
+    return me % 2 == 1
 
 
 def settings_of(me):
@@ -82,7 +88,7 @@ class Gone(Exception):
     """This client's connection is over; make a new one."""
 
 
-class Client:
+class Client(SharedReads):
     def __init__(self, me, run):
         self.me, self.run, self.report = me, run, run.report
         self.rng = random.Random(run.args.seed * 100_003 + me)
@@ -90,7 +96,7 @@ class Client:
         self.want = {}                                  # settings as they must be
         self.slots = {i: {0} for i in range(ROWS)}      # possible values of each row
         self.cancelled_until = 0.0                      # our own cancel may still arrive
-        self.prepared = False
+        self.prepared = self.common = False
         self.history = collections.deque(maxlen=40)     # what it has sent and got
 
     def bad(self, kind, text):
@@ -122,6 +128,9 @@ class Client:
 
     async def connect(self):
         me, mine = self.me, settings_of(self.me)
+        if is_plain(me):
+            await self.connect_plain()
+            return
         async with self.run.gate:
             self.conn = await aio.AioConn.open(
                 self.run.proxy.host, self.run.proxy.port, USER, SECRET, DB,
@@ -136,6 +145,13 @@ class Client:
         else:
             for s in sets:
                 await self.ask(s)
+        self.report.count("logins")
+
+    async def connect_plain(self):
+        async with self.run.gate:
+            self.conn = await aio.AioConn.open(self.run.proxy.host, self.run.proxy.port, USER, SECRET, DB)
+        self.note("logged in")
+        self.prepared, self.common, self.want = False, False, self.run.defaults
         self.report.count("logins")
 
     def hung_up(self, e):
@@ -194,7 +210,7 @@ class Client:
     # ---- what a client does -------------------------------------------------------------------------
     async def step(self):
         dice = self.rng.random()
-        for share, action in ACTIONS:
+        for share, action in PLAIN_ACTIONS if is_plain(self.me) else ACTIONS:
             dice -= share
             if dice < 0:
                 break
@@ -219,7 +235,7 @@ class Client:
         rows = await self.ask("SELECT pg_backend_pid(), "
                               + ", ".join(f"current_setting('{n}', true)" for n in names))
         self.note(f"-> backend {rows[0][0]}")
-        wrong = [(n, got) for n, got in zip(names, rows[0][1:]) if got != self.want[n]]
+        wrong = [(n, got) for n, got in zip(names, rows[0][1:]) if (got or "") != self.want[n]]
         if wrong:
             name, got = wrong[0]
             other = got and any(c.isdigit() for c in got) and got != "0" and name != "TimeZone"
@@ -370,6 +386,10 @@ ACTIONS = [(0.20, Client.do_settings), (0.22, Client.do_read), (0.18, Client.do_
            (0.02, Client.do_close_prepared), (0.06, Client.do_pipeline), (0.12, Client.do_write),
            (0.08, Client.do_transaction), (0.04, Client.do_change_setting), (0.03, Client.do_cancel),
            (0.004, Client.do_timeout), (1, Client.do_vanish)]
+PLAIN_ACTIONS = [(0.06, Client.do_settings), (0.50, Client.do_burst), (0.06, Client.do_read_prepared),
+                 (0.01, Client.do_close_prepared), (0.04, Client.do_large), (0.04, Client.do_pipeline),
+                 (0.10, Client.do_write), (0.05, Client.do_transaction), (0.05, Client.do_cancel_read),
+                 (0.02, Client.do_cancel), (0.004, Client.do_timeout), (1, Client.do_vanish)]
 
 
 class Run:
@@ -389,6 +409,9 @@ class Run:
         self.admin = await aio.AioConn.open(self.pg.sockets, self.pg.port, "postgres", "", DB)
         self.console = await aio.AioConn.open(self.proxy.host, self.proxy.port, ADMIN, ADMIN_SECRET,
                                               "pgbouncer")
+        self.defaults = {n: await self.admin.query(f"SELECT current_setting('{n}', true)")
+                         for n in settings_of(0)}
+        self.defaults = {n: rows[0][0] or "" for n, rows in self.defaults.items()}
         clients = [Client(i, self) for i in range(self.args.clients)]
         tasks = [asyncio.ensure_future(c.loop()) for c in clients]
         watch = [asyncio.ensure_future(f()) for f in (self.killer, self.sampler, self.memory)]
@@ -416,6 +439,21 @@ class Run:
                                            f"{stuck[:10]}")
         self.judge_memory()
         await self.left_behind()
+        await self.count_sharing()
+
+    async def count_sharing(self):
+        """What the proxy says of its sharing, among the counts."""
+        for row in await self.show("STATS_TOTALS"):
+            if row["database"] == DB:
+                for what in ("shared", "repeated", "unshared"):
+                    self.report.count(f"{what} by the proxy", int(row.get(f"{what}_count", 0)))
+
+    async def show(self, what):
+        """Rows of a console view as dicts."""
+        msgs = await self.console.request(w.query(f"SHOW {what}"))
+        names = [c["name"] for k, b in msgs if k == "T"
+                 for c in w.decode(w.BACKEND, k, b).fields["columns"]]
+        return [dict(zip(names, row)) for row in aio.rows(msgs)]
 
     async def killer(self):
         rng = random.Random(self.args.seed)
@@ -453,12 +491,8 @@ class Run:
             await asyncio.sleep(0.1)
 
     async def pool_servers(self):
-        msgs = await self.console.request(w.query("SHOW POOLS"))
-        names = [c["name"] for k, b in msgs if k == "T"
-                 for c in w.decode(w.BACKEND, k, b).fields["columns"]]
         total = 0
-        for row in aio.rows(msgs):
-            pool = dict(zip(names, row))
+        for pool in await self.show("POOLS"):
             if pool["database"] == DB:
                 total += sum(int(pool[k]) for k in ("sv_active", "sv_idle", "sv_used", "sv_tested"))
         return total
@@ -532,6 +566,7 @@ def main():
     p.add_argument("--clients", type=int, default=500)
     p.add_argument("--pool", type=int, default=20)
     p.add_argument("--mode", default="transaction")
+    p.add_argument("--depth", type=int, default=int(os.environ.get("PENSTOCK_DEPTH", 16)))
     p.add_argument("--calm", type=float, default=6, help="seconds between bursts of killed servers")
     p.add_argument("--seed", type=int, default=int(os.environ.get("CHECKER_SEED", time.time())))
     args = p.parse_args()
@@ -546,7 +581,7 @@ def main():
                f" c, generate_series(0, {ROWS - 1}) s", DB)
         secret = pg.value(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{USER}'")
         with Penstock(cluster=pg, mode=args.mode, pool_size=args.pool, users={USER: secret},
-                      config={"query_timeout": QUERY_TIMEOUT,
+                      config={"query_timeout": QUERY_TIMEOUT, "multiplex_depth": args.depth,
                               "ignore_startup_parameters": "extra_float_digits"}) as proxy:
             run = Run(args, pg, proxy)
             asyncio.run(run.go())
@@ -554,6 +589,8 @@ def main():
             need(run.report, operations=int(5000 * scale), vanished=int(50 * scale),
                  servers_killed=int(args.seconds / 20), cancels_that_hit=int(20 * scale),
                  settings=int(500 * scale))
+            if args.depth > 1 and args.mode == "transaction" and not is_pgbouncer():
+                need(run.report, shared_by_the_proxy=1, repeated_by_the_proxy=1, unshared_by_the_proxy=1)
             summary(run, args)
     return 1 if run.report.violations else 0
 
