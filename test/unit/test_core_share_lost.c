@@ -160,6 +160,23 @@ static void the_one_whose_answer_had_begun_is_told_of_the_loss(void **state)
     share_free(&x);
 }
 
+/* The same for one that has its server alone: it would come twice. */
+static void answer_that_had_begun_alone_is_not_begun_again(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, "default_pool_size = 1\n", 1);
+    peer_say(&x.c[0], "Q select 1 from t\n");
+    peer_hears(x.r, &x.s[0], "Q select 1 from t\n");
+    peer_say(&x.s[0], "row begun\n");
+    peer_hears(x.r, &x.c[0], "row begun\n");
+    peer_close(&x.s[0]);
+    peer_hears_until(x.r, &x.c[0], "bye ", NULL, 0);
+    peer_hears_end(x.r, &x.c[0]);
+    rig_accepts_nothing(x.r);
+    share_free(&x);
+}
+
 static void what_kills_every_server_is_given_up(void **state)
 {
     (void)state;
@@ -221,6 +238,7 @@ int main(void)
         cmocka_unit_test(what_is_no_repeatable_read_is_not_sent_again),
         cmocka_unit_test(cancelled_request_is_not_sent_again),
         cmocka_unit_test(the_one_whose_answer_had_begun_is_told_of_the_loss),
+        cmocka_unit_test(answer_that_had_begun_alone_is_not_begun_again),
         cmocka_unit_test(what_kills_every_server_is_given_up),
         cmocka_unit_test(server_that_was_left_to_one_may_be_lost_too),
     };
