@@ -234,6 +234,11 @@ void server_quit(struct server *s, const char *why)
 
 /* ---- release --------------------------------------------------------------------------------- */
 
+bool server_has_state(const struct server *s)
+{
+    return s->tx != TX_IDLE || s->pins != 0 || s->asks != 0;
+}
+
 /* The same, leaving aside what is in flight. */
 static enum server_work left_over(const struct server *s)
 {

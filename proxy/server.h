@@ -212,6 +212,9 @@ enum server_work {
 /* The release test, in the one place that decides it: WORK_NONE says that nothing of anybody is
  * left. The holder is not looked at. */
 enum server_work server_work(const struct server *s);
+/* Something of the session is still its last user's: a transaction, a pin, or what it must be asked
+ * for. */
+bool server_has_state(const struct server *s);
 /* The ownership rule: a repeatable read of a client with these settings may be sent to s now,
  * behind whatever is in flight there. stmt: the prepared statement that it uses and that s may
  * have; NULL: none. Says nothing of depth and of whether s should be fed. */

@@ -41,14 +41,12 @@ static struct flight *open_flight(struct client *c)
     return f != NULL && f->kind == FLIGHT_CLIENT && f->client == c && !f->ended ? f : NULL;
 }
 
-void session_attach(struct client *c, struct server *s)
+void session_served(struct client *c, struct server *s)
 {
     struct worker *w = c->conn.worker;
     c->server = s;
-    s->client = c;
     c->xact_at = w->now;
     s->request_wall = c->request_wall;
-    client_set_state(c, CL_BUSY);
     c->pool->stats.server_assignments++;
     if (c->wait_at != 0) {
         c->pool->stats.wait_time += (uint64_t)(w->now - c->wait_at);
@@ -56,6 +54,13 @@ void session_attach(struct client *c, struct server *s)
     }
     c->told_queued = false;
     c->timed_out = 0;
+}
+
+void session_attach(struct client *c, struct server *s)
+{
+    session_served(c, s);
+    s->client = c;
+    client_set_state(c, CL_BUSY);
 }
 
 void session_detach(struct client *c)
@@ -212,27 +217,34 @@ static void sent_piece(struct client *c, struct server *s, struct flight *f,
     }
 }
 
-static void begin(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan)
+struct flight *session_push(struct client *c, struct server *s, const struct wire_req *r,
+                            struct plan *plan)
 {
     struct worker *w = c->conn.worker;
     struct flight *f = server_push(s, FLIGHT_CLIENT, c);
     f->effects = plan->effects;
     f->start = w->now;
-    if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
-        worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
-    s->request_at = w->now;
-    if (plan->effects & FX_PREPARE)
-        f->text = (struct str){str_dup(plan->text), plan->text.n};
-    if (plan->effects & FX_UNLISTEN)
-        listen_note_unlisten(c, r, plan);
     f->facts = plan->facts;
+    plan->facts = NULL;
     f->digest = plan->digest;
     if (f->digest != 0)
         session_share_keep(f, r->raw);
-    plan->facts = NULL;
+    if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
+        worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
+    s->request_at = w->now;
+    c->pool->stats.queries++;
+    return f;
+}
+
+static void begin(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan)
+{
+    if (plan->effects & FX_UNLISTEN)
+        listen_note_unlisten(c, r, plan);
+    struct flight *f = session_push(c, s, r, plan);
+    if (plan->effects & FX_PREPARE)
+        f->text = (struct str){str_dup(plan->text), plan->text.n};
     if (c->state != CL_BUSY)
         client_set_state(c, CL_BUSY);
-    c->pool->stats.queries++;
     session_send(c, s, f, r);
     sent_piece(c, s, f, r);
 }

@@ -27,7 +27,12 @@ struct plan {
 size_t session_input(struct client *c, struct str data, bool full);
 /* The client was granted a server it had waited for. */
 void session_granted(struct client *c, struct server *s);
-void session_attach(struct client *c, struct server *s);
+/* c has waited long enough: its request goes to s, which may be its own or shared. */
+void session_served(struct client *c, struct server *s);
+void session_attach(struct client *c, struct server *s); /* and s is its own */
+/* A new request of c in flight on s; takes plan->facts over. */
+struct flight *session_push(struct client *c, struct server *s, const struct wire_req *r,
+                            struct plan *plan);
 void session_detach(struct client *c);
 /* What f does on its server goes on for nobody: its client's names are as before. */
 void session_disown(struct server *s, struct flight *f);

@@ -106,7 +106,7 @@ static bool answer_all(struct server *s, struct client *c, const struct loss *l)
  * still there would be wrong. */
 static bool lost_state(struct server *s, const struct client *c)
 {
-    if (s->tx != TX_IDLE || s->pins != 0 || s->asks != 0 || c->upload || c->passthrough)
+    if (server_has_state(s) || c->upload || c->passthrough)
         return true;
     for (uint32_t i = 0; i < s->fl_count; i++) {
         const struct flight *f = server_flight(s, i);

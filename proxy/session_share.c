@@ -64,8 +64,7 @@ static bool is_whole(const struct wire_req *r)
 static bool tied(const struct client *c)
 {
     const struct server *s = c->server;
-    return s != NULL &&
-           (c->passthrough || s->fl_count > 0 || s->tx != TX_IDLE || s->pins != 0 || s->asks != 0);
+    return s != NULL && (c->passthrough || s->fl_count > 0 || server_has_state(s));
 }
 
 const struct facts *session_share_reads(struct client *c, const struct wire_req *r,
@@ -100,37 +99,16 @@ void session_share_keep(struct flight *f, struct str raw)
     f->copy.n = (uint32_t)raw.n;
 }
 
-static void send_to(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan,
-                    uint64_t digest)
+static void send_to(struct client *c, struct server *s, const struct wire_req *r, struct plan *plan)
 {
-    struct worker *w = c->conn.worker;
     if (s->state != SV_SHARED)
         pool_share_begin(s);
     if (c->told != s->profile)
         session_report(c, s);
-    struct flight *f = server_push(s, FLIGHT_CLIENT, c);
-    f->effects = plan->effects;
-    f->start = w->now;
+    struct flight *f = session_push(c, s, r, plan);
     f->ended = true;
-    f->digest = digest;
-    f->facts = plan->facts;
-    plan->facts = NULL;
-    session_share_keep(f, r->raw);
-    c->server = s;
-    c->xact_at = w->now;
-    if (c->wait_at != 0) {
-        c->pool->stats.wait_time += (uint64_t)(w->now - c->wait_at);
-        c->wait_at = 0;
-    }
-    c->told_queued = false;
-    c->timed_out = 0;
+    session_served(c, s);
     client_set_state(c, CL_SHARED);
-    if (!timeout_running(&c->tx_timeout))
-        worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
-    s->request_at = w->now;
-    s->request_wall = c->request_wall;
-    c->pool->stats.queries++;
-    c->pool->stats.server_assignments++;
     c->pool->stats.shared += s->fl_count > 1;
     session_send(c, s, f, r);
     conn_dirty(&s->conn);
@@ -158,7 +136,7 @@ bool session_share(struct client *c, const struct wire_req *r, struct plan *plan
     struct server *s = pool_share(p, c->vars, stmt);
     if (s == NULL)
         return false;
-    send_to(c, s, r, plan, f->digest);
+    send_to(c, s, r, plan);
     return true;
 }
 
@@ -172,7 +150,8 @@ bool session_share_offered(struct client *c, const struct wire_req *r, struct pl
     bool checked = s != NULL && (s->state == SV_SHARED || !server_needs_check(s));
     if (may && checked && server_may_share(s, c->vars, stmt)) {
         pool_leave_queue(p, &c->waiter);
-        send_to(c, s, r, plan, f->digest);
+        plan->digest = f->digest;
+        send_to(c, s, r, plan);
         return true;
     }
     /* With other settings than this server's it may never find a place: it gets a server alone. */
@@ -277,7 +256,7 @@ static bool rest_is_nobodys(struct server *s)
         if (f->kind != FLIGHT_CLIENT || f->client != NULL)
             return false;
     }
-    return s->fl_count > 0 && s->tx == TX_IDLE && s->asks == 0 && s->pins == 0;
+    return s->fl_count > 0 && !server_has_state(s);
 }
 
 bool session_share_let_go(struct server *s)
@@ -360,7 +339,7 @@ bool session_share_lost_alone(struct server *s)
     struct client *c = s->client;
     struct flight *its = NULL;
     if (c->conn.in_callback || c->timed_out != 0 || s->cancels > 0 || c->lost >= LOST_MAX ||
-        s->tx != TX_IDLE || s->pins != 0 || s->asks != 0)
+        server_has_state(s))
         return false;
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);

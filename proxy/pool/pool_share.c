@@ -151,7 +151,6 @@ void pool_share_begin(struct server *s)
     struct pool *p = s->pool;
     s->was_idle = s->state == SV_IDLE;
     server_set_state(s, SV_SHARED);
-    s->written = s->conn.bytes_out;
     s->session_begun = true;
     s->fed = true;
     pool_publish(p);

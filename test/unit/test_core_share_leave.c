@@ -11,31 +11,6 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define TWO_SERVERS "default_pool_size = 2\n"
-#define MSEC ((usec_t)1000)
-
-/* Clients 0, 1 and 2 in flight on s[0], in that order; 3 idle. */
-static void three_in_flight(struct share_rig *x, const char *options)
-{
-    share_new(x, 1, options, 4);
-    share_ask(x, "012");
-    share_heard(x, 0, "012");
-    assert_int_equal(share_stats(x)->shared, 2);
-}
-
-/* Those clients are served by s[1], one after the other or together, whoever has waited longest
- * first. */
-static void served_elsewhere(struct share_rig *x, const char *clients)
-{
-    share_server(x, 1);
-    for (const char *c = clients; *c != '\0'; c++) {
-        char who[2] = {*c, '\0'};
-        share_heard(x, 1, who);
-        share_answer(x, 1, who);
-        share_answered(x, who);
-    }
-}
-
 /* The one client's request was sent to whichever server. */
 static void asked_somewhere(struct share_rig *x, const char *client)
 {
@@ -53,7 +28,7 @@ static void answer_of_one_that_left_is_swallowed(void **state)
     (void)state;
     for (int who = 0; who < 3; who++) {
         struct share_rig x;
-        three_in_flight(&x, "default_pool_size = 1\n");
+        share_three(&x, "default_pool_size = 1\n");
         peer_close(&x.c[who]);
         rig_settle(x.r);
         share_ask(&x, "3");
@@ -72,7 +47,7 @@ static void answer_of_one_that_left_in_the_middle_of_it_is_swallowed(void **stat
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     peer_say(&x.s[0], "row half\n");
     peer_hears(x.r, &x.c[0], "row half\n");
     peer_close(&x.c[0]);
@@ -87,7 +62,7 @@ static void all_may_leave(void **state)
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     for (int i = 0; i < 3; i++)
         peer_close(&x.c[i]);
     rig_settle(x.r);
@@ -103,11 +78,11 @@ static void cancel_of_the_running_one_strikes_it_alone(void **state)
     (void)state;
     struct share_rig x;
     struct peer p;
-    three_in_flight(&x, TWO_SERVERS);
+    share_three(&x, SHARE_TWO_SERVERS);
     share_cancel(&x, 0);
     share_accept_cancel(&x, &p); /* a connection of its own, so after the neighbours were taken */
     assert_int_equal(share_stats(&x)->repeated, 2);
-    served_elsewhere(&x, "12");
+    share_elsewhere(&x, "12");
     peer_close(&p);
     peer_say(&x.s[0], "err cancelled x\ndone I\n");
     peer_hears(x.r, &x.c[0], "err cancelled x\ndone I\n");
@@ -127,7 +102,7 @@ static void cancel_that_strikes_late_hits_no_neighbour(void **state)
     (void)state;
     struct share_rig x;
     struct peer p;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     share_cancel(&x, 0);
     share_accept_cancel(&x, &p);
     share_answer(&x, 0, "0");
@@ -151,7 +126,7 @@ static void cancel_of_one_that_does_not_run_yet_is_answered_at_once(void **state
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, TWO_SERVERS);
+    share_three(&x, SHARE_TWO_SERVERS);
     share_cancel(&x, 1);
     peer_hears(x.r, &x.c[1], "err cancelled -\ndone I\n");
     rig_accepts_nothing(x.r); /* neither a cancel nor another server */
@@ -176,11 +151,11 @@ static void query_timeout_strikes_its_own_request_alone(void **state)
     (void)state;
     struct share_rig x;
     struct peer p;
-    three_in_flight(&x, TWO_SERVERS "query_timeout = 2\n");
-    rig_wait(x.r, 40 * MSEC);
-    rig_wait(x.r, 40 * MSEC);
-    served_elsewhere(&x, "12");
-    rig_wait(x.r, 2000 * MSEC);
+    share_three(&x, SHARE_TWO_SERVERS "query_timeout = 2\n");
+    rig_wait(x.r, 40 * SHARE_MSEC);
+    rig_wait(x.r, 40 * SHARE_MSEC);
+    share_elsewhere(&x, "12");
+    rig_wait(x.r, 2000 * SHARE_MSEC);
     share_accept_cancel(&x, &p);
     peer_close(&p);
     peer_say(&x.s[0], "err cancelled x\ndone I\n");
@@ -197,8 +172,8 @@ static void query_timeout_of_all_at_once_tells_each(void **state)
     struct share_rig x;
     struct peer p;
     char byte;
-    three_in_flight(&x, "default_pool_size = 1\nquery_timeout = 2\n");
-    rig_wait(x.r, 3000 * MSEC);
+    share_three(&x, "default_pool_size = 1\nquery_timeout = 2\n");
+    rig_wait(x.r, 3000 * SHARE_MSEC);
     share_accept_cancel(&x, &p);
     peer_say(&x.s[0], "err cancelled x\ndone I\n");
     share_answer(&x, 0, "12");
@@ -226,16 +201,16 @@ static void those_behind_an_overdue_answer_are_served_elsewhere(void **state)
     (void)state;
     for (int begun = 0; begun < 2; begun++) {
         struct share_rig x;
-        three_in_flight(&x, TWO_SERVERS);
+        share_three(&x, SHARE_TWO_SERVERS);
         if (begun) { /* also when the slow one has begun to answer */
             peer_say(&x.s[0], "row begun\n");
             peer_hears(x.r, &x.c[0], "row begun\n");
         }
         for (int i = 0; i < 4; i++)
-            rig_wait(x.r, 10 * MSEC);
+            rig_wait(x.r, 10 * SHARE_MSEC);
         assert_int_equal(share_stats(&x)->repeated, 2);
         assert_int_equal(share_stats(&x)->unshared, 1);
-        served_elsewhere(&x, "12");
+        share_elsewhere(&x, "12");
         share_answer(&x, 0, "0");
         share_answered(&x, "0");
         share_answer(&x, 0, "12"); /* too late */
@@ -248,8 +223,8 @@ static void nobody_is_sent_behind_an_overdue_answer(void **state)
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, TWO_SERVERS);
-    rig_wait(x.r, 6 * MSEC);
+    share_three(&x, SHARE_TWO_SERVERS);
+    rig_wait(x.r, 6 * SHARE_MSEC);
     share_ask(&x, "3");
     peer_hears_nothing(x.r, &x.s[0]);
     share_server(&x, 1);
@@ -264,9 +239,9 @@ static void those_behind_an_overdue_answer_wait_when_there_is_no_other_server(vo
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     for (int i = 0; i < 10; i++)
-        rig_wait(x.r, 10 * MSEC);
+        rig_wait(x.r, 10 * SHARE_MSEC);
     rig_accepts_nothing(x.r);
     share_answer(&x, 0, "012");
     share_answered(&x, "0");
@@ -298,9 +273,9 @@ static void one_that_does_not_read_stalls_nobody(void **state)
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, TWO_SERVERS);
+    share_three(&x, SHARE_TWO_SERVERS);
     large_answer_that_is_not_read(&x);
-    served_elsewhere(&x, "12");
+    share_elsewhere(&x, "12");
     share_silent(&x, "12");
     peer_close(&x.c[0]);
     share_free(&x);
@@ -314,10 +289,10 @@ static void slow_request_of_one_that_left_is_cancelled_for_those_behind_it(void 
     (void)state;
     struct share_rig x;
     struct peer p;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     peer_close(&x.c[0]);
     for (int i = 0; i < 4; i++)
-        rig_wait(x.r, 10 * MSEC);
+        rig_wait(x.r, 10 * SHARE_MSEC);
     share_accept_cancel(&x, &p);
     peer_close(&p);
     peer_say(&x.s[0], "err cancelled x\ndone I\n");
@@ -335,13 +310,13 @@ static void what_was_sent_in_advance_comes_after_what_is_sent_again(void **state
 {
     (void)state;
     struct share_rig x;
-    share_new(&x, 1, TWO_SERVERS, 2);
+    share_new(&x, 1, SHARE_TWO_SERVERS, 2);
     share_ask(&x, "0");
     peer_say(&x.c[1], "Q select '1'\nQ update t set a = 1\nQ sel");
     rig_settle(x.r);
     share_heard(&x, 0, "01");
     for (int i = 0; i < 4; i++)
-        rig_wait(x.r, 10 * MSEC);
+        rig_wait(x.r, 10 * SHARE_MSEC);
     share_server(&x, 1);
     peer_hears(x.r, &x.s[1], "Q select '1'\nQ update t set a = 1\n"); /* it has its own server */
     peer_say(&x.s[1], "row 1\nok read\ndone I\nok write\ndone I\n");
@@ -359,10 +334,10 @@ static void next_request_of_the_slow_one_is_answered_with_its_own_rows(void **st
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, TWO_SERVERS);
+    share_three(&x, SHARE_TWO_SERVERS);
     for (int i = 0; i < 4; i++)
-        rig_wait(x.r, 10 * MSEC);
-    served_elsewhere(&x, "12");
+        rig_wait(x.r, 10 * SHARE_MSEC);
+    share_elsewhere(&x, "12");
     share_answer(&x, 0, "0");
     share_answered(&x, "0");
     share_ask(&x, "0");
@@ -378,9 +353,9 @@ static void one_that_waits_to_be_sent_again_may_leave_or_be_cancelled(void **sta
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     for (int i = 0; i < 4; i++)
-        rig_wait(x.r, 10 * MSEC);
+        rig_wait(x.r, 10 * SHARE_MSEC);
     share_cancel(&x, 1);
     peer_hears(x.r, &x.c[1], "err cancelled -\ndone I\n");
     peer_close(&x.c[2]);
@@ -398,10 +373,10 @@ static void one_that_waits_to_be_sent_again_waits_no_longer_than_it_may(void **s
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\nquery_wait_timeout = 2\n");
+    share_three(&x, "default_pool_size = 1\nquery_wait_timeout = 2\n");
     for (int i = 0; i < 4; i++)
-        rig_wait(x.r, 10 * MSEC);
-    rig_wait(x.r, 2000 * MSEC);
+        rig_wait(x.r, 10 * SHARE_MSEC);
+    rig_wait(x.r, 2000 * SHARE_MSEC);
     peer_hears(x.r, &x.c[1], "err pool_timeout -\ndone I\n");
     peer_hears(x.r, &x.c[2], "err pool_timeout -\ndone I\n");
     share_answer(&x, 0, "012");

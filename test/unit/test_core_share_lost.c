@@ -11,31 +11,6 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define TWO_SERVERS "default_pool_size = 2\n"
-#define MSEC ((usec_t)1000)
-
-/* Clients 0, 1 and 2 in flight on s[0], in that order; 3 idle. */
-static void three_in_flight(struct share_rig *x, const char *options)
-{
-    share_new(x, 1, options, 4);
-    share_ask(x, "012");
-    share_heard(x, 0, "012");
-    assert_int_equal(share_stats(x)->shared, 2);
-}
-
-/* Those clients are served by s[1], one after the other or together, whoever has waited longest
- * first. */
-static void served_elsewhere(struct share_rig *x, const char *clients)
-{
-    share_server(x, 1);
-    for (const char *c = clients; *c != '\0'; c++) {
-        char who[2] = {*c, '\0'};
-        share_heard(x, 1, who);
-        share_answer(x, 1, who);
-        share_answered(x, who);
-    }
-}
-
 /* ---- servers that are lost ------------------------------------------------------------------- */
 
 static void those_without_output_are_served_elsewhere_when_the_server_is_lost(void **state)
@@ -44,7 +19,7 @@ static void those_without_output_are_served_elsewhere_when_the_server_is_lost(vo
     static const char *const last_words[] = {"", "bye shutdown x\n"};
     for (size_t i = 0; i < ARRAY_LEN(last_words); i++) {
         struct share_rig x;
-        three_in_flight(&x, TWO_SERVERS);
+        share_three(&x, SHARE_TWO_SERVERS);
         peer_say(&x.s[0], last_words[i]);
         peer_close(&x.s[0]);
         rig_settle(x.r);
@@ -68,7 +43,7 @@ static void one_that_is_sent_again_may_lose_its_server_again(void **state)
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     peer_close(&x.s[0]);
     share_server(&x, 1);
     share_heard(&x, 1, "0");
@@ -150,13 +125,13 @@ static void the_one_whose_answer_had_begun_is_told_of_the_loss(void **state)
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, "default_pool_size = 1\n");
+    share_three(&x, "default_pool_size = 1\n");
     peer_say(&x.s[0], "row begun\n");
     peer_hears(x.r, &x.c[0], "row begun\n");
     peer_close(&x.s[0]);
     peer_hears_until(x.r, &x.c[0], "bye ", NULL, 0);
     peer_hears_end(x.r, &x.c[0]);
-    served_elsewhere(&x, "12");
+    share_elsewhere(&x, "12");
     share_free(&x);
 }
 
@@ -211,9 +186,9 @@ static void server_that_was_left_to_one_may_be_lost_too(void **state)
 {
     (void)state;
     struct share_rig x;
-    three_in_flight(&x, TWO_SERVERS);
+    share_three(&x, SHARE_TWO_SERVERS);
     for (int i = 0; i < 4; i++)
-        rig_wait(x.r, 10 * MSEC);
+        rig_wait(x.r, 10 * SHARE_MSEC);
     share_server(&x, 1);
     share_heard(&x, 1, "1");
     peer_close(&x.s[0]); /* of the read that had it alone nothing was heard: it is sent again */

@@ -164,3 +164,22 @@ const struct stats *share_stats(struct share_rig *x)
 {
     return &rig_pool(x->r, 0)->stats;
 }
+
+void share_three(struct share_rig *x, const char *options)
+{
+    share_new(x, 1, options, 4);
+    share_ask(x, "012");
+    share_heard(x, 0, "012");
+    assert_int_equal(share_stats(x)->shared, 2);
+}
+
+void share_elsewhere(struct share_rig *x, const char *clients)
+{
+    share_server(x, 1);
+    for (const char *c = clients; *c != '\0'; c++) {
+        char who[2] = {*c, '\0'};
+        share_heard(x, 1, who);
+        share_answer(x, 1, who);
+        share_answered(x, who);
+    }
+}

@@ -13,6 +13,8 @@
 
 #define SHARE_CLIENTS_MAX 10
 #define SHARE_SERVERS_MAX 4
+#define SHARE_TWO_SERVERS "default_pool_size = 2\n"
+#define SHARE_MSEC ((usec_t)1000)
 
 struct share_rig {
     struct rig *r;
@@ -41,6 +43,11 @@ void share_round(struct share_rig *x, const char *clients);
 void share_server(struct share_rig *x, int s); /* accepts one and lets it log in */
 void share_cancel(struct share_rig *x, int client);
 void share_accept_cancel(struct share_rig *x, struct peer *p); /* of any server */
+/* A rig with clients 0, 1 and 2 in flight on s[0], in that order; 3 idle. */
+void share_three(struct share_rig *x, const char *options);
+/* Those clients are served by s[1], one after the other or together, whoever has waited longest
+ * first. */
+void share_elsewhere(struct share_rig *x, const char *clients);
 const struct stats *share_stats(struct share_rig *x);
 
 #endif
