@@ -71,7 +71,7 @@ endif
 DEFS += -D_GNU_SOURCE -DPENSTOCK_VERSION='"$(VERSION)"'
 DEFS += $(if $(HAVE_LDAP),-DHAVE_LDAP=1) $(if $(HAVE_PAM),-DHAVE_PAM=1)
 ALL_CFLAGS = -std=c11 -I. $(DEFS) $(OPT) $(SAN) $(WARN) -fno-strict-overflow -pthread $(CPPFLAGS) $(CFLAGS)
-LIBS := -lev -lssl -lcrypto -linih -lpg_query
+LIBS := -lev -lssl -lcrypto -linih -lpg_query -lmicrohttpd
 LIBS += $(if $(HAVE_LDAP),-lldap -llber) $(if $(HAVE_PAM),-lpam) $(if $(wildcard cache/*.c),-lhiredis)
 LIBS += -lm -lpthread -ldl
 

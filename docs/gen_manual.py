@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Writes docs/configuration.md and docs/penstock.ini.5 from what `penstock --manual` prints.
+"""Writes docs/configuration.md and docs/penstock.ini.5 from what `penstock --manual` prints, and
+docs/metrics.md from what `penstock --metrics` prints.
 
-The rows come from the one table in proxy/config/config_schema.c; this script adds what does not hang on
-a single option.  test/docs compares its output with the files, so they cannot fall behind the table.
+The rows come from the tables in proxy/config/config_schema.c and proxy/metrics/metrics.c; this script adds
+what does not hang on a single row.  test/docs compares its output with the files, so they cannot fall
+behind the tables.
 
-    gen_manual.py [build/penstock]     after a change of an option
+    gen_manual.py [build/penstock]     after a change of an option or a metric
 """
 import os
 import re
@@ -43,6 +45,58 @@ sslrootcert, sslcert, sslkey, connect_timeout, application_name, client_encoding
 console administrator; it must be allowed to run `auth_query` when others are to log in.
 
 ## Sections
+
+"""
+
+METRICS_HEAD = """\
+# Metrics
+
+Written by `docs/gen_manual.py` from the table in `proxy/metrics/metrics.c`. Do not edit it here.
+`penstock --metrics` prints the table.
+
+## The HTTP port
+
+`http_listen = 9127` in the main section opens it on 127.0.0.1; `ADDRESS:PORT`, `[ADDRESS]:PORT` and
+`*:PORT` open it elsewhere. It is off unless set, and it only shows: nothing can be changed through it.
+
+| path | answer |
+| --- | --- |
+| `/metrics` | the table below, in the text format of OpenMetrics 1.0 |
+| `/healthz` | 200 when every thread of the process answers, else 503 |
+| `/readyz` | 200 when new clients can be served, else 503 and why not |
+
+- **Ready** is a process that is not draining, paused, suspended or full (`max_client_conn`) and can connect
+  to a host of at least one of its databases. That is tried when `/readyz` is asked, at most once a second:
+  a connection is opened and closed without a byte. A database that cannot be reached is named also while
+  others can.
+- **Who may look.** Everybody who reaches the port, unless `http_auth = 1`: then a user of `admin_users` or
+  `stats_users`, with the secret that `auth_file` has (basic authentication; there is no TLS, so put a proxy
+  with TLS in front of it where the network is not trusted). `/healthz` and `/readyz` are open all the
+  same, but without a login `/readyz` gives no reasons. On a loopback address the port answers only to
+  `localhost` and to addresses as host, so that a foreign page in a browser cannot read it.
+- **Limits.** 64 connections, 15 seconds of silence, 16 KiB of request, 8 large answers at a time, 64 MiB
+  each.
+- **Cost.** Workers are asked by message, as for the console, and copy their numbers; text is made on the
+  HTTP thread. There is no lock on the data path.
+
+In a Prometheus configuration:
+
+    scrape_configs:
+      - job_name: penstock
+        static_configs:
+          - targets: ['127.0.0.1:9127']
+
+## Reading them
+
+- Counters of a pool are those of all workers together, and those of pools that a worker has closed since;
+  they equal SHOW STATS. Gauges of a pool equal SHOW POOLS: `cl_active` is all states of
+  `penstock_pool_clients` but `waiting`, `sv_active` is `active` and `shared` of `penstock_pool_servers`.
+- States of a client: `idle` has no server, `waiting` is queued for one, `active` runs a request on a server
+  of its own, `sharing` runs a read on a server that others use too, `holding` keeps its server between
+  requests: in a transaction, or for a reason of `penstock_pool_pinned_servers`.
+- `penstock_pool_pinned_servers` shows only reasons that there are.
+
+## Table
 
 """
 
@@ -89,8 +143,8 @@ SECTION_NAMES = {"[pgbouncer] and [penstock]": "MAIN SECTION", "[databases] and 
                  "[databases] only": "DATABASES", "[peers]": "PEERS"}
 
 
-def manual(program):
-    return subprocess.run([program, "--manual"], check=True, stdout=subprocess.PIPE, text=True).stdout
+def manual(program, flag="--manual"):
+    return subprocess.run([program, flag], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def configuration_md(text):
@@ -154,7 +208,8 @@ def penstock_ini_5(text):
 
 def outputs(program):
     text = manual(program)
-    return {"docs/configuration.md": configuration_md(text), "docs/penstock.ini.5": penstock_ini_5(text)}
+    return {"docs/configuration.md": configuration_md(text), "docs/penstock.ini.5": penstock_ini_5(text),
+            "docs/metrics.md": METRICS_HEAD + manual(program, "--metrics")}
 
 
 def main():

@@ -140,6 +140,8 @@ void client_set_state(struct client *c, enum client_state to)
     bool login = c->state <= CL_AUTH && to <= CL_WELCOME;
     bool same_request = c->state == CL_SHARED && to == CL_BUSY; /* its time goes on */
     c->state = to;
+    if (to == CL_HELD)
+        c->held_at = c->conn.worker->now;
     if (to == CL_CLOSED)
         timeout_stop(&c->timeout);
     else if (!login && !same_request) /* one limit for the whole login */
@@ -304,6 +306,7 @@ static void let_go(struct client *c, const char *why)
     if (c->pool != NULL) {
         list_remove(&c->in_pool);
         c->pool->nclients--;
+        c->pool->stats.received += c->conn.bytes_in;
     }
     uncount(c);
 }

@@ -101,7 +101,7 @@ struct client {
     struct user_shared *user_counted;
     struct timeout timeout;    /* of the state */
     struct timeout tx_timeout; /* transaction_timeout */
-    usec_t request_at, xact_at, wait_at;
+    usec_t request_at, xact_at, wait_at, held_at;
     usec_t connect_wall;
     usec_t request_wall;
     struct sockaddr_storage *peer; /* owned */

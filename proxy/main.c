@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "proxy/admin/admin.h"
+#include "proxy/http/http.h"
 #include "proxy/net/listener.h"
 #include "proxy/options.h"
 #include "proxy/pool/registry.h"
@@ -74,6 +75,7 @@ static enum status publish(struct program *g, struct config *cfg, struct error *
     if (g->listener != NULL)
         listener_set_tcp(g->listener, &(struct sockopt_tcp){.keepalive = cfg->opt.tcp_keepalive},
                          cfg->opt.tcp_defer_accept);
+    http_publish(g->process.http, cfg);
     for (unsigned i = 0; i < g->process.nworkers; i++)
         worker_post_runtime(g->process.workers[i], runtime_get(rt));
     runtime_put(&g->runtime);
@@ -292,12 +294,15 @@ static enum status start(struct program *g, struct error *err)
         p->workers[i] = worker_new(p, i, g->runtime);
     for (unsigned i = 0; i < p->nworkers && st == ST_OK; i++)
         st = worker_start(p->workers[i], err);
+    if (st == ST_OK)
+        st = http_start(p, g->runtime->config, &p->http, err);
     return st;
 }
 
 static void stop(struct program *g)
 {
     struct process *p = &g->process;
+    http_stop(p->http);
     if (g->listener != NULL)
         listener_free(&g->listener);
     for (unsigned i = 0; i < p->nworkers && p->workers[i] != NULL; i++)
@@ -306,6 +311,7 @@ static void stop(struct program *g)
     for (unsigned i = 0; i < p->nworkers && p->workers[i] != NULL; i++)
         worker_free(&p->workers[i]);
     mailbox_close(&g->mailbox);
+    http_free(&p->http);
     admin_free(&p->admin);
     mailbox_fini(&g->mailbox);
     mem_free(p->workers);
@@ -374,7 +380,9 @@ int main(int argc, char **argv)
     if (o.check) {
         struct runtime *rt = NULL;
         struct tls_ticket_keys *tickets = tls_ticket_keys_new();
-        enum status st = runtime_new(cfg, tickets, &rt, &err);
+        enum status st = http_check(&cfg->opt, &err);
+        if (st == ST_OK)
+            st = runtime_new(cfg, tickets, &rt, &err);
         fprintf(st == ST_OK ? stdout : stderr, "%s\n",
                 st == ST_OK ? "configuration is good" : err.text);
         runtime_put(&rt);

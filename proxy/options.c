@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "proxy/config/config.h"
+#include "proxy/metrics/metrics.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@ static const char usage[] =
     "  --check         read the configuration, say whether it is good, and exit\n"
     "  --sample        print a commented sample configuration and exit\n"
     "  --manual        print the table of all options and exit\n"
+    "  --metrics       print the table of all metrics and exit\n"
     "  -d, --daemon    run in the background (needs logfile and pidfile)\n"
     "  -u, --user=NAME change to this system user\n"
     "  -v, --verbose   more in the log; may be given several times\n"
@@ -36,16 +38,21 @@ static const char usage[] =
     "Signals: HUP reload, TERM wait for clients, INT wait for servers, QUIT now,\n"
     "         USR1 pause, USR2 resume.\n";
 
-enum { OPT_CHECK = 256, OPT_SAMPLE, OPT_MANUAL };
+enum { OPT_CHECK = 256, OPT_SAMPLE, OPT_MANUAL, OPT_METRICS };
 
 int options_parse(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = {
-        {"check", no_argument, NULL, OPT_CHECK},   {"sample", no_argument, NULL, OPT_SAMPLE},
-        {"manual", no_argument, NULL, OPT_MANUAL}, {"daemon", no_argument, NULL, 'd'},
-        {"user", required_argument, NULL, 'u'},    {"verbose", no_argument, NULL, 'v'},
-        {"quiet", no_argument, NULL, 'q'},         {"version", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"check", no_argument, NULL, OPT_CHECK},
+                                          {"sample", no_argument, NULL, OPT_SAMPLE},
+                                          {"manual", no_argument, NULL, OPT_MANUAL},
+                                          {"daemon", no_argument, NULL, 'd'},
+                                          {"user", required_argument, NULL, 'u'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"metrics", no_argument, NULL, OPT_METRICS},
+                                          {NULL, 0, NULL, 0}};
     memset(o, 0, sizeof(*o));
     int ch;
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): no thread has been started yet */
@@ -71,6 +78,9 @@ int options_parse(int argc, char **argv, struct options *o)
             return 0;
         case OPT_MANUAL:
             config_print_manual(stdout);
+            return 0;
+        case OPT_METRICS:
+            metrics_print_manual(stdout);
             return 0;
         case 'V':
             printf("penstock %s\n", PENSTOCK_VERSION);

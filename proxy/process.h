@@ -19,6 +19,7 @@
 struct worker;
 struct registry;
 struct admin;
+struct http;
 
 /* Configuration and what was made from it; immutable once published. */
 struct runtime {
@@ -46,6 +47,7 @@ struct process {
     struct registry *registry; /* pools, databases and users as all threads see them */
     struct mailbox *main_box;  /* the main thread's */
     struct admin *admin;       /* console back end; main thread only */
+    struct http *http;         /* the HTTP port; main thread only; NULL: there is none */
     struct {
         _Atomic int clients; /* past login, for max_client_conn */
         _Atomic int login_clients;

@@ -211,6 +211,7 @@ void server_close(struct server *s, const char *why)
                     p->shared->db->name, p->shared->user->name, why,
                     (long long)((w->now - s->connected_at) / USEC_PER_SEC));
     server_set_state(s, SV_CLOSED);
+    p->stats.sent += s->conn.bytes_in;
     if (s->shared_listener)
         listen_server_lost(s);
     drop_flights(s);

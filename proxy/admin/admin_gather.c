@@ -37,6 +37,8 @@ static void gather_free(struct admin_gather *g)
         mem_free(g->parts[i].peers);
     }
     admin_reply_free(&g->reply);
+    if (g->free_arg != NULL)
+        g->free_arg(g->arg);
     mem_free(g);
 }
 
@@ -112,10 +114,21 @@ static int by_name(const void *x, const void *y)
 
 static void merge(struct admin_pool_row *into, const struct admin_pool_row *r)
 {
+    if (into->left_only) {
+        into->mode = r->mode;
+        into->balance = r->balance;
+        into->limit = r->limit;
+        into->left_only = r->left_only;
+    }
     into->cl_active += r->cl_active;
     into->cl_waiting += r->cl_waiting;
+    into->cl_idle += r->cl_idle;
+    into->cl_busy += r->cl_busy;
+    into->cl_sharing += r->cl_sharing;
+    into->cl_held += r->cl_held;
     into->cancels += r->cancels;
     into->sv_active += r->sv_active;
+    into->sv_alone += r->sv_alone;
     into->sv_canceled += r->sv_canceled;
     into->sv_idle += r->sv_idle;
     into->sv_tested += r->sv_tested;
@@ -124,33 +137,70 @@ static void merge(struct admin_pool_row *into, const struct admin_pool_row *r)
     into->sv_shared += r->sv_shared;
     into->in_flight += r->in_flight;
     into->share_width += r->share_width;
+    for (int i = 0; i < ADMIN_PINS; i++)
+        into->pins[i] += r->pins[i];
+    into->idle_in_tx += r->idle_in_tx;
+    into->failing += r->failing;
     into->maxwait = MAX(into->maxwait, r->maxwait);
+    into->longest_tx = MAX(into->longest_tx, r->longest_tx);
+    into->longest_idle_in_tx = MAX(into->longest_idle_in_tx, r->longest_idle_in_tx);
     stats_add(&into->stats, &r->stats);
+}
+
+struct rows {
+    struct admin_pool_row *list; /* owned array */
+    size_t n, cap;
+};
+
+static void add_row(struct rows *r, const struct admin_pool_row *row)
+{
+    if (r->n == r->cap) {
+        r->cap = MAX(r->cap * 2, (size_t)16);
+        r->list = mem_resize(r->list, r->cap * sizeof(*r->list));
+    }
+    r->list[r->n++] = *row;
+}
+
+/* What pools have counted that a worker has closed since. */
+static void add_left(void *arg, struct pool_shared *p)
+{
+    static const struct stats none;
+    struct admin_pool_row row = {.shared = p, .left_only = true, .stats = p->shared.left};
+    if (memcmp(&row.stats, &none, sizeof(none)) != 0)
+        add_row(arg, &row);
+}
+
+static bool wanted(const struct admin_gather *g, const struct admin_pool_row *row, bool with_user)
+{
+    if (!row->left_only)
+        return true;
+    return !with_user &&
+           config_find_database(admin_config(g->admin), str_of(row->shared->db->name)) != NULL;
 }
 
 static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, bool with_user)
 {
-    size_t all = 0, kept = 0;
+    struct rows r = {NULL, 0, 0};
+    size_t kept = 0;
     for (unsigned i = 0; i < g->nparts; i++)
-        all += g->parts[i].npools;
-    struct admin_pool_row *rows = mem_new((all + 1) * sizeof(*rows));
-    for (unsigned i = 0, at = 0; i < g->nparts; i++) {
-        const struct admin_part *part = &g->parts[i];
-        if (part->npools > 0)
-            memcpy(&rows[at], part->pools, part->npools * sizeof(*rows));
-        at += (unsigned)part->npools;
-    }
-    qsort(rows, all, sizeof(*rows), by_name);
-    for (size_t i = 0; i < all; i++) {
-        struct admin_pool_row *last = kept > 0 ? &rows[kept - 1] : NULL;
-        if (last != NULL && last->shared->db == rows[i].shared->db &&
-            (!with_user || last->shared->user == rows[i].shared->user))
-            merge(last, &rows[i]);
+        for (size_t k = 0; k < g->parts[i].npools; k++)
+            add_row(&r, &g->parts[i].pools[k]);
+    registry_each_pool(g->admin->process->registry, add_left, &r);
+    if (r.n > 0)
+        qsort(r.list, r.n, sizeof(*r.list), by_name);
+    for (size_t i = 0; i < r.n; i++) {
+        struct admin_pool_row *last = kept > 0 ? &r.list[kept - 1] : NULL;
+        if (last != NULL && last->shared->db == r.list[i].shared->db &&
+            (!with_user || last->shared->user == r.list[i].shared->user))
+            merge(last, &r.list[i]);
         else
-            rows[kept++] = rows[i];
+            r.list[kept++] = r.list[i];
     }
-    *n = kept;
-    return rows;
+    *n = 0;
+    for (size_t i = 0; i < kept; i++)
+        if (wanted(g, &r.list[i], with_user))
+            r.list[(*n)++] = r.list[i];
+    return r.list;
 }
 
 struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *n)

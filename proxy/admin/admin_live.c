@@ -5,7 +5,6 @@
  * waiting. Prints addresses, names and times, never a secret.
  */
 #include "base/mem.h"
-#include "proxy/admin/admin_names.h"
 #include "proxy/admin/admin_work.h"
 #include "proxy/client.h"
 #include "proxy/net/conn_tls.h"
@@ -14,8 +13,10 @@
 #include "proxy/server.h"
 #include "proxy/worker.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define PINS_TEXT 160
 
@@ -243,26 +244,62 @@ void admin_live_connections(struct worker *w, struct admin_gather *g, struct adm
 
 /* ---- pools and counts ------------------------------------------------------------------------ */
 
+static void count_tx(const struct client *c, struct admin_pool_row *row)
+{
+    usec_t now = c->conn.worker->now;
+    if (c->server == NULL || c->server->tx == TX_IDLE)
+        return;
+    row->longest_tx = MAX(row->longest_tx, now - c->xact_at);
+    if (c->state != CL_HELD)
+        return;
+    row->idle_in_tx++;
+    row->longest_idle_in_tx = MAX(row->longest_idle_in_tx, now - c->held_at);
+}
+
 static void count_clients(const struct pool *p, struct admin_pool_row *row)
 {
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &p->clients) {
         const struct client *c = container_of(it, struct client, in_pool);
+        row->stats.received += c->conn.bytes_in;
         if (c->state == CL_WAIT || c->state == CL_WELCOME) {
             row->cl_waiting++;
             row->maxwait = MAX(row->maxwait, waited(c));
-        } else {
-            row->cl_active++;
+            continue;
         }
+        row->cl_active++;
+        row->cl_idle += c->state == CL_IDLE;
+        row->cl_busy += c->state == CL_BUSY;
+        row->cl_sharing += c->state == CL_SHARED;
+        row->cl_held += c->state == CL_HELD;
+        count_tx(c, row);
     }
+}
+
+static void count_bytes(const struct list *servers, struct admin_pool_row *row)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, servers)
+        row->stats.sent += container_of(it, struct server, link)->conn.bytes_in;
+}
+
+static void count_pins(const struct server *s, struct admin_pool_row *row)
+{
+    uint32_t set = admin_names_pin_set(s);
+    for (int i = 0; i < ADMIN_PINS; i++)
+        row->pins[i] += (set >> i) & 1u;
 }
 
 static void count_servers(const struct pool *p, struct admin_pool_row *row)
 {
+    count_bytes(&p->idle, row);
+    count_bytes(&p->active, row);
+    count_bytes(&p->sharing, row);
+    count_bytes(&p->connecting, row);
     struct list *it, *tmp;
     row->sv_idle = p->nidle;
     row->sv_login = p->nconnecting;
-    row->sv_active = row->sv_shared = p->nsharing;
+    row->sv_shared = p->nsharing;
     row->share_width = pool_shares(p) ? p->share.width.now : 0;
     LIST_EACH(it, tmp, &p->sharing)
         row->in_flight += container_of(it, struct server, link)->fl_count;
@@ -271,13 +308,15 @@ static void count_servers(const struct pool *p, struct admin_pool_row *row)
         row->cancels += s->cancels;
         row->in_flight += s->fl_count;
         row->sv_pinned += s->client != NULL && s->pins != 0;
+        count_pins(s, row);
         if (s->client == NULL && s->cancels > 0)
             row->sv_canceled++;
         else if (s->client == NULL && s->cleaning != CLEANING_NONE)
             row->sv_tested++;
         else
-            row->sv_active++;
+            row->sv_alone++;
     }
+    row->sv_active = row->sv_alone + row->sv_shared;
 }
 
 static void pool_row(const struct pool *p, struct admin_part *part)
@@ -286,9 +325,19 @@ static void pool_row(const struct pool *p, struct admin_part *part)
     row->shared = p->shared;
     row->mode = pool_mode(p);
     row->balance = p->gone ? CONFIG_ROUND_ROBIN : (int)p->db->load_balance; /* db: gone too */
+    row->limit = pool_limit(p) == INT_MAX ? 0 : pool_limit(p);
+    row->failing = p->backoff > 0;
     row->stats = p->stats;
     count_clients(p, row);
     count_servers(p, row);
+}
+
+static int64_t thread_cpu(void)
+{
+    struct timespec t;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0)
+        return 0;
+    return (int64_t)t.tv_sec * USEC_PER_SEC + t.tv_nsec / 1000;
 }
 
 static void count_worker(struct worker *w, struct admin_counts *n)
@@ -318,6 +367,7 @@ static void count_worker(struct worker *w, struct admin_counts *n)
     n->sql_bytes = (int64_t)sql.bytes;
     n->sql_parsed = (int64_t)sql.parsed;
     n->turns = ev_iteration(w->loop);
+    n->cpu_us = thread_cpu();
 }
 
 void admin_live_pools(struct worker *w, struct admin_gather *g, struct admin_part *part)

@@ -47,27 +47,16 @@ const char *admin_names_server_state(enum server_state st, bool cleaning, bool c
     return "";
 }
 
-static const struct {
-    uint32_t pin;
-    const char *name;
-} pins[] = {
-    {PIN_TX, "transaction"},
-    {PIN_TEMP, "temp"},
-    {PIN_LOCK, "lock"},
-    {PIN_CURSOR, "cursor"},
-    {PIN_PREPARED, "prepared"},
-    {PIN_LISTEN, "listen"},
-    {PIN_LARGE, "large"},
-    {PIN_COPY, "copy"},
-    {PIN_SESSION, "session"},
-    {PIN_UNKNOWN, "unknown"},
-    {PIN_REPLICATION, "replication"},
-};
+static const uint32_t pins[ADMIN_PINS] = {PIN_TX,       PIN_TEMP,    PIN_LOCK,       PIN_CURSOR,
+                                          PIN_PREPARED, PIN_LISTEN,  PIN_LARGE,      PIN_COPY,
+                                          PIN_SESSION,  PIN_UNKNOWN, PIN_REPLICATION};
+const char *const admin_names_pin[ADMIN_PINS] = {"transaction", "temp",    "lock",       "cursor",
+                                                 "prepared",    "listen",  "large",      "copy",
+                                                 "session",     "unknown", "replication"};
 
-void admin_names_pins(const struct server *s, char *dst, size_t cap)
+uint32_t admin_names_pin_set(const struct server *s)
 {
-    uint32_t set = s->pins;
-    struct buf b;
+    uint32_t set = s->pins, found = 0;
     if (s->client != NULL && s->tx != TX_IDLE)
         set |= PIN_TX;
     if (s->client != NULL && s->client->passthrough)
@@ -80,10 +69,19 @@ void admin_names_pins(const struct server *s, char *dst, size_t cap)
         set |= PIN_COPY;
     if (s->shared_listener)
         set |= PIN_LISTEN;
+    for (size_t i = 0; i < ADMIN_PINS; i++)
+        found |= set & pins[i] ? 1u << i : 0;
+    return found;
+}
+
+void admin_names_pins(const struct server *s, char *dst, size_t cap)
+{
+    uint32_t set = admin_names_pin_set(s);
+    struct buf b;
     buf_init(&b, cap);
-    for (size_t i = 0; i < ARRAY_LEN(pins); i++)
-        if (set & pins[i].pin)
-            buf_printf(&b, "%s%s", buf_len(&b) > 0 ? "," : "", pins[i].name);
+    for (size_t i = 0; i < ADMIN_PINS; i++)
+        if (set & 1u << i)
+            buf_printf(&b, "%s%s", buf_len(&b) > 0 ? "," : "", admin_names_pin[i]);
     str_copy(dst, cap, buf_str(&b));
     buf_fini(&b);
 }

@@ -32,22 +32,6 @@ enum {
 };
 _Static_assert(UNSHARED + 1 == STATS_N, "the order of the counters is that of stats.h");
 
-static const char *const totals_names[STATS_N] = {"server_assignment_count",
-                                                  "xact_count",
-                                                  "query_count",
-                                                  "client_bytes",
-                                                  "server_bytes",
-                                                  "xact_time",
-                                                  "query_time",
-                                                  "wait_time",
-                                                  "ps_client_parse_count",
-                                                  "ps_server_parse_count",
-                                                  "ps_bind_count",
-                                                  "client_login_count",
-                                                  "shared_count",
-                                                  "repeated_count",
-                                                  "unshared_count"};
-
 /* ---- averages -------------------------------------------------------------------------------- */
 
 static void averages(const struct stats *now, const struct stats *then, usec_t period,
@@ -116,11 +100,11 @@ static void put_line(struct buf *b, enum admin_view_id view, const struct line *
 static void put_totals(struct buf *b, const struct line *l, int from, int to)
 {
     for (int i = from; i < to; i++) {
-        admin_reply_printf(b, "total_%s", totals_names[i]);
+        admin_reply_printf(b, "total_%s", stats_names[i].total);
         put_number(b, stats_value(l->total, i));
     }
     for (int i = from; i < to; i++) {
-        admin_reply_printf(b, "avg_%s", totals_names[i]);
+        admin_reply_printf(b, "avg_%s", stats_names[i].total);
         put_number(b, l->avg[i]);
     }
 }

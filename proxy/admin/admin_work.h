@@ -12,6 +12,7 @@
 #include "base/base.h"
 #include "base/list.h"
 #include "proxy/admin/admin.h"
+#include "proxy/admin/admin_names.h"
 #include "proxy/admin/admin_reply.h"
 #include "proxy/peer.h"
 #include "proxy/pool/registry.h"
@@ -33,6 +34,7 @@ struct admin_counts {
     int64_t statements, statement_texts, varsets;
     int64_t blocks_used, blocks_free;
     int64_t sql_entries, sql_bytes, sql_parsed, turns;
+    int64_t cpu_us;
     int64_t found; /* of what was looked for: killed clients, closing servers, unwritten buffers */
 };
 
@@ -41,11 +43,18 @@ struct admin_counts {
 struct admin_pool_row {
     const struct pool_shared *shared; /* lives as long as the process */
     int64_t cl_active, cl_waiting, cancels;
+    int64_t cl_idle, cl_busy, cl_sharing, cl_held; /* the parts of cl_active */
     int64_t sv_active, sv_canceled, sv_idle, sv_tested, sv_login, sv_pinned;
-    int64_t sv_shared, in_flight, share_width; /* multiplexing */
-    usec_t maxwait;
-    int mode;    /* enum config_pool_mode */
-    int balance; /* enum config_balance */
+    int64_t sv_alone, sv_shared; /* the parts of sv_active */
+    int64_t in_flight, share_width;
+    int64_t pins[ADMIN_PINS]; /* servers that stay with their client, by reason */
+    int64_t idle_in_tx;
+    int64_t failing; /* workers whose last connection to the database failed */
+    int64_t limit;   /* servers, of all workers together; 0: no limit */
+    usec_t maxwait, longest_tx, longest_idle_in_tx;
+    int mode;       /* enum config_pool_mode */
+    int balance;    /* enum config_balance */
+    bool left_only; /* no worker has it any more: stats is all there is */
     struct stats stats;
 };
 
@@ -78,7 +87,9 @@ struct admin_gather {
     struct admin_reply *reply; /* owned; NULL: nobody waits for an answer */
     struct admin_wait *wait;   /* borrowed; NULL: none */
     struct admin_scope scope;
-    uint64_t client; /* KILL_CLIENT */
+    void *arg;                   /* of whoever waits without a reply, */
+    void (*free_arg)(void *arg); /* and how it ends with the gather; NULL: it does not */
+    uint64_t client;             /* KILL_CLIENT */
     enum admin_view_id view;
     bool last_call; /* SUSPEND: the time is over */
     usec_t started_wall;

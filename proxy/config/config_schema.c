@@ -274,6 +274,12 @@ const struct config_option config_schema[] = {
      .help = "How much is logged, 0 to 3."},
     {OPTION(client_direct_tls, CONFIG_BOOL), .def = "1", .ours = true,
      .help = "Accept clients that begin with a TLS handshake."},
+    {OPTION(http_auth, CONFIG_BOOL), .def = "0", .ours = true,
+     .help = "Ask who comes to the HTTP port for the name and the secret in auth_file of a user in "
+             "admin_users or stats_users."},
+    {OPTION(http_listen, CONFIG_STRING), .def = "", .restart = true, .ours = true,
+     .help = "PORT or ADDRESS:PORT for HTTP: metrics, health and readiness; a port alone is on "
+             "127.0.0.1; empty: none."},
     {OPTION(max_buffer_memory, CONFIG_SIZE), .def = "0", .min = 0, .max = INT64_MAX,
      .unit = "bytes", .ours = true,
      .help = "Memory of all connection buffers together; past it reading pauses, then the largest "

@@ -102,6 +102,8 @@ struct config_options { /* in the order of SHOW CONFIG */
     int verbose;
     /* ours */
     bool client_direct_tls;
+    bool http_auth;
+    const char *http_listen;
     int64_t max_buffer_memory; /* bytes; 0: no limit */
     int max_pinned, max_waiting, multiplex_depth;
     usec_t pin_timeout;

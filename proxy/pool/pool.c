@@ -481,6 +481,7 @@ void pool_free(struct pool *p)
 {
     struct worker *w = p->worker;
     CHECK(p->nidle + p->nactive + p->nconnecting + p->nsharing == 0);
+    registry_leave_stats(w->process->registry, p->shared, &p->stats);
     catalog_abandon(p);
     listen_free(p);
     for (struct waiter *x; (x = pool_oldest(p, WAIT_ANY)) != NULL;)

@@ -130,6 +130,8 @@ static void send_to(struct pool *p, struct server *s, struct worker *to)
     else
         p->nactive--;
     list_remove(&s->all);
+    p->stats.sent += s->conn.bytes_in;
+    s->conn.bytes_in = 0;
     timeout_stop(&s->timeout);
     varset_put(&s->vars);
     varset_put(&s->profile);

@@ -175,6 +175,13 @@ void registry_each_pool(struct registry *r, void (*fn)(void *arg, struct pool_sh
     pthread_mutex_unlock(&r->lock);
 }
 
+void registry_leave_stats(struct registry *r, struct pool_shared *p, const struct stats *s)
+{
+    pthread_mutex_lock(&r->lock);
+    stats_add(&p->shared.left, s);
+    pthread_mutex_unlock(&r->lock);
+}
+
 void registry_set_profile(struct registry *r, struct pool_shared *p, const struct wire_var *vars,
                           int n)
 {

@@ -57,7 +57,7 @@ def test_sample_is_what_the_program_prints():
     assert text_of("etc/penstock.ini") == printed("--sample")
 
 
-@pytest.mark.parametrize("name", ["docs/configuration.md", "docs/penstock.ini.5"])
+@pytest.mark.parametrize("name", ["docs/configuration.md", "docs/penstock.ini.5", "docs/metrics.md"])
 def test_manual_is_what_the_program_prints(name):
     assert text_of(name) == generator().outputs(binary())[name]
 

@@ -8,7 +8,7 @@ set -eu
 
 cd "$(dirname "$0")/../.."
 
-build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-query-dev'
+build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-query-dev libmicrohttpd-dev'
 unit='libcmocka-dev'
 demo='python3 postgresql-15 postgresql-client-15'
 check='redis-server pgbouncer python3-venv libhiredis-dev openssl libpq-dev libpam0g-dev libldap-dev groff-base'

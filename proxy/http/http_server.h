@@ -1,0 +1,53 @@
+/* http_server.h - a small HTTP server on a thread of its own; the only user of libmicrohttpd.
+ *
+ * Made for looking: GET and HEAD without a body; everything else is refused before it is read.
+ * Connections, the size of a request's head and the time a connection may be silent are bounded.
+ * The handler's functions run on the server's thread, one at a time.  begin either fills in the
+ * answer or says that it waits; then the connection is set aside, `waits` is called and somebody,
+ * on any thread, calls http_server_wake once; `finish` then fills in the answer.
+ */
+#ifndef PENSTOCK_PROXY_HTTP_SERVER_H
+#define PENSTOCK_PROXY_HTTP_SERVER_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/status.h"
+#include "base/str.h"
+
+#define HTTP_SERVER_CONNECTIONS 64
+#define HTTP_SERVER_HEAD_MAX 16384 /* bytes of a request's head, and what is kept of an answer's */
+#define HTTP_SERVER_IDLE_S 15
+
+struct http_request {
+    /* valid in begin only; headers that were not given are NULL */
+    const char *path, *host, *authorization;
+    void *arg; /* the handler's */
+    struct {
+        int status;
+        const char *type;   /* constant */
+        const char *policy; /* Content-Security-Policy, constant; NULL: one that allows nothing */
+        bool ask_user;      /* 401: with what to answer it */
+        struct str text;    /* constant; used when body is empty */
+        struct buf body;    /* owned */
+    } answer;
+};
+
+struct http_handler {
+    bool (*begin)(void *arg, struct http_request *r); /* false: it waits */
+    void (*waits)(void *arg, struct http_request *r);
+    void (*finish)(void *arg, struct http_request *r);
+    void (*end)(void *arg, struct http_request *r); /* always last: frees r->arg */
+    void *arg;
+};
+
+struct http_server;
+
+/* Takes fd, a listening socket, in any case. */
+enum status http_server_new(int fd, const struct http_handler *h, struct http_server **out,
+                            struct error *err) ATTR_NODISCARD;
+/* Once for each call of `waits`; r may be gone when this returns. */
+void http_server_wake(struct http_request *r);
+/* Ends the thread and all connections. Every request that waited has been woken before. */
+void http_server_free(struct http_server **s);
+
+#endif

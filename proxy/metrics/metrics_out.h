@@ -1,0 +1,44 @@
+/* metrics_out.h - writes samples in the text format of OpenMetrics 1.0.
+ *
+ * Called by the gatherers of metrics.c, through metrics_text.  Whole numbers only: times are
+ * microseconds and are written as seconds with six decimals, so that nothing is rounded.  Labels
+ * are prepared once per row (metrics_out_label), because a row appears in many families.
+ * Pure: any thread, one user at a time.
+ */
+#ifndef PENSTOCK_PROXY_METRICS_OUT_H
+#define PENSTOCK_PROXY_METRICS_OUT_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+struct metric;
+
+struct metrics_out {
+    struct buf *to;
+    const struct metric *metric; /* the family being written */
+};
+
+enum metrics_form { METRICS_WHOLE, METRICS_SECONDS };
+
+/* One sample: name, suffix, {labels, one more label}, value. Parts that are empty are left out.
+ * labels are from metrics_out_label; extra and its value need no escaping. */
+struct metrics_line {
+    const char *suffix; /* "", "_bucket", "_count", "_sum"; counters and infos have theirs anyway */
+    struct str labels;
+    const char *extra, *extra_value;
+    enum metrics_form form;
+    uint64_t value;
+};
+
+void metrics_out_line(struct metrics_out *o, const struct metrics_line *l);
+/* name="value" with what must be escaped; bytes that are no UTF-8 become \xHH. A comma stands in
+ * front when there is something in `to` already. */
+void metrics_out_label(struct buf *to, const char *name, const char *value);
+/* # TYPE, # UNIT, # HELP */
+void metrics_out_head(struct metrics_out *o, const struct metric *m);
+
+/* A text as JSON, with its quotes. */
+void metrics_out_json(struct buf *to, const char *text);
+
+#endif

@@ -1,0 +1,156 @@
+/* metrics_sample.c - one question to all workers, and what the main thread knows; see
+ * metrics_sample.h.  Thread: main, but for reference counts. */
+#include "proxy/metrics/metrics_sample.h"
+
+#include "base/mem.h"
+#include "proxy/worker.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct question {
+    void (*done)(void *arg, struct metrics_sample *s);
+    void *arg;
+};
+
+/* ---- what the main thread knows -------------------------------------------------------------- */
+
+struct growing {
+    void *list; /* owned array */
+    size_t n, cap;
+};
+
+static void *grow(struct growing *g, size_t size)
+{
+    if (g->n == g->cap) {
+        g->cap = MAX(g->cap * 2, (size_t)32);
+        g->list = mem_resize(g->list, g->cap * size);
+    }
+    return (char *)g->list + g->n++ * size;
+}
+
+static void add_database(void *arg, struct db_shared *d)
+{
+    struct metrics_database *m = grow(arg, sizeof(*m));
+    uint32_t hold = atomic_load_explicit(&d->shared.hold, memory_order_relaxed);
+    *m = (struct metrics_database){
+        .name = d->name,
+        .servers = atomic_load_explicit(&d->shared.servers, memory_order_relaxed),
+        .clients = atomic_load_explicit(&d->shared.clients, memory_order_relaxed),
+        .paused = (hold & DB_PAUSED) != 0,
+        .disabled = (hold & DB_DISABLED) != 0};
+}
+
+static void add_user(void *arg, struct user_shared *u)
+{
+    struct metrics_user *m = grow(arg, sizeof(*m));
+    *m = (struct metrics_user){
+        .name = u->name,
+        .servers = atomic_load_explicit(&u->shared.servers, memory_order_relaxed),
+        .clients = atomic_load_explicit(&u->shared.clients, memory_order_relaxed)};
+}
+
+static int by_database(const void *x, const void *y)
+{
+    return strcmp(((const struct metrics_database *)x)->name,
+                  ((const struct metrics_database *)y)->name);
+}
+
+static int by_user(const void *x, const void *y)
+{
+    return strcmp(((const struct metrics_user *)x)->name, ((const struct metrics_user *)y)->name);
+}
+
+static void fill_databases(struct metrics_sample *s, struct registry *r, const struct config *cfg)
+{
+    struct growing g = {NULL, 0, 0};
+    registry_each_db(r, add_database, &g);
+    s->databases = g.list;
+    for (size_t i = 0; i < g.n; i++) {
+        struct metrics_database *d = &s->databases[i];
+        const struct config_database *entry = config_find_database(cfg, str_of(d->name));
+        if (entry == NULL && d->servers == 0 && d->clients == 0)
+            continue; /* removed, and left by all */
+        if (entry != NULL) {
+            d->server_limit = config_max_db_connections(cfg, entry);
+            d->client_limit = config_max_db_client_connections(cfg, entry);
+        }
+        s->databases[s->ndatabases++] = *d;
+    }
+    if (s->ndatabases > 0)
+        qsort(s->databases, s->ndatabases, sizeof(*s->databases), by_database);
+}
+
+static void fill_users(struct metrics_sample *s, struct registry *r)
+{
+    struct growing g = {NULL, 0, 0};
+    registry_each_user(r, add_user, &g);
+    s->users = g.list;
+    s->nusers = g.n;
+    if (s->nusers > 0)
+        qsort(s->users, s->nusers, sizeof(*s->users), by_user);
+}
+
+static void fill_totals(struct metrics_totals *t, const struct process *p,
+                        const struct config_options *o)
+{
+    t->clients = atomic_load_explicit(&p->shared.clients, memory_order_relaxed);
+    t->client_limit = o->max_client_conn;
+    t->buffer_bytes = (int64_t)atomic_load_explicit(&p->shared.buffer_bytes, memory_order_relaxed);
+    t->buffer_limit = o->max_buffer_memory;
+    t->paused = atomic_load(&p->shared.paused);
+    t->suspended = atomic_load(&p->shared.suspended);
+    t->draining = process_phase(p) != PHASE_RUN;
+    t->started_wall = p->started_wall;
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static void gathered(struct admin_gather *g)
+{
+    struct question *q = g->arg;
+    const struct process *p = g->admin->process;
+    const struct config *cfg = admin_config(g->admin);
+    struct metrics_sample *s = mem_new(sizeof(*s) + g->nparts * sizeof(s->workers[0]));
+    atomic_init(&s->refs, 1);
+    s->taken_wall = clock_wall_us();
+    s->nworkers = g->nparts;
+    for (unsigned i = 0; i < g->nparts; i++)
+        s->workers[i] = g->parts[i].counts;
+    s->pools = admin_gather_pools(g, &s->npools);
+    fill_databases(s, p->registry, cfg);
+    fill_users(s, p->registry);
+    fill_totals(&s->totals, p, config_globals(cfg));
+    q->done(q->arg, s);
+}
+
+void metrics_sample_take(struct admin *a, void (*done)(void *arg, struct metrics_sample *s),
+                         void *arg)
+{
+    struct admin_gather *g = admin_gather_new(a, NULL);
+    struct question *q = mem_new(sizeof(*q));
+    *q = (struct question){done, arg};
+    g->arg = q;
+    g->free_arg = mem_free;
+    g->collect = admin_live_pools;
+    g->finish = gathered;
+    admin_gather_start(g);
+}
+
+struct metrics_sample *metrics_sample_get(struct metrics_sample *s)
+{
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void metrics_sample_put(struct metrics_sample **sp)
+{
+    struct metrics_sample *s = *sp;
+    *sp = NULL;
+    if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    mem_free(s->pools);
+    mem_free(s->databases);
+    mem_free(s->users);
+    mem_free(s);
+}

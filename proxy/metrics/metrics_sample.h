@@ -1,0 +1,52 @@
+/* metrics_sample.h - what the whole process looks like at one time, for whoever shows it.
+ *
+ * Made on the main thread from one question to all workers (admin_gather.h), as the console's views
+ * are, so that their numbers agree; after that nobody changes it, and any thread may read it.  It
+ * borrows names from the registry, which lives as long as the process, and nothing else.
+ */
+#ifndef PENSTOCK_PROXY_METRICS_SAMPLE_H
+#define PENSTOCK_PROXY_METRICS_SAMPLE_H
+
+#include "proxy/admin/admin_work.h"
+
+struct metrics_database {
+    const char *name;
+    int64_t servers, clients, server_limit, client_limit; /* limits: 0 is none */
+    int64_t paused, disabled;
+};
+
+struct metrics_user {
+    const char *name;
+    int64_t servers, clients;
+};
+
+struct metrics_totals { /* of the process */
+    int64_t clients, client_limit;
+    int64_t buffer_bytes, buffer_limit;
+    int64_t paused, suspended, draining;
+    usec_t started_wall;
+};
+
+struct metrics_sample {
+    _Atomic uint32_t refs;
+    usec_t taken_wall;
+    struct metrics_totals totals;
+    struct admin_pool_row *pools; /* owned arrays, in the order of names */
+    size_t npools;
+    struct metrics_database *databases;
+    size_t ndatabases;
+    struct metrics_user *users;
+    size_t nusers;
+    unsigned nworkers;
+    struct admin_counts workers[]; /* by index */
+};
+
+/* Asks the workers; done gets the sample (one reference, which is its own) on the main thread,
+ * later, and arg. Not at all when the process ends before that: the caller keeps arg until then.
+ * Main thread, while there are workers. */
+void metrics_sample_take(struct admin *a, void (*done)(void *arg, struct metrics_sample *s),
+                         void *arg);
+struct metrics_sample *metrics_sample_get(struct metrics_sample *s);
+void metrics_sample_put(struct metrics_sample **s);
+
+#endif

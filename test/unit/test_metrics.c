@@ -1,0 +1,195 @@
+/* test_metrics.c - the text of metrics, and who may come to the HTTP port. */
+#include "proxy/http/http_auth.h"
+#include "proxy/http/http_open.h"
+#include "proxy/metrics/metrics.h"
+
+#include "base/mem.h"
+
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static void assert_text(struct buf *b, const char *want)
+{
+    buf_put_u8(b, '\0');
+    assert_false(b->failed);
+    assert_string_equal((const char *)buf_data(b), want);
+    buf_fini(b);
+}
+
+static void a_label_is_escaped_and_bytes_that_are_no_text_are_spelled(void **state)
+{
+    static const struct {
+        const char *value, *want;
+    } cases[] = {
+        {"app", "d=\"app\""},
+        {"", "d=\"\""},
+        {"a\"b\\c\nd", "d=\"a\\\"b\\\\c\\nd\""},
+        {"a=1,b={}", "d=\"a=1,b={}\""},
+        {"gr\xc3\xbc\xc3\x9f", "d=\"gr\xc3\xbc\xc3\x9f\""},
+        {"\xf0\x9f\x90\x98", "d=\"\xf0\x9f\x90\x98\""},
+        {"\xff", "d=\"\\\\xff\""},
+        {"a\xc3", "d=\"a\\\\xc3\""},
+        {"\xc0\xaf", "d=\"\\\\xc0\\\\xaf\""},
+        {"\xed\xa0\x80", "d=\"\\\\xed\\\\xa0\\\\x80\""},
+        {"\xf4\x90\x80\x80", "d=\"\\\\xf4\\\\x90\\\\x80\\\\x80\""},
+        {"\xe0\x80\xaf", "d=\"\\\\xe0\\\\x80\\\\xaf\""},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf b;
+        buf_init(&b, 4096);
+        metrics_out_label(&b, "d", cases[i].value);
+        assert_text(&b, cases[i].want);
+    }
+}
+
+static void a_text_becomes_json(void **state)
+{
+    struct buf b;
+    (void)state;
+    buf_init(&b, 4096);
+    metrics_out_json(&b, "a\"\\\n\x01\x7f\xff\xc3\xbc</script>");
+    assert_text(&b, "\"a\\\"\\\\\\u000a\\u0001\\u007f\\\\xff\xc3\xbc</script>\"");
+}
+
+static void times_are_written_without_rounding(void **state)
+{
+    static const struct metric m = {.name = "t_seconds", .type = METRIC_GAUGE};
+    static const struct {
+        uint64_t us;
+        const char *want;
+    } cases[] = {
+        {0, "t_seconds 0.000000\n"},
+        {1, "t_seconds 0.000001\n"},
+        {1500000, "t_seconds 1.500000\n"},
+        {UINT64_MAX, "t_seconds 18446744073709.551615\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf b;
+        struct metrics_out o = {&b, &m};
+        buf_init(&b, 4096);
+        metrics_out_line(&o, &(struct metrics_line){.form = METRICS_SECONDS, .value = cases[i].us});
+        assert_text(&b, cases[i].want);
+    }
+}
+
+static void a_line_has_all_its_labels_and_the_suffix_of_its_type(void **state)
+{
+    static const struct metric m = {.name = "n", .type = METRIC_COUNTER};
+    struct buf b;
+    struct metrics_out o = {&b, &m};
+    (void)state;
+    buf_init(&b, 4096);
+    metrics_out_line(&o, &(struct metrics_line){.labels = STR("a=\"1\""),
+                                                .extra = "state",
+                                                .extra_value = "idle",
+                                                .value = UINT64_MAX});
+    metrics_out_line(&o, &(struct metrics_line){.extra = "w", .extra_value = "0"});
+    assert_text(&b, "n_total{a=\"1\",state=\"idle\"} 18446744073709551615\nn_total{w=\"0\"} 0\n");
+}
+
+static void a_page_that_does_not_fit_says_so(void **state)
+{
+    struct metrics_sample *s = mem_new(sizeof(*s));
+    struct metrics_process p = {0};
+    struct buf b;
+    (void)state;
+    buf_init(&b, 2000);
+    metrics_text(s, &p, &b);
+    assert_true(b.failed);
+    buf_fini(&b);
+    mem_free(s);
+}
+
+static void names_end_with_their_unit_and_none_comes_twice(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < metrics_count; i++) {
+        const struct metric *m = &metrics_table[i];
+        size_t n = strlen(m->name), u = strlen(m->unit);
+        assert_true(u == 0 || (n > u + 1 && m->name[n - u - 1] == '_' &&
+                               strcmp(m->name + n - u, m->unit) == 0));
+        assert_true(m->help[0] != '\0' && m->help[strlen(m->help) - 1] == '.');
+        assert_null(strpbrk(m->help, "\n\"|"));
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(m->name, metrics_table[k].name);
+    }
+}
+
+/* ---- the port -------------------------------------------------------------------------------- */
+
+static void an_address_is_a_port_or_an_address_and_a_port(void **state)
+{
+    static const struct {
+        const char *text;
+        bool good, loopback;
+    } cases[] = {
+        {"9127", true, true},
+        {" 9127 ", true, true},
+        {"localhost:9127", true, true},
+        {"127.0.0.1:9127", true, true},
+        {"127.8.9.1:1", true, true},
+        {"[::1]:9127", true, true},
+        {"*:65535", true, false},
+        {"0.0.0.0:9127", true, false},
+        {"10.0.0.1:9127", true, false},
+        {"[2001:db8::1]:9127", true, false},
+        {"", false, false},
+        {"0", false, false},
+        {"65536", false, false},
+        {"-1", false, false},
+        {"127.0.0.1", false, false},
+        {"127.0.0.1:", false, false},
+        {":9127", false, false},
+        {"::1", false, false},
+        {"::1:9127", false, false},
+        {"[::1]", false, false},
+        {"db.example:9127", false, false},
+        {"9127x", false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct http_address a;
+        struct error err = {""};
+        enum status st = http_open_parse(cases[i].text, &a, &err);
+        if ((st == ST_OK) != cases[i].good)
+            fail_msg("%s: %s", cases[i].text, err.text);
+        if (st == ST_OK)
+            assert_int_equal(a.loopback, cases[i].loopback);
+    }
+}
+
+static void a_host_is_plain_when_nobody_else_could_name_it(void **state)
+{
+    (void)state;
+    assert_true(http_auth_host_is_plain(NULL));
+    assert_true(http_auth_host_is_plain("localhost"));
+    assert_true(http_auth_host_is_plain("LocalHost:9127"));
+    assert_true(http_auth_host_is_plain("127.0.0.1:9127"));
+    assert_true(http_auth_host_is_plain("[::1]:9127"));
+    assert_false(http_auth_host_is_plain(""));
+    assert_false(http_auth_host_is_plain("example.com"));
+    assert_false(http_auth_host_is_plain("localhost.example.com"));
+    assert_false(http_auth_host_is_plain("127.0.0.1.example.com:80"));
+    assert_false(http_auth_host_is_plain("[::1.example.com"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_label_is_escaped_and_bytes_that_are_no_text_are_spelled),
+        cmocka_unit_test(a_text_becomes_json),
+        cmocka_unit_test(times_are_written_without_rounding),
+        cmocka_unit_test(a_line_has_all_its_labels_and_the_suffix_of_its_type),
+        cmocka_unit_test(a_page_that_does_not_fit_says_so),
+        cmocka_unit_test(names_end_with_their_unit_and_none_comes_twice),
+        cmocka_unit_test(an_address_is_a_port_or_an_address_and_a_port),
+        cmocka_unit_test(a_host_is_plain_when_nobody_else_could_name_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
