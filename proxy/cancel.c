@@ -123,7 +123,7 @@ void cancel_client(struct client *c)
 
 void cancel_make_key(struct client *c, int minor, struct wire_key *key)
 {
-    const struct wire *wire = c->conn.worker->wire;
+    const struct wire *wire = conn_wire(&c->conn);
     struct wire_identity who = {.id = c->slot,
                                 .peer = (uint16_t)worker_options(c->conn.worker)->peer_id};
     memcpy(who.secret, c->secret, sizeof(c->secret));

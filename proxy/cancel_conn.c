@@ -9,18 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct wire *wire_of(const struct cancel_conn *x)
-{
-    return x->conn.worker->wire;
-}
-
 static void drop_tls(struct cancel_conn *x)
 {
     if (x->tls != NULL)
         tls_free(&x->tls);
     if (x->wire_state == NULL)
         return;
-    wire_of(x)->sv_fini(x->wire_state);
+    conn_wire(&x->conn)->sv_fini(x->wire_state);
     mem_free(x->wire_state);
     x->wire_state = NULL;
 }
@@ -42,7 +37,7 @@ static void finish(struct cancel_conn *x, enum cancel_end how)
 
 static void send_request(struct cancel_conn *x)
 {
-    wire_of(x)->cancel_bytes(&x->key, &x->conn.out);
+    conn_wire(&x->conn)->cancel_bytes(&x->key, &x->conn.out);
     x->sent = true;
     conn_dirty(&x->conn);
 }
@@ -55,7 +50,7 @@ static size_t on_data(struct conn *c, struct str data, bool full)
     struct wire_server_event ev;
     if (x->tls == NULL)
         return data.n; /* nothing else is ever answered */
-    wire_of(x)->sv_feed(x->wire_state, data, full, &ev);
+    conn_wire(&x->conn)->sv_feed(x->wire_state, data, full, &ev);
     if (ev.kind == SV_MORE)
         return ev.consumed;
     if (ev.kind != SV_TLS || !ev.tls || ev.consumed < data.n) {
@@ -89,9 +84,9 @@ static void on_connected(struct conn *c)
         send_request(x);
         return;
     }
-    x->wire_state = mem_new(wire_of(x)->server_size);
-    wire_of(x)->sv_init(x->wire_state);
-    wire_of(x)->sv_tls_request(x->wire_state, &c->out);
+    x->wire_state = mem_new(conn_wire(&x->conn)->server_size);
+    conn_wire(&x->conn)->sv_init(x->wire_state);
+    conn_wire(&x->conn)->sv_tls_request(x->wire_state, &c->out);
     conn_dirty(c);
 }
 

@@ -201,7 +201,7 @@ static const struct conn_ops client_ops = {on_data, on_gone,   on_drained,
 static void client_free(struct mortal *m)
 {
     struct client *c = container_of(m, struct client, mortal);
-    c->conn.worker->wire->cl_fini(c->wire_state);
+    conn_wire(&c->conn)->cl_fini(c->wire_state);
     varset_put(&c->vars);
     varset_put(&c->startup);
     varset_put(&c->told);
@@ -337,7 +337,7 @@ void client_end(struct client *c, const char *why)
 
 void client_tell(struct client *c, const struct wire_fault *f)
 {
-    c->conn.worker->wire->cl_error(c->wire_state, f, &c->conn.out);
+    conn_wire(&c->conn)->cl_error(c->wire_state, f, &c->conn.out);
     conn_dirty(&c->conn);
     if (!worker_options(c->conn.worker)->log_pooler_errors)
         return;

@@ -20,11 +20,6 @@
 
 #define TRY_SETTINGS_US (2 * USEC_PER_SEC) /* for a server to try start-up settings on */
 
-static const struct wire *wire_of(const struct client *c)
-{
-    return c->conn.worker->wire;
-}
-
 /* ---- the welcome ----------------------------------------------------------------------------- */
 
 static bool is_admin_db(struct str name)
@@ -42,7 +37,8 @@ static void tell_settings(struct client *c, const struct varset *profile)
             varset_change(&c->told, v->name, v->value);
     }
     for (int i = 0; i < c->told->n; i++)
-        c->dialect = wire_of(c)->dialect(c->told->vars[i].name, c->told->vars[i].value, c->dialect);
+        c->dialect = conn_wire(&c->conn)->dialect(c->told->vars[i].name, c->told->vars[i].value,
+                                                  c->dialect);
 }
 
 static void welcome(struct client *c)
@@ -50,9 +46,9 @@ static void welcome(struct client *c)
     struct wire_key key;
     cancel_make_key(c, c->login->minor, &key);
     const char *notice = worker_options(c->conn.worker)->login_notify_message;
-    wire_of(c)->cl_welcome(c->wire_state, c->told->vars, c->told->n, &key, &c->conn.out);
+    conn_wire(&c->conn)->cl_welcome(c->wire_state, c->told->vars, c->told->n, &key, &c->conn.out);
     if (notice[0] != '\0')
-        wire_of(c)->cl_notice(c->wire_state, str_of(notice), STR_NONE, &c->conn.out);
+        conn_wire(&c->conn)->cl_notice(c->wire_state, str_of(notice), STR_NONE, &c->conn.out);
     conn_dirty(&c->conn);
     c->pool->stats.client_logins++;
     c->waiter.kind = WAIT_ALONE;
@@ -67,8 +63,8 @@ static void begin_replication(struct client *c, struct server *s)
     welcome(c);
     c->replication = true;
     session_attach(c, s);
-    wire_of(c)->cl_raw(c->wire_state);
-    wire_of(c)->sv_raw(s->wire_state);
+    conn_wire(&c->conn)->cl_raw(c->wire_state);
+    conn_wire(&c->conn)->sv_raw(s->wire_state);
 }
 
 /* The database has said whether it takes the settings that the client came with; ok false without a
@@ -278,7 +274,7 @@ static bool answer_tls(struct client *c, const struct wire_client_event *ev, siz
     struct tls_ctx *ctx = c->conn.worker->runtime->client_tls;
     bool yes = ctx != NULL && c->conn.tls == NULL && !c->is_unix && !ev->tls_refuse;
     if (!ev->direct_tls) {
-        wire_of(c)->cl_tls_reply(c->wire_state, yes, &c->conn.out);
+        conn_wire(&c->conn)->cl_tls_reply(c->wire_state, yes, &c->conn.out);
         conn_flush(&c->conn);
     }
     if (!yes)
@@ -437,7 +433,7 @@ size_t login_input(struct client *c, struct str data, bool full)
            !c->login->busy) {
         struct wire_client_event ev;
         struct str rest = {data.p + used, data.n - used};
-        wire_of(c)->cl_feed(c->wire_state, rest, full, c->conn.worker->parts, &ev);
+        conn_wire(&c->conn)->cl_feed(c->wire_state, rest, full, c->conn.worker->parts, &ev);
         used += ev.consumed;
         if (!on_event(c, &ev, data.n - used))
             break;

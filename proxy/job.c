@@ -6,15 +6,10 @@
 
 #define JOB_VARS_MAX 300
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 /* What a job needs the server's settings to be: those it tries, or none. False: too many. */
 static bool job_vars(struct server *s, const struct job *j)
 {
-    const struct wire *wire = wire_of(s);
+    const struct wire *wire = conn_wire(&s->conn);
     struct wire_var delta[JOB_VARS_MAX];
     struct varset *want = j->vars != NULL ? j->vars : s->conn.worker->vars.empty;
     int n = varset_diff(s->vars, want, delta, JOB_VARS_MAX);
@@ -49,7 +44,7 @@ void job_run(struct job *j, struct server *s)
         return;
     }
     if (j->vars == NULL)
-        wire_of(s)->sv_text(s->wire_state, OWN_ROWS, j->text, &s->conn.out);
+        conn_wire(&s->conn)->sv_text(s->wire_state, OWN_ROWS, j->text, &s->conn.out);
     struct flight *f = server_push(s, FLIGHT_JOB, NULL);
     f->job = j;
     conn_dirty(&s->conn);

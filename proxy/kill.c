@@ -154,7 +154,7 @@ static bool read_shape(const struct client *c, const struct wire_req *r, struct 
 
 static bool is_kill(const struct client *c, const struct wire_req *r, struct wire_kill *k)
 {
-    const struct wire *wire = c->conn.worker->wire;
+    const struct wire *wire = conn_wire(&c->conn);
     struct wire_kill_ask ask = {.peer = (uint16_t)worker_options(c->conn.worker)->peer_id};
     struct shape x;
     if ((r->flags & REQ_END) == 0 || r->nparts == 0 || wire->kill_read == NULL ||
@@ -178,7 +178,7 @@ static bool is_kill(const struct client *c, const struct wire_req *r, struct wir
 
 static void put_row(struct client *c, const struct wire_kill *k, const struct wire_part *p)
 {
-    const struct wire *wire = c->conn.worker->wire;
+    const struct wire *wire = conn_wire(&c->conn);
     wire->cl_row(c->wire_state, &k->yes, 1, &c->conn.out);
     if (p->kind == PART_EXECUTE && p->row_limit == 1)
         wire->cl_suspended(c->wire_state, &c->conn.out);
@@ -189,7 +189,7 @@ static void put_row(struct client *c, const struct wire_kill *k, const struct wi
 static void answer_part(struct client *c, const struct wire_kill *k, const struct wire_part *p,
                         struct stmt *stmt)
 {
-    const struct wire *wire = c->conn.worker->wire;
+    const struct wire *wire = conn_wire(&c->conn);
     struct outq *out = &c->conn.out;
     struct wire_column text = {k->column.name, COL_BOOL};
     switch (p->kind) {
@@ -228,7 +228,7 @@ static void answer(struct client *c, const struct wire_kill *k, const struct wir
     for (int i = 0; i < r->nparts; i++)
         answer_part(c, k, &r->parts[i], c->conn.worker->part_stmts[i]);
     if (r->flags & REQ_START)
-        c->conn.worker->wire->cl_idle(c->wire_state, c->server->tx, &c->conn.out);
+        conn_wire(&c->conn)->cl_idle(c->wire_state, c->server->tx, &c->conn.out);
     conn_dirty(&c->conn);
 }
 

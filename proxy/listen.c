@@ -13,11 +13,6 @@
 #define QUEUE_MAX (16u * 1024 * 1024) /* held back for one client; more: it is closed */
 #define RETRY_US USEC_PER_SEC         /* after a LISTEN or a marker failed */
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 /* ---- delivering ------------------------------------------------------------------------------ */
 
 static bool is_ascii(struct str s)
@@ -40,7 +35,7 @@ static bool same_encoding(const struct wire *wire, const struct varset *a, const
 static void deliver(struct listen_client *x, bool behind, const struct wire_server_event *ev)
 {
     struct client *c = x->client;
-    const struct wire *wire = c->conn.worker->wire;
+    const struct wire *wire = conn_wire(&c->conn);
     if (c->state == CL_ENDING || c->state == CL_CLOSED)
         return;
     /* The listening server writes as the pool's fresh servers do (movable). */
@@ -76,7 +71,7 @@ static void open_gates(struct listen_client *x)
 
 static void send_leave(struct listen_client *x, struct server *s)
 {
-    wire_of(s)->sv_listen(s->wire_state, STR(""), false, &s->conn.out);
+    conn_wire(&s->conn)->sv_listen(s->wire_state, STR(""), false, &s->conn.out);
     server_push(s, FLIGHT_LISTEN, x->client)->effects = WHAT_LEAVE;
     server_arm(s);
 }
@@ -183,7 +178,7 @@ static bool adopt(struct listen *l, struct client *c, struct server *s)
 
 static void leave(struct listen *l, struct listen_client *x, struct server *s)
 {
-    const struct wire *wire = wire_of(s);
+    const struct wire *wire = conn_wire(&s->conn);
     listen_subs_put_hex(x->marker, HEX_ID);
     x->here = x->there = false;
     list_push_back(&l->leaving, &x->leaving);
@@ -199,7 +194,7 @@ static bool movable(const struct client *c, const struct server *s)
 {
     const struct listen_client *x = c->listen;
     return x != NULL && x->nsubs > 0 && s->pins == PIN_LISTEN && listen_subs_wanted(s) &&
-           same_encoding(wire_of(s), s->profile, c->pool->profile);
+           same_encoding(conn_wire(&s->conn), s->profile, c->pool->profile);
 }
 
 bool listen_may_move(const struct client *c, const struct server *s)

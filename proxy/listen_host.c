@@ -21,11 +21,6 @@ struct wanted { /* a channel that the server listens to */
     } worker[];         /* by index */
 };
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 static struct pool_shared *shared_of(const struct listen_host *h)
 {
     return h->listen->pool->shared;
@@ -47,11 +42,11 @@ static int to_reset(const struct server *s, struct wire_var delta[VARS_MAX])
 static void reset(struct server *s, const struct wire_var *delta, int n)
 {
     if (n > 0) {
-        wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
+        conn_wire(&s->conn)->sv_vars(s->wire_state, delta, n, &s->conn.out);
         server_push(s, FLIGHT_VARS, NULL);
     }
     if (s->tainted_by != 0) {
-        wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
+        conn_wire(&s->conn)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
         server_push(s, FLIGHT_CLEAN, NULL);
         s->tainted_by = 0;
     }
@@ -130,7 +125,7 @@ static void give_back(struct listen_host *h)
 static struct flight *tell(struct listen_host *h, struct str channel, bool on)
 {
     struct server *s = h->server;
-    wire_of(s)->sv_listen(s->wire_state, channel, on, &s->conn.out);
+    conn_wire(&s->conn)->sv_listen(s->wire_state, channel, on, &s->conn.out);
     struct flight *f = server_push(s, FLIGHT_LISTEN, NULL);
     server_arm(s);
     return f;
@@ -265,7 +260,7 @@ void listen_host_housekeeping(struct listen_host *h)
     if (s->fl_count > 0 || every == 0 || w->now - h->checked_at < every)
         return;
     h->checked_at = w->now;
-    wire_of(s)->sv_ping(s->wire_state, &s->conn.out);
+    conn_wire(&s->conn)->sv_ping(s->wire_state, &s->conn.out);
     server_push(s, FLIGHT_LISTEN, NULL);
     server_arm(s);
 }

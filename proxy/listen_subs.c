@@ -14,11 +14,6 @@
 
 #include <stdatomic.h>
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 void listen_subs_put_hex(char *dst, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
@@ -227,7 +222,7 @@ bool listen_is_moving(const struct client *c)
 
 bool listen_subs_wanted(const struct server *s)
 {
-    return s->client != NULL && !s->client->passthrough && wire_of(s)->sv_notify != NULL &&
+    return s->client != NULL && !s->client->passthrough && conn_wire(&s->conn)->sv_notify != NULL &&
            !worker_options(s->conn.worker)->server_reset_query_always;
 }
 

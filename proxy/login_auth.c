@@ -20,11 +20,6 @@
 
 #include <unistd.h>
 
-static const struct wire *wire_of(const struct client *c)
-{
-    return c->conn.worker->wire;
-}
-
 static void refuse(struct client *c, const char *why, struct str told)
 {
     LOG_LIMITED(LL_WARNING, "C-%p: login of user \"%s\" refused: %s", (void *)c, c->login->user,
@@ -116,7 +111,7 @@ static void begin(struct client *c)
     }
     l->busy = false;
     l->started = true;
-    on_result(c, wire_of(c)->cl_auth_start(c->wire_state, a, &c->conn.out));
+    on_result(c, conn_wire(&c->conn)->cl_auth_start(c->wire_state, a, &c->conn.out));
 }
 
 /* ---- auth_query ------------------------------------------------------------------------------ */
@@ -165,7 +160,7 @@ static void query_done(struct job *j, bool ok, struct str message)
 /* Every $1 in the query becomes the user's name, quoted by the codec. */
 static void fill_in(struct client *c, struct str query, struct buf *out)
 {
-    const struct wire *wire = wire_of(c);
+    const struct wire *wire = conn_wire(&c->conn);
     for (size_t i = 0; i < query.n; i++) {
         bool param = query.p[i] == '$' && i + 1 < query.n && query.p[i + 1] == '1' &&
                      (i + 2 == query.n || query.p[i + 2] < '0' || query.p[i + 2] > '9');
@@ -276,7 +271,7 @@ void login_credentials(struct client *c, struct str data)
         client_fatal(c, C_PROTOCOL, STR_NONE);
         return;
     }
-    enum auth_result r = wire_of(c)->cl_auth(c->wire_state, &l->auth, data, &c->conn.out);
+    enum auth_result r = conn_wire(&c->conn)->cl_auth(c->wire_state, &l->auth, data, &c->conn.out);
     if (r == AUTH_MORE && l->auth.method == AUTH_EXTERNAL && l->auth.password.p != NULL)
         ask_external(c, l->auth.password);
     else

@@ -167,7 +167,7 @@ void server_set_state(struct server *s, enum server_state to)
 void server_free(struct mortal *m)
 {
     struct server *s = container_of(m, struct server, mortal);
-    s->conn.worker->wire->sv_fini(s->wire_state);
+    conn_wire(&s->conn)->sv_fini(s->wire_state);
     while (s->fl_count > 0)
         server_pop(s);
     for (uint32_t i = 0; i < s->fl_cap; i++)
@@ -227,7 +227,7 @@ void server_close(struct server *s, const char *why)
 void server_quit(struct server *s, const char *why)
 {
     if (conn_is_open(&s->conn) && s->state >= SV_IDLE) {
-        s->conn.worker->wire->sv_quit(s->wire_state, &s->conn.out);
+        conn_wire(&s->conn)->sv_quit(s->wire_state, &s->conn.out);
         conn_flush(&s->conn);
     }
     server_close(s, why);
@@ -269,7 +269,7 @@ enum server_work server_work(const struct server *s)
     enum server_work work = left_over(s);
     if (work != WORK_NONE)
         return work;
-    if (s->conn.out.len > 0 || s->conn.worker->wire->sv_pending(s->wire_state) > 0)
+    if (s->conn.out.len > 0 || conn_wire(&s->conn)->sv_pending(s->wire_state) > 0)
         return WORK_UNWRITTEN;
     return WORK_NONE;
 }

@@ -90,7 +90,7 @@ static void start_up(struct server *s)
         .nvars = s->pool->direct_vars != NULL ? s->pool->direct_vars->n : n,
         .replication = s->pool->replication[0] != '\0',
         .replication_mode = str_of(s->pool->replication)};
-    s->conn.worker->wire->sv_open(s->wire_state, &t, &s->conn.out);
+    conn_wire(&s->conn)->sv_open(s->wire_state, &t, &s->conn.out);
     conn_dirty(&s->conn);
 }
 
@@ -148,7 +148,7 @@ static void authenticate(struct server *s, struct str data)
                              .cache = &s->pool->scram_cache,
                              .channel_binding = {(const char *)binding, nbinding}};
     struct error err = {""};
-    enum auth_result r = s->conn.worker->wire->sv_auth(s->wire_state, &cred, data, &s->conn.out,
+    enum auth_result r = conn_wire(&s->conn)->sv_auth(s->wire_state, &cred, data, &s->conn.out,
                                                        &err);
     conn_dirty(&s->conn);
     if (r == AUTH_FAIL)
@@ -193,7 +193,7 @@ static void on_redial(struct timeout *t)
 static bool try_other_tls(struct server *s, struct str why)
 {
     enum tls_mode m = tls_mode_of(s);
-    const struct wire *wire = s->conn.worker->wire;
+    const struct wire *wire = conn_wire(&s->conn);
     bool had_tls = s->conn.tls != NULL;
     if ((m != TLS_ALLOW && m != TLS_PREFER) || s->other_tls || s->login_asked ||
         had_tls != (m == TLS_PREFER))
@@ -241,7 +241,7 @@ static void init_steps(struct server *s)
         server_init_done(s, true);
         return;
     }
-    s->conn.worker->wire->sv_text(s->wire_state, OWN_QUIET, str_of(query), &s->conn.out);
+    conn_wire(&s->conn)->sv_text(s->wire_state, OWN_QUIET, str_of(query), &s->conn.out);
     server_push(s, FLIGHT_CONNECT, NULL);
     conn_dirty(&s->conn);
 }
@@ -299,7 +299,7 @@ static size_t login_data(struct server *s, struct str data, bool full)
     while (used < data.n && s->state == SV_LOGIN) {
         struct wire_server_event ev;
         struct str rest = {data.p + used, data.n - used};
-        s->conn.worker->wire->sv_feed(s->wire_state, rest, full && used == 0, &ev);
+        conn_wire(&s->conn)->sv_feed(s->wire_state, rest, full && used == 0, &ev);
         used += ev.consumed;
         server_login_event(s, &ev);
         if (s->state == SV_CLOSED || s->state == SV_CONNECT)
@@ -368,7 +368,7 @@ static void on_connected(struct conn *c)
         start_up(s);
         return;
     }
-    c->worker->wire->sv_tls_request(s->wire_state, &c->out);
+    conn_wire(c)->sv_tls_request(s->wire_state, &c->out);
     conn_dirty(c);
 }
 

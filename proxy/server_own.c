@@ -20,11 +20,6 @@
 #define ASK_NAMES_MAX (2 * VARSET_MAX)
 #define CLEAN_TIMEOUT_US (5 * USEC_PER_SEC) /* a rollback that takes longer costs the connection */
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 static void on_timeout(struct timeout *t)
 {
     server_close(container_of(t, struct server, timeout), "cleaning took too long");
@@ -101,7 +96,7 @@ void server_ask(struct server *s)
         s->pins &= ~(uint32_t)PIN_PREPARED;
     s->asked_prepared = (asks & ASK_PREPARED) != 0;
     s->nmatched = 0;
-    wire_of(s)->sv_ask(s->wire_state, asks, names, n, &s->conn.out);
+    conn_wire(&s->conn)->sv_ask(s->wire_state, asks, names, n, &s->conn.out);
     s->asks = 0;
     server_push(s, FLIGHT_ASK, NULL)->effects = asks;
     server_arm(s);
@@ -145,7 +140,7 @@ static bool as_configured(const struct server *s)
 
 void server_clean(struct server *s)
 {
-    const struct wire *wire = wire_of(s);
+    const struct wire *wire = conn_wire(&s->conn);
     struct str query = str_of(worker_options(s->conn.worker)->server_reset_query);
     if (s->tx != TX_IDLE) {
         s->cleaning = CLEANING_TX;

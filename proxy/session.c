@@ -157,7 +157,7 @@ static bool answer_locally(struct client *c, const struct wire_req *r)
         return true;
     if (r->parts[0].kind != PART_SYNC)
         return false;
-    c->conn.worker->wire->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
+    conn_wire(&c->conn)->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
     conn_dirty(&c->conn);
     return true;
 }
@@ -166,7 +166,7 @@ static bool answer_locally(struct client *c, const struct wire_req *r)
  * of a busy pool wait, and what waits is looked at when its turn comes. */
 static bool queued_unseen(struct client *c, struct str in)
 {
-    const struct wire *wire = c->conn.worker->wire;
+    const struct wire *wire = conn_wire(&c->conn);
     bool refused = false;
     if (c->server != NULL || c->state != CL_IDLE || c->refusal.set || !pool_would_wait(c->pool) ||
         wire->cl_wants_server == NULL || !wire->cl_wants_server(c->wire_state, in))
@@ -321,7 +321,7 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
 static enum kill_step kill_in_piece(struct client *c, const struct wire_req *r)
 {
     struct server *s = c->server;
-    const struct wire *wire = c->conn.worker->wire;
+    const struct wire *wire = conn_wire(&c->conn);
     bool alone = s->fl_count == 1 && wire->sv_answered != NULL && wire->sv_answered(s->wire_state);
     return alone ? kill_request(c, r) : KILL_PASS;
 }
@@ -372,7 +372,7 @@ static void on_body(struct client *c, const struct wire_req *r)
     if (s == NULL || (f == NULL && !c->upload && !c->replication && !rest))
         /* the server was lost on the way; the codec drops the rest up to the request's end */
         return;
-    c->conn.worker->wire->sv_body(s->wire_state, r->raw, &s->conn.out);
+    conn_wire(&c->conn)->sv_body(s->wire_state, r->raw, &s->conn.out);
     if (f != NULL && (r->flags & REQ_END)) {
         f->ended = true;
         s->half_request = false;
@@ -392,7 +392,7 @@ static void on_skipped(struct client *c)
 {
     enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
     c->skipping = false;
-    c->conn.worker->wire->cl_idle(c->wire_state, tx, &c->conn.out);
+    conn_wire(&c->conn)->cl_idle(c->wire_state, tx, &c->conn.out);
     conn_dirty(&c->conn);
 }
 

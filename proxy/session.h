@@ -36,6 +36,7 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
 void session_detach(struct client *c);
 /* What f does on its server goes on for nobody: its client's names are as before. */
 void session_disown(struct server *s, struct flight *f);
+void session_disown_all(struct server *s, const struct client *c); /* all that c has in flight */
 /* s is shared: it is left to the client of the request it works on (or to nobody, and stopped);
  * those behind it wait for other servers, and what s answers them is swallowed
  * (session_share.c). */

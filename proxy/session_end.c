@@ -12,15 +12,6 @@
 #include "proxy/cancel.h"
 #include "proxy/listen.h"
 
-static void disown_flights(struct server *s, const struct client *c)
-{
-    for (uint32_t i = 0; i < s->fl_count; i++) {
-        struct flight *f = server_flight(s, i);
-        if (f->client == c)
-            f->client = NULL;
-    }
-}
-
 /* A client that goes on must not keep names that were never confirmed to it. */
 static void undo_flights(struct server *s, const struct client *c)
 {
@@ -50,7 +41,7 @@ void session_client_gone(struct client *c)
     if (c->server == NULL)
         return;
     bool running = runs_for(s, c);
-    disown_flights(s, c);
+    session_disown_all(s, c);
     session_detach(c);
     if (running)
         server_drain(s);
@@ -142,7 +133,7 @@ void session_server_lost(struct server *s, struct str code, struct str text)
     bool waits = c->barrier && !runs_for(s, c) && s->fl_count > 0;
     bool idle = s->fl_count == 0;
     if (never_began(s, c)) {
-        disown_flights(s, c);
+        session_disown_all(s, c);
         session_detach(c);
         client_set_state(c, CL_IDLE);
         session_go_on_later(c);
@@ -150,7 +141,7 @@ void session_server_lost(struct server *s, struct str code, struct str text)
     }
     bool may_go_on = !idle && !listen_is_moving(c) && !lost_state(s, c) && answer_all(s, c, &l);
     undo_flights(s, c);
-    disown_flights(s, c);
+    session_disown_all(s, c);
     session_detach(c);
     if (!may_go_on) {
         tell(c, &l, true, false);

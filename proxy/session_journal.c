@@ -100,6 +100,13 @@ void session_disown(struct server *s, struct flight *f)
     f->client = NULL;
 }
 
+void session_disown_all(struct server *s, const struct client *c)
+{
+    for (uint32_t i = s->fl_count; i-- > 0;) /* backwards, for the same reason */
+        if (server_flight(s, i)->client == c)
+            session_disown(s, server_flight(s, i));
+}
+
 /* An entry leaves the set while an earlier line of a journal may still name it. */
 void journal_forget_entry(struct server *s, struct stmt_entry *e)
 {

@@ -10,16 +10,11 @@
 
 #include "base/check.h"
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 /* Makes the server know `name` as the client does, with own requests in front of the client's. They
  * need no waiting: what they fail with, the request that uses the name fails with too. */
 void session_prepare_named(struct client *c, struct server *s, struct str name)
 {
-    const struct wire *wire = wire_of(s);
+    const struct wire *wire = conn_wire(&s->conn);
     struct wire_handle h;
     struct stmt *mine = c->names == NULL ? NULL : stmt_names_find(c->names, name);
     struct stmt_entry *have = stmt_set_find_named(&s->stmts, name);
@@ -60,7 +55,7 @@ static bool own_handle(const struct wire *wire, struct str name, struct wire_han
 bool session_can_name(const struct client *c, struct str name)
 {
     struct wire_handle h;
-    return !c->passthrough || own_handle(c->conn.worker->wire, name, &h);
+    return !c->passthrough || own_handle(conn_wire(&c->conn), name, &h);
 }
 
 static void set_name(struct client *c, struct str name, struct stmt *stmt)
@@ -74,11 +69,11 @@ void session_name(struct client *c, struct str name, struct stmt *stmt)
     struct server *s = c->server;
     struct wire_handle h;
     set_name(c, name, stmt);
-    if (!c->passthrough || !own_handle(wire_of(s), name, &h))
+    if (!c->passthrough || !own_handle(conn_wire(&s->conn), name, &h))
         return;
     struct flight *f = server_push(s, FLIGHT_PREP, NULL);
     stmt_prepare(s, f, &h, stmt->text);
-    wire_of(s)->sv_sync(s->wire_state, &s->conn.out);
+    conn_wire(&s->conn)->sv_sync(s->wire_state, &s->conn.out);
     s->must_clean = true; /* this may be all that its session ever holds */
     conn_dirty(&s->conn);
 }
@@ -111,17 +106,17 @@ void session_expel_names(struct client *c, struct server *s)
         struct wire_handle h;
         if (c->names != NULL && stmt_names_find(c->names, e->name) == e->stmt)
             continue;
-        if (!wire_of(s)->handle_named(e->name, &h))
+        if (!conn_wire(&s->conn)->handle_named(e->name, &h))
             continue;
         if (f == NULL)
             f = server_push(s, FLIGHT_PREP, NULL);
-        wire_of(s)->sv_unprepare(s->wire_state, &h, &s->conn.out);
+        conn_wire(&s->conn)->sv_unprepare(s->wire_state, &h, &s->conn.out);
         f->tracked++;
         journal_note(f, JOURNAL_UNPREPARE)->named = true;
         journal_forget_entry(s, e);
     }
     if (f != NULL)
-        wire_of(s)->sv_sync(s->wire_state, &s->conn.out);
+        conn_wire(&s->conn)->sv_sync(s->wire_state, &s->conn.out);
 }
 
 /* SQL PREPARE succeeded: the name means this command from now on, here and wherever the client
@@ -158,7 +153,7 @@ static void learn_text(struct client *c, struct server *s, struct flight *f, uin
     if ((f->effects & (FX_PREPARE | FX_DEALLOCATE)) == 0)
         return;
     struct wire_handle h;
-    if (!single || !wire_of(s)->handle_named(f->facts->prepared, &h))
+    if (!single || !conn_wire(&s->conn)->handle_named(f->facts->prepared, &h))
         s->asks |= ASK_PREPARED;
     else if (tags & WT_PREPARE)
         learn_prepared(c, s, f);

@@ -14,11 +14,6 @@
 
 #include <stdatomic.h>
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 /* Hands bytes of the current request's answer to its client. */
 static void forward(struct server *s, struct str bytes, bool notice)
 {
@@ -57,7 +52,7 @@ static void on_notify(struct server *s, const struct wire_server_event *ev)
     if (listen_notified(s, ev))
         return;
     if (s->client != NULL && (s->pins & PIN_LISTEN || s->client->passthrough || s->fl_count > 0)) {
-        wire_of(s)->cl_notify(s->client->wire_state, ev->pid, ev->channel, ev->payload,
+        conn_wire(&s->conn)->cl_notify(s->client->wire_state, ev->pid, ev->channel, ev->payload,
                               &s->client->conn.out);
         conn_dirty(&s->client->conn);
     }
@@ -73,7 +68,7 @@ static void on_upload(struct server *s, const struct wire_server_event *ev)
         return;
     }
     f->client->upload = true;
-    wire_of(s)->cl_upload(f->client->wire_state, ev->upload_ends_sync);
+    conn_wire(&s->conn)->cl_upload(f->client->wire_state, ev->upload_ends_sync);
     session_go_on(f->client);
 }
 
@@ -85,7 +80,7 @@ static void upload_failed(struct server *s)
     if (f == NULL || f->client == NULL || !f->client->upload)
         return;
     f->client->upload = false;
-    s->half_message = wire_of(s)->cl_upload_over(f->client->wire_state);
+    s->half_message = conn_wire(&s->conn)->cl_upload_over(f->client->wire_state);
 }
 
 /* ---- ends ------------------------------------------------------------------------------------ */
@@ -124,7 +119,7 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     note_definitions(s, ev);
     if (s->upload && c != NULL && c->upload) {
         c->upload = false;
-        s->half_message = wire_of(s)->cl_upload_over(c->wire_state);
+        s->half_message = conn_wire(&s->conn)->cl_upload_over(c->wire_state);
     }
     s->upload = false;
     if (c == NULL)
@@ -429,7 +424,7 @@ size_t session_output(struct server *s, struct str data, bool full)
     for (;;) {
         struct wire_server_event ev;
         struct str rest = {data.p == NULL ? NULL : data.p + used, data.n - used};
-        wire_of(s)->sv_feed(s->wire_state, rest, full && used == 0, &ev);
+        conn_wire(&s->conn)->sv_feed(s->wire_state, rest, full && used == 0, &ev);
         used += ev.consumed;
         if (data.n > 0 && UNLIKELY(too_early(s, &ev))) {
             server_close(s, "answer before the request");

@@ -272,13 +272,6 @@ bool session_share_let_go(struct server *s)
     return true;
 }
 
-static void disown_all(struct server *s, const struct client *c)
-{
-    for (uint32_t i = 0; i < s->fl_count; i++)
-        if (server_flight(s, i)->client == c)
-            session_disown(s, server_flight(s, i));
-}
-
 bool session_share_stop(struct client *c, enum cause why)
 {
     struct server *s = c->server;
@@ -287,7 +280,7 @@ bool session_share_stop(struct client *c, enum cause why)
         session_unshare(s);
         return true;
     }
-    disown_all(s, c);
+    session_disown_all(s, c);
     c->server = NULL;
     timeout_stop(&c->tx_timeout);
     client_set_state(c, CL_IDLE);
@@ -302,7 +295,7 @@ void session_share_leave(struct client *c)
     struct server *s = c->server;
     if (s == NULL) /* it was taken away already */
         return;
-    disown_all(s, c);
+    session_disown_all(s, c);
     c->server = NULL;
 }
 

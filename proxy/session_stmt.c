@@ -18,15 +18,10 @@ static const struct wire_handle unnamed_handle; /* all zero: the statement witho
 
 /* ---- statements on the server ---------------------------------------------------------------- */
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 /* The database closes a statement of ours. */
 static void unprepare(struct server *s, struct flight *f, struct stmt_entry *e)
 {
-    wire_of(s)->sv_unprepare(s->wire_state, &e->handle, &s->conn.out);
+    conn_wire(&s->conn)->sv_unprepare(s->wire_state, &e->handle, &s->conn.out);
     f->tracked++;
     journal_note(f, JOURNAL_UNPREPARE);
     journal_forget_entry(s, e);
@@ -42,7 +37,7 @@ static void make_room(struct server *s, struct flight *f)
 void stmt_prepare(struct server *s, struct flight *f, const struct wire_handle *h,
                   const struct stmt_text *t)
 {
-    wire_of(s)->sv_prepare(s->wire_state, h, t->text, t->types, &s->conn.out);
+    conn_wire(&s->conn)->sv_prepare(s->wire_state, h, t->text, t->types, &s->conn.out);
     f->tracked++;
     s->pool->stats.server_parses++;
 }
@@ -56,7 +51,7 @@ static uint32_t definitions_of(const struct server *s)
 
 static struct stmt_entry *add_entry(struct server *s, struct stmt *stmt)
 {
-    struct stmt_entry *e = stmt_set_add(&s->stmts, stmt, wire_of(s));
+    struct stmt_entry *e = stmt_set_add(&s->stmts, stmt, conn_wire(&s->conn));
     e->definitions = definitions_of(s);
     e->flight = s->flights_done + s->fl_count;
     return e;
@@ -294,7 +289,7 @@ static bool plain_use(const struct sending *x, const struct wire_part *p, const 
 
 void session_send(struct client *c, struct server *s, struct flight *f, const struct wire_req *r)
 {
-    struct sending x = {c, s, f, s->conn.worker->wire};
+    struct sending x = {c, s, f, conn_wire(&s->conn)};
     if (c->passthrough) { /* session mode: the server is its own, nothing needs to be mapped */
         session_note_kills(c, r);
         flush_run(&x, r->parts, r->parts + r->nparts);

@@ -21,11 +21,6 @@
 #define ACCEPTED_MAX 10000 /* remembered pairs of a pool; then it starts anew */
 #define ASK_NAMES_MAX 256  /* named in one question; more: all are asked for */
 
-static const struct wire *wire_of(const struct server *s)
-{
-    return s->conn.worker->wire;
-}
-
 /* ---- before ---------------------------------------------------------------------------------- */
 
 static struct str pair_key(const struct wire_var *v, char *dst, size_t cap)
@@ -80,7 +75,7 @@ static enum prelude put_vars(struct client *c, struct server *s)
         return PRELUDE_NONE;
     for (int i = 0; i < n; i++)
         wait = wait || !sure(s->pool, &delta[i]);
-    wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
+    conn_wire(&s->conn)->sv_vars(s->wire_state, delta, n, &s->conn.out);
     struct flight *f = server_push(s, FLIGHT_VARS, c);
     f->waits = wait;
     f->ended = true;
@@ -94,7 +89,7 @@ static int short_limits(const struct server *s, struct wire_var *out)
 {
     int n = 0;
     for (int i = 0; i < s->vars->n; i++)
-        if (wire_of(s)->var_hurries(&s->vars->vars[i]))
+        if (conn_wire(&s->conn)->var_hurries(&s->vars->vars[i]))
             out[n++] = (struct wire_var){s->vars->vars[i].name, STR_NONE};
     return n;
 }
@@ -108,7 +103,7 @@ bool session_lift_limits(struct server *s, struct client *c, struct job *j)
         return false;
     int n = short_limits(s, delta);
     for (int i = 0; i < 2; i++)
-        wire_of(s)->sv_vars(s->wire_state, delta, n, &s->conn.out);
+        conn_wire(&s->conn)->sv_vars(s->wire_state, delta, n, &s->conn.out);
     server_push(s, FLIGHT_LIFT, NULL);
     struct flight *f = server_push(s, FLIGHT_LIFT, c);
     f->waits = c != NULL;
@@ -142,12 +137,12 @@ void session_forget_unlisted(struct server *s)
 {
     if (s->tainted_by == 0)
         return;
-    wire_of(s)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
+    conn_wire(&s->conn)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL);
     s->tainted_by = 0;
     struct varset *kept = varset_empty(&s->conn.worker->vars);
     for (int i = 0; i < s->vars->n; i++)
-        if (wire_of(s)->var_rank(s->vars->vars[i].name) != 0)
+        if (conn_wire(&s->conn)->var_rank(s->vars->vars[i].name) != 0)
             varset_change(&kept, s->vars->vars[i].name, s->vars->vars[i].value);
     varset_put(&s->vars);
     s->vars = kept;
@@ -159,9 +154,9 @@ static void put_check(struct client *c, struct server *s)
     struct str query = str_of(worker_options(s->conn.worker)->server_check_query);
     struct flight *f = server_push(s, FLIGHT_CHECK, c);
     if (str_eq(query, STR("<empty>")))
-        wire_of(s)->sv_ping(s->wire_state, &s->conn.out);
+        conn_wire(&s->conn)->sv_ping(s->wire_state, &s->conn.out);
     else
-        wire_of(s)->sv_text(s->wire_state, OWN_QUIET, query, &s->conn.out);
+        conn_wire(&s->conn)->sv_text(s->wire_state, OWN_QUIET, query, &s->conn.out);
     f->waits = true;
     f->ended = true;
     s->idle_since = s->conn.worker->now;
@@ -179,7 +174,7 @@ static bool sequences_show(const struct client *c, const struct server *s, uint3
 
 static void hide_sequences(struct server *s)
 {
-    wire_of(s)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
+    conn_wire(&s->conn)->sv_clean(s->wire_state, CLEAN_SEQUENCES, &s->conn.out);
     server_push(s, FLIGHT_CLEAN, NULL);
     s->seq_client = 0;
 }
@@ -251,11 +246,11 @@ void session_report(struct client *c, struct server *s)
         if (delta[i].value.p != NULL)
             delta[m++] = delta[i];
     if (m > 0) {
-        wire_of(s)->cl_vars(c->wire_state, delta, m, &c->conn.out);
+        conn_wire(&s->conn)->cl_vars(c->wire_state, delta, m, &c->conn.out);
         conn_dirty(&c->conn);
     }
     for (int i = 0; i < m; i++)
-        c->dialect = wire_of(s)->dialect(delta[i].name, delta[i].value, c->dialect);
+        c->dialect = conn_wire(&s->conn)->dialect(delta[i].name, delta[i].value, c->dialect);
     varset_put(&c->told);
     c->told = varset_get(s->profile);
 }
@@ -327,7 +322,8 @@ void session_note_bound(struct server *s, const struct facts *f, const struct wi
         return;
     for (int i = 0; i < f->nvars && s->ask_names->n < ASK_NAMES_MAX; i++)
         varset_change(&s->ask_names, f->vars[i], STR(""));
-    int n = wire_of(s)->bind_texts == NULL ? 0 : wire_of(s)->bind_texts(bind, values, 16);
+    const struct wire *wire = conn_wire(&s->conn);
+    int n = wire->bind_texts == NULL ? 0 : wire->bind_texts(bind, values, 16);
     for (int i = 0; (f->effects & FX_VARS_ALL) && i < n && s->ask_names->n < ASK_NAMES_MAX; i++)
         if (like_custom(values[i]))
             varset_change(&s->ask_names, values[i], STR(""));
@@ -387,7 +383,7 @@ static bool set_to_default(const struct server *s, struct str name)
 void session_ask_row(struct server *s, const struct wire_server_event *ev)
 {
     struct wire_answer a;
-    if (wire_of(s)->ask_row(ev->cols, ev->ncols, &a) != ST_OK) {
+    if (conn_wire(&s->conn)->ask_row(ev->cols, ev->ncols, &a) != ST_OK) {
         s->doubtful = true;
         return;
     }

@@ -183,7 +183,7 @@ static bool outdated(const struct server *s)
 
 static void server_row(struct buf *b, const struct server *s, bool buffers)
 {
-    const struct wire *wire = s->conn.worker->wire;
+    const struct wire *wire = conn_wire(&s->conn);
     struct row r = {
         .type = "S",
         .user = str_of(s->pool->shared->user->name),

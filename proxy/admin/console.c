@@ -37,11 +37,6 @@ struct console {
     struct map statements, portals; /* name -> struct admin_command *, owned */
 };
 
-static const struct wire *wire_of(const struct client *c)
-{
-    return c->conn.worker->wire;
-}
-
 /* ---- names ----------------------------------------------------------------------------------- */
 
 static void forget(struct map *m, struct str name)
@@ -115,16 +110,16 @@ static void describe(struct client *c, const struct admin_command *cmd, bool sim
     for (int i = 0; i < n; i++)
         text[i] = (struct wire_column){cols[i].name, simple ? cols[i].type : COL_TEXT};
     if (n > 0)
-        wire_of(c)->cl_row_desc(c->wire_state, text, n, &c->conn.out);
+        conn_wire(&c->conn)->cl_row_desc(c->wire_state, text, n, &c->conn.out);
     else if (!simple)
-        wire_of(c)->cl_no_data(c->wire_state, &c->conn.out);
+        conn_wire(&c->conn)->cl_no_data(c->wire_state, &c->conn.out);
 }
 
 static void write_done(struct client *c, struct admin_reply *r)
 {
     const struct console *con = c->console;
     const struct wire_column *cols;
-    const struct wire *wire = wire_of(c);
+    const struct wire *wire = conn_wire(&c->conn);
     struct str values[COLUMNS_MAX], rest = buf_str(&r->rows);
     char tag[ADMIN_ARG_MAX + ADMIN_VALUE_MAX + 8];
     int n = admin_command_columns(&r->cmd, &cols);
@@ -209,7 +204,7 @@ static void do_parse(struct client *c, const struct step *s)
     else if (!remember(&con->statements, s->name, &cmd))
         fail(c, C_STMT_TOO_MANY, "too many prepared statements in a console session");
     else
-        wire_of(c)->cl_ack(c->wire_state, PART_PARSE, &c->conn.out);
+        conn_wire(&c->conn)->cl_ack(c->wire_state, PART_PARSE, &c->conn.out);
 }
 
 static void do_bind(struct client *c, const struct step *s)
@@ -223,7 +218,7 @@ static void do_bind(struct client *c, const struct step *s)
     else if (!remember(&con->portals, s->portal, cmd))
         fail(c, C_STMT_TOO_MANY, "too many portals in a console session");
     else
-        wire_of(c)->cl_ack(c->wire_state, PART_BIND, &c->conn.out);
+        conn_wire(&c->conn)->cl_ack(c->wire_state, PART_BIND, &c->conn.out);
 }
 
 static void do_describe(struct client *c, const struct step *s)
@@ -238,7 +233,7 @@ static void do_describe(struct client *c, const struct step *s)
         return;
     }
     if (!portal)
-        wire_of(c)->cl_params(c->wire_state, NULL, 0, &c->conn.out);
+        conn_wire(&c->conn)->cl_params(c->wire_state, NULL, 0, &c->conn.out);
     describe(c, cmd, false);
 }
 
@@ -279,17 +274,17 @@ static void do_step(struct client *c, const struct step *s)
         break;
     case PART_CLOSE:
         forget(&con->statements, s->name);
-        wire_of(c)->cl_ack(c->wire_state, PART_CLOSE, &c->conn.out);
+        conn_wire(&c->conn)->cl_ack(c->wire_state, PART_CLOSE, &c->conn.out);
         break;
     case PART_CLOSE_PORTAL:
         forget(&con->portals, s->portal);
-        wire_of(c)->cl_ack(c->wire_state, PART_CLOSE_PORTAL, &c->conn.out);
+        conn_wire(&c->conn)->cl_ack(c->wire_state, PART_CLOSE_PORTAL, &c->conn.out);
         break;
     case PART_FLUSH:
         break;
     case PART_SYNC:
         forget_all(&con->portals);
-        wire_of(c)->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
+        conn_wire(&c->conn)->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
         break;
     }
 }
@@ -341,7 +336,7 @@ static bool on_event(struct client *c, const struct wire_client_event *ev)
         on_request(c, ev);
         return true;
     case CE_SKIPPED:
-        wire_of(c)->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
+        conn_wire(&c->conn)->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
         conn_dirty(&c->conn);
         return true;
     case CE_BODY:
@@ -404,7 +399,7 @@ void console_begin(struct client *c)
     map_init(&con->portals);
     c->console = con;
     cancel_make_key(c, c->login->minor, &key);
-    wire_of(c)->cl_welcome(c->wire_state, vars, (int)ARRAY_LEN(vars), &key, &c->conn.out);
+    conn_wire(&c->conn)->cl_welcome(c->wire_state, vars, (int)ARRAY_LEN(vars), &key, &c->conn.out);
     conn_dirty(&c->conn);
 }
 

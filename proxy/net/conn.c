@@ -103,6 +103,11 @@ bool conn_is_open(const struct conn *c)
     return c->state != CONN_CLOSED;
 }
 
+const struct wire *conn_wire(const struct conn *c)
+{
+    return c->worker->wire;
+}
+
 bool conn_above_high(struct conn *c)
 {
     bool high = c->out.len > CONN_OUT_HIGH;

@@ -87,6 +87,8 @@ void conn_close(struct conn *c); /* idempotent; unsent bytes are dropped */
  * what was read is dropped, so that the kernel sends FIN rather than RST. */
 void conn_close_after_flush(struct conn *c);
 bool conn_is_open(const struct conn *c);
+struct wire;
+const struct wire *conn_wire(const struct conn *c); /* the protocol that its owner speaks */
 
 void conn_dirty(struct conn *c); /* out was appended to: written at the turn's end */
 void conn_flush(struct conn *c); /* now; may end in on_gone */

@@ -501,10 +501,10 @@ static void term_pending(struct server *s, bool on)
 {
     struct wire_server_event ev;
     if (on) {
-        s->conn.worker->wire->sv_ping(s->wire_state, &s->conn.out);
+        conn_wire(&s->conn)->sv_ping(s->wire_state, &s->conn.out);
         outq_clear(&s->conn.out);
     } else {
-        s->conn.worker->wire->sv_feed(s->wire_state, STR("done I\n"), false, &ev);
+        conn_wire(&s->conn)->sv_feed(s->wire_state, STR("done I\n"), false, &ev);
     }
 }
 
