@@ -351,6 +351,7 @@ static bool keep_login(struct client *c, const struct wire_login *in)
     l->minor = in->minor;
     l->replication = in->replication;
     l->nvars = in->nvars;
+    l->vars = mem_new((size_t)in->nvars * sizeof(*l->vars));
     for (int i = 0; i < in->nvars; i++) {
         l->vars[i].name = (struct str){str_dup(in->vars[i].name), in->vars[i].name.n};
         l->vars[i].value = (struct str){str_dup(in->vars[i].value), in->vars[i].value.n};

@@ -16,8 +16,8 @@
 struct external; /* a question to PAM or LDAP */
 
 struct login {
-    char *user, *database;                /* owned */
-    struct wire_var vars[LOGIN_VARS_MAX]; /* owned copies */
+    char *user, *database; /* owned */
+    struct wire_var *vars; /* owned, and so are the texts */
     int nvars, minor;
     bool replication, admin, proxy_done, start_tls;
     bool busy;       /* an answer is awaited: input stays unread */

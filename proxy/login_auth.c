@@ -473,6 +473,7 @@ void login_free(struct client *c)
         mem_free((void *)(uintptr_t)l->vars[i].name.p);
         mem_free((void *)(uintptr_t)l->vars[i].value.p);
     }
+    mem_free(l->vars);
     mem_free((void *)(uintptr_t)l->query_text.p);
     if (l->query_secret != NULL)
         mem_wipe(l->query_secret, strlen(l->query_secret));

@@ -6,6 +6,7 @@
 
 #define TLS_HANDSHAKE 0x16 /* first byte of a TLS hello; no packet can start with it */
 #define CANCEL_MIN 16      /* length, code, pid, four bytes of secret */
+#define VAR_LEN_MIN 3      /* bytes of a parameter: a name and two terminators */
 
 /* Reasons for which PostgreSQL has a code of its own. */
 static const char no_user[] = "no PostgreSQL user name specified in startup packet";
@@ -95,7 +96,7 @@ static bool refuse(struct maker *m, const char *reason)
 static bool add_var(struct maker *m, struct str name, struct str value)
 {
     struct pg_startup_login *l = m->l;
-    if (l->login.nvars == PG_STARTUP_VARS_MAX)
+    if (l->login.nvars == l->cap)
         return refuse(m, "too many startup parameters");
     l->vars[l->login.nvars++] = (struct wire_var){name, value};
     return true;
@@ -244,7 +245,9 @@ static void finish_negotiate(struct maker *m)
 
 struct pg_startup_login *pg_startup_login_new(const struct pg_startup *s, const char **reason)
 {
-    struct pg_startup_login *l = mem_new(sizeof *l);
+    size_t cap = MIN(s->body.n / VAR_LEN_MIN, (size_t)PG_STARTUP_VARS_MAX);
+    struct pg_startup_login *l = mem_new(sizeof *l + cap * sizeof(l->vars[0]));
+    l->cap = (int)cap;
     struct maker m = {.l = l, .minor = s->minor};
     buf_init(&l->text, PG_STARTUP_MAX);
     buf_init(&l->negotiate, PG_STARTUP_MAX + 64);

@@ -45,10 +45,11 @@ struct pg_startup pg_startup_read(struct str in);
  * over. */
 struct pg_startup_login {
     struct wire_login login;
-    struct wire_var vars[PG_STARTUP_VARS_MAX];
-    struct buf text; /* copies that every slice above points into */
+    struct buf text; /* copies that every slice of login points into */
     /* NegotiateProtocolVersion to be sent before anything else; may be empty */
     struct buf negotiate;
+    int cap; /* as many parameters as a packet of its length can hold */
+    struct wire_var vars[];
 };
 
 /* Takes the parameters apart. NULL: malformed, *reason says why. Freed with
