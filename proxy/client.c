@@ -70,15 +70,24 @@ usec_t client_limit_us(const struct client *c, enum client_state st)
 
 static void busy_too_long(struct client *c)
 {
-    if (c->timed_out == 0) {
-        session_cancel_running(c, C_QUERY_TIMEOUT);
-        c->timed_out = C_QUERY_TIMEOUT;
-        worker_timeout(c->conn.worker, &c->timeout,
-                       worker_options(c->conn.worker)->cancel_wait_timeout);
+    struct worker *w = c->conn.worker;
+    if (c->timed_out != 0) {
+        /* The database does not react to the cancel: the connection is given up. */
+        server_close(c->server, "query timeout and no answer to the cancel");
         return;
     }
-    /* The database does not react to the cancel: the connection is given up. */
-    server_close(c->server, "query timeout and no answer to the cancel");
+    switch (session_cancel_running(c, C_QUERY_TIMEOUT)) {
+    case RUNS:
+        worker_timeout(w, &c->timeout, worker_options(w)->cancel_wait_timeout);
+        break;
+    case RUNS_LATER:
+        c->timed_out = C_QUERY_TIMEOUT;
+        server_close(c->server, "query timeout before the query began");
+        break;
+    case RUNS_NOT: /* the client has its answer; questions about the session have their own limit */
+        worker_timeout(w, &c->timeout, client_limit_us(c, c->state));
+        break;
+    }
 }
 
 static void on_timeout(struct timeout *t)
@@ -363,8 +372,9 @@ void clients_housekeeping(struct worker *w)
         return;
     LIST_EACH(it, tmp, &w->clients) {
         struct client *c = container_of(it, struct client, all);
-        if (c->state != CL_BUSY && c->state != CL_SHARED && c->state != CL_HELD &&
-            c->state != CL_ENDING && c->state != CL_ADMIN)
+        bool begun = c->state == CL_BUSY || c->state == CL_SHARED || c->state == CL_HELD ||
+                     c->first_start != 0; /* it was sent, and is sent again */
+        if (!begun && c->state != CL_ENDING && c->state != CL_ADMIN)
             client_fatal(c, C_SHUTDOWN, STR_NONE);
     }
 }

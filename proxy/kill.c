@@ -84,71 +84,24 @@ static enum kill_outcome give(struct client *c, const struct wire_kill *k)
 
 /* ---- the request ----------------------------------------------------------------------------- */
 
-/* What there is of the extended protocol's parts in a request that does nothing else; -1: none. */
-struct shape {
-    int parse, bind, execute;
-    const struct stmt *stmt; /* borrowed: the one that is bound */
-};
-
-/* Everything that is about a statement is about the one that is bound. The portal must not outlive
- * the request, for the database would not know of it: the unnamed one, or any outside of a
- * transaction. */
-static bool fits(const struct client *c, const struct wire_part *p, int i, struct shape *x)
+/* The portal must not outlive the request, for the database would not know of it: the unnamed one,
+ * or any outside of a transaction. A name that is taken is for the database to refuse. */
+static bool fits(const struct client *c, const struct wire_req *r, const struct batch *b)
 {
-    const struct stmt *stmt = c->conn.worker->part_stmts[i];
-    switch (p->kind) {
-    case PART_PARSE:
-        if (x->parse >= 0 || x->bind >= 0)
-            return false;
-        x->parse = i;
-        break;
-    case PART_BIND:
-        if (x->bind >= 0 || (p->portal.n > 0 && c->server->tx != TX_IDLE))
-            return false;
-        x->bind = i;
-        break;
-    case PART_DESCRIBE:
-        break;
-    case PART_DESCRIBE_PORTAL:
-        return x->bind >= 0;
-    case PART_EXECUTE:
-        if (x->bind < 0 || x->execute >= 0)
-            return false;
-        x->execute = i;
-        return true;
-    case PART_SYNC:
-        return true;
-    case PART_QUERY:
-    case PART_CALL:
-    case PART_CLOSE:
-    case PART_CLOSE_PORTAL:
-    case PART_FLUSH:
+    const struct str *portal = &r->parts[b->bind].portal;
+    if (portal->n > 0 && c->server->tx != TX_IDLE)
         return false;
+    for (int i = b->bind; i < r->nparts; i++) {
+        const struct wire_part *p = &r->parts[i];
+        if (p->kind == PART_CLOSE_PORTAL)
+            return false;
+        if (p->kind != PART_SYNC && p->kind != PART_DESCRIBE && !str_eq(p->portal, *portal))
+            return false;
     }
-    if (stmt == NULL || stmt->text->by_text || (x->stmt != NULL && x->stmt != stmt))
-        return false;
-    x->stmt = stmt;
-    return true;
-}
-
-static bool read_shape(const struct client *c, const struct wire_req *r, struct shape *x)
-{
-    *x = (struct shape){-1, -1, -1, NULL};
-    for (int i = 0; i < r->nparts; i++)
-        if (r->parts[i].cut || !fits(c, &r->parts[i], i, x))
-            return false;
-    if (x->execute < 0)
-        return false;
-    const struct str *portal = &r->parts[x->bind].portal;
-    for (int i = x->bind; i < r->nparts; i++)
-        if (r->parts[i].kind != PART_SYNC && r->parts[i].kind != PART_DESCRIBE &&
-            !str_eq(r->parts[i].portal, *portal))
-            return false;
-    if (x->parse < 0)
+    if (b->parse < 0)
         return true;
-    /* A name that is taken is for the database to refuse. */
-    struct str name = r->parts[x->parse].name;
-    return str_eq(name, r->parts[x->bind].name) && session_can_name(c, name) &&
+    struct str name = r->parts[b->parse].name;
+    return str_eq(name, r->parts[b->bind].name) && session_can_name(c, name) &&
            (name.n == 0 || c->names == NULL || stmt_names_find(c->names, name) == NULL);
 }
 
@@ -156,7 +109,7 @@ static bool is_kill(const struct client *c, const struct wire_req *r, struct wir
 {
     const struct wire *wire = conn_wire(&c->conn);
     struct wire_kill_ask ask = {.peer = (uint16_t)worker_options(c->conn.worker)->peer_id};
-    struct shape x;
+    struct batch b;
     if ((r->flags & REQ_END) == 0 || r->nparts == 0 || wire->kill_read == NULL ||
         c->server->tx == TX_FAILED || c->server->tx == TX_UNKNOWN)
         return false;
@@ -165,11 +118,11 @@ static bool is_kill(const struct client *c, const struct wire_req *r, struct wir
             return false;
         ask.text = r->parts[0].text;
     } else {
-        if (!read_shape(c, r, &x))
+        if (!session_batch_of_one(c, r, &b) || !fits(c, r, &b))
             return false;
-        ask.text = x.stmt->text->text;
-        ask.types = x.stmt->text->types;
-        ask.bind = &r->parts[x.bind];
+        ask.text = b.stmt->text->text;
+        ask.types = b.stmt->text->types;
+        ask.bind = &r->parts[b.bind];
     }
     return wire->kill_read(&ask, k);
 }

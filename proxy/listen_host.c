@@ -114,7 +114,7 @@ static void give_back(struct listen_host *h)
     }
     end(h);
     s->shared_listener = false;
-    s->must_clean = true;
+    s->reset.due = true;
     s->pins |= PIN_LISTEN; /* cleaned in full, whatever the reset query is */
     if (s->fl_count == 0)
         session_settle(s);

@@ -24,10 +24,21 @@ struct flight *server_flight(struct server *s, uint32_t i)
 }
 
 /* Slots not in use own memory too: it is kept for the next flight. */
-static void free_slot(struct flight *f)
+static void free_slot(struct server *s, struct flight *f)
 {
     mem_free(f->journal);
     mem_free(f->copy.p);
+    s->conn.worker->memory.in_bytes -= f->copy.cap;
+    f->journal = NULL;
+    f->copy.p = NULL;
+    f->cap_journal = 0;
+    f->copy.cap = 0;
+}
+
+void server_free_slots(struct server *s)
+{
+    for (uint32_t i = s->fl_count; i < s->fl_cap; i++)
+        free_slot(s, server_flight(s, i));
 }
 
 static void grow_flights(struct server *s)
@@ -36,8 +47,7 @@ static void grow_flights(struct server *s)
     struct flight *ring = mem_new(cap * sizeof(*ring));
     for (uint32_t i = 0; i < s->fl_count; i++)
         ring[i] = *server_flight(s, i);
-    for (uint32_t i = s->fl_count; i < s->fl_cap; i++)
-        free_slot(server_flight(s, i));
+    server_free_slots(s);
     mem_free(s->flights);
     s->flights = ring;
     s->fl_head = 0;
@@ -170,15 +180,14 @@ void server_free(struct mortal *m)
     conn_wire(&s->conn)->sv_fini(s->wire_state);
     while (s->fl_count > 0)
         server_pop(s);
-    for (uint32_t i = 0; i < s->fl_cap; i++)
-        free_slot(&s->flights[i]);
+    server_free_slots(s);
     mem_free(s->flights);
     stmt_put(&s->unnamed);
     stmt_set_fini(&s->stmts);
     varset_put(&s->vars);
     varset_put(&s->profile);
-    varset_put(&s->ask_names);
-    varset_put(&s->answered);
+    varset_put(&s->question.names);
+    varset_put(&s->question.answered);
     mem_free(s);
 }
 
@@ -257,7 +266,7 @@ static enum server_work left_over(const struct server *s)
         return WORK_ASK;
     if (s->pins != 0)
         return WORK_PIN;
-    if (s->must_clean)
+    if (s->reset.due)
         return WORK_CLEAN;
     return WORK_NONE;
 }

@@ -67,7 +67,13 @@ enum flight_kind {
     FLIGHT_LISTEN,  /* of the shared listener, or of leaving a server for it (listen.c) */
 };
 
-enum journal_kind { JOURNAL_NAME, JOURNAL_PREPARE, JOURNAL_UNPREPARE, JOURNAL_FORGET };
+enum journal_kind {
+    JOURNAL_NAME,
+    JOURNAL_PREPARE,
+    JOURNAL_UNPREPARE,
+    JOURNAL_FORGET,
+    JOURNAL_DESCRIBE, /* nothing to undo: only when it is final has the client been told */
+};
 
 struct journal { /* what to undo when a tracked part was not confirmed */
     enum journal_kind kind;
@@ -77,18 +83,20 @@ struct journal { /* what to undo when a tracked part was not confirmed */
                                  UNPREPARE, PREPARE: NULL */
     /* PREPARE: borrowed from the server's set; NULL once it was evicted */
     struct stmt_entry *entry;
-    struct str name; /* NAME: owned copy */
+    struct str name;      /* NAME, DESCRIBE: owned copy */
+    uint32_t definitions; /* DESCRIBE: of the statement whose rows are described */
 };
 
 struct flight {
     enum flight_kind kind;
-    bool ended;            /* its end marker was sent: nothing more will be added */
-    bool output;           /* something of the answer has reached the client */
-    bool noticed;          /* a notice has: sent again, the request would give it twice */
-    bool waits;            /* the client's request waits for this own statement */
-    struct client *client; /* borrowed; NULL: gone, the answer is swallowed */
-    struct job *job;       /* FLIGHT_JOB, FLIGHT_LIFT */
-    usec_t start;
+    bool ended;                /* its end marker was sent: nothing more will be added */
+    bool output;               /* something of the answer has reached the client */
+    bool noticed;              /* a notice has: sent again, the request would give it twice */
+    bool waits;                /* the client's request waits for this own statement */
+    bool taken;                /* it was taken away from here and is sent again elsewhere */
+    struct client *client;     /* borrowed; NULL: gone, the answer is swallowed */
+    struct job *job;           /* FLIGHT_JOB, FLIGHT_LIFT */
+    usec_t start, first_start; /* sent; sent for the first time, perhaps to another server */
     uint32_t effects;
     uint32_t tracked; /* parts sent that will be confirmed, and */
     uint32_t acks;    /* how many were */
@@ -105,6 +113,24 @@ struct flight {
 
 enum cleaning { CLEANING_NONE, CLEANING_TX, CLEANING_FULL, CLEANING_QUERY };
 
+/* What the proxy asks a server about its session, from one question to the answer to the next. What
+ * must be asked for is server->asks. */
+struct server_question {
+    struct varset *names;    /* names for ASK_VARS as a set; NULL: none */
+    struct varset *answered; /* settings being collected from an ASK_VARS_ALL */
+    bool reset_seen;         /* a RESET or DISCARD ran since the settings were asked for */
+    bool of_prepared;        /* the question under way includes ASK_PREPARED, and */
+    int nmatched;            /* statements in the answer to that are as recorded */
+    int tries;               /* questions cut off in a row */
+};
+
+/* Making a session fit for anybody else. */
+struct server_reset {
+    bool due; /* used in session mode, or it holds what cannot be followed */
+    enum cleaning step;
+    bool unknown; /* a configured reset query ran: what it left is being asked for */
+};
+
 struct server {
     struct conn conn; /* first */
     struct mortal mortal;
@@ -117,36 +143,29 @@ struct server {
     enum tx_state tx;
     uint32_t pins; /* enum pin, without PIN_TX and PIN_SESSION, which follow from tx and mode */
     uint32_t asks; /* enum wire_ask: state that must be asked for before release */
-    struct varset *ask_names; /* names for ASK_VARS as a set; NULL: none */
-    struct varset *answered;  /* settings being collected from an ASK_VARS_ALL */
-    struct varset *vars;      /* its settings as far as they differ from a fresh session's */
-    struct varset *profile;   /* what it reports */
+    struct server_question question;
+    struct server_reset reset;
+    struct varset *vars;    /* its settings as far as they differ from a fresh session's */
+    struct varset *profile; /* what it reports */
     struct stmt_set stmts;
     struct stmt *unnamed;  /* what its unnamed statement is; NULL: unknown or none */
     bool unnamed_known;    /* unnamed NULL means: certainly none */
     uint64_t unnamed_by;   /* sequence number of the flight that prepared it */
     uint64_t flights_done; /* how many flights have been answered */
     bool unnamed_large;    /* the holder's own, too large to be kept by the proxy */
-    bool reset_seen;       /* a RESET or DISCARD ran since the settings were asked for */
-    int nlarge;          /* named statements too large to be kept; PIN_LARGE while there are any */
-    bool asked_prepared; /* the question under way includes ASK_PREPARED, and */
-    int nmatched;        /* statements in the answer to ASK_PREPARED that are as recorded */
-    bool upload;         /* in COPY FROM STDIN */
-    bool half_request;   /* a part of a request was sent and its end was not */
-    bool half_message;   /* of an upload that has failed: its rest is still to be sent */
-    bool doubtful;       /* must not be reused: closed at release */
-    bool login_asked;    /* the server has asked for credentials */
-    bool other_tls;      /* with TLS where sslmode begins without, or the reverse */
+    int nlarge;        /* named statements too large to be kept; PIN_LARGE while there are any */
+    bool upload;       /* in COPY FROM STDIN */
+    bool half_request; /* a part of a request was sent and its end was not */
+    bool half_message; /* of an upload that has failed: its rest is still to be sent */
+    bool doubtful;     /* must not be reused: closed at release */
+    bool login_asked;  /* the server has asked for credentials */
+    bool other_tls;    /* with TLS where sslmode begins without, or the reverse */
     struct tls *tls_pending; /* owned; the server has agreed to TLS, the handshake has not begun */
     bool shared_listener;    /* listens for all clients of its pool (listen.h); held by nobody */
-    bool must_clean;         /* used in session mode, or holds what cannot be followed: reset before
-                               anybody else gets it */
     bool was_idle;           /* came out of the idle list, not straight from another user */
-    bool reset_unknown;      /* a configured reset query ran: what it left is being asked for */
-    enum cleaning cleaning;
-    bool session_begun; /* the first request of the holder has been prepared for */
-    bool wire_fakes;    /* acknowledgements were made up that nothing else may carry out */
-    bool defining;      /* definitions were changed in the transaction that is open */
+    bool session_begun;      /* the first request of the holder has been prepared for */
+    bool wire_fakes;         /* acknowledgements were made up that nothing else may carry out */
+    bool defining;           /* definitions were changed in the transaction that is open */
     uint32_t unnamed_definitions; /* as stmt_entry.definitions, of the unnamed statement */
     uint64_t written;    /* conn.bytes_out when it was last without work: what comes before more is
                                written answers nothing */
@@ -155,7 +174,6 @@ struct server {
     int leaked;          /* statements it still has that its set has forgotten */
     bool check_failed;   /* server_check_query was answered with an error */
     int cancels;         /* cancel requests on their way */
-    int ask_tries;       /* questions cut off in a row */
     int drains;          /* how often the statement of a vanished client was to be cancelled */
     struct flight *flights; /* owned ring */
     uint32_t fl_head, fl_count, fl_cap;
@@ -227,6 +245,8 @@ struct flight *server_front(struct server *s); /* NULL: nothing in flight */
 struct flight *server_back(struct server *s);
 void server_pop(struct server *s);
 struct flight *server_flight(struct server *s, uint32_t i); /* i-th from the front */
+/* What slots that are not in use have kept for the next flight. */
+void server_free_slots(struct server *s);
 
 bool server_needs_check(const struct server *s);
 bool server_too_old(const struct server *s);

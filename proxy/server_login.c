@@ -149,7 +149,7 @@ static void authenticate(struct server *s, struct str data)
                              .channel_binding = {(const char *)binding, nbinding}};
     struct error err = {""};
     enum auth_result r = conn_wire(&s->conn)->sv_auth(s->wire_state, &cred, data, &s->conn.out,
-                                                       &err);
+                                                      &err);
     conn_dirty(&s->conn);
     if (r == AUTH_FAIL)
         fail(s, SE_AUTH, err.text[0] != '\0' ? err.text : "cannot authenticate to the server");
@@ -525,7 +525,7 @@ void server_open(struct pool *p)
     s->id = atomic_fetch_add_explicit(&w->process->shared.next_id, 1, memory_order_relaxed);
     s->vars = varset_empty(&w->vars);
     s->profile = varset_empty(&w->vars);
-    s->ask_names = varset_empty(&w->vars);
+    s->question.names = varset_empty(&w->vars);
     stmt_set_init(&s->stmts);
     s->epoch = atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed);
     s->connected_at = s->request_at = w->now;

@@ -76,26 +76,26 @@ void server_ask(struct server *s)
     uint32_t asks = s->asks;
     struct varset_table *t = &s->conn.worker->vars;
     int n = 0;
-    n = add_names(names, n, s->ask_names, false);
+    n = add_names(names, n, s->question.names, false);
     if (asks & ASK_VARS_ALL) {
         /* Custom settings are not in the database's list: those known are asked for by name. */
         n = add_names(names, n, s->vars, true);
         /* So are the client's start-up settings, or one that was set to the database's default
          * could not be told from one that was reset. */
-        if (s->client != NULL && !s->reset_seen)
+        if (s->client != NULL && !s->question.reset_seen)
             n = add_names(names, n, s->client->startup, false);
         asks = n > 0 ? asks | ASK_VARS : asks & ~(uint32_t)ASK_VARS;
     }
-    varset_put(&s->answered);
-    s->answered = asks & ASK_VARS_ALL ? varset_empty(t) : varset_get(s->vars);
+    varset_put(&s->question.answered);
+    s->question.answered = asks & ASK_VARS_ALL ? varset_empty(t) : varset_get(s->vars);
     if (asks & ASK_LISTEN) {
         s->pins &= ~(uint32_t)PIN_LISTEN;
         listen_ask_begins(s);
     }
     if (asks & ASK_PREPARED)
         s->pins &= ~(uint32_t)PIN_PREPARED;
-    s->asked_prepared = (asks & ASK_PREPARED) != 0;
-    s->nmatched = 0;
+    s->question.of_prepared = (asks & ASK_PREPARED) != 0;
+    s->question.nmatched = 0;
     conn_wire(&s->conn)->sv_ask(s->wire_state, asks, names, n, &s->conn.out);
     s->asks = 0;
     server_push(s, FLIGHT_ASK, NULL)->effects = asks;
@@ -106,9 +106,9 @@ void server_ask(struct server *s)
 static struct varset *custom_names(struct server *s)
 {
     struct varset *v = varset_empty(&s->conn.worker->vars);
-    for (int i = 0; i < s->ask_names->n; i++)
-        if (str_find(s->ask_names->vars[i].name, '.') >= 0)
-            varset_change(&v, s->ask_names->vars[i].name, STR(""));
+    for (int i = 0; i < s->question.names->n; i++)
+        if (str_find(s->question.names->vars[i].name, '.') >= 0)
+            varset_change(&v, s->question.names->vars[i].name, STR(""));
     return v;
 }
 
@@ -117,13 +117,13 @@ static struct varset *custom_names(struct server *s)
 bool server_ask_again(struct server *s, const struct flight *f, enum server_error why)
 {
     bool refused = why != SE_CANCELLED;
-    if (s->ask_tries++ >= ASK_TRIES || (refused && (f->effects & ASK_VARS) == 0))
+    if (s->question.tries++ >= ASK_TRIES || (refused && (f->effects & ASK_VARS) == 0))
         return false;
     s->asks |= f->effects | ASK_VARS_ALL;
     if (refused) {
         struct varset *kept = custom_names(s);
-        varset_put(&s->ask_names);
-        s->ask_names = kept;
+        varset_put(&s->question.names);
+        s->question.names = kept;
         s->asks &= ~(uint32_t)ASK_VARS;
     }
     return true;
@@ -143,18 +143,18 @@ void server_clean(struct server *s)
     const struct wire *wire = conn_wire(&s->conn);
     struct str query = str_of(worker_options(s->conn.worker)->server_reset_query);
     if (s->tx != TX_IDLE) {
-        s->cleaning = CLEANING_TX;
+        s->reset.step = CLEANING_TX;
         wire->sv_clean(s->wire_state, CLEAN_TX, &s->conn.out);
     } else if (as_configured(s) && query.n == 0) {
-        s->must_clean = false;
+        s->reset.due = false;
         s->asks = ASK_VARS_ALL;
         server_ask(s);
         return;
     } else if (as_configured(s) && !str_eq(query, str_of(wire->reset_query))) {
-        s->cleaning = CLEANING_QUERY;
+        s->reset.step = CLEANING_QUERY;
         wire->sv_text(s->wire_state, OWN_QUIET, query, &s->conn.out);
     } else {
-        s->cleaning = CLEANING_FULL;
+        s->reset.step = CLEANING_FULL;
         wire->sv_clean(s->wire_state, CLEAN_FULL, &s->conn.out);
     }
     server_push(s, FLIGHT_CLEAN, NULL);
@@ -163,8 +163,8 @@ void server_clean(struct server *s)
 
 void server_cleaned(struct server *s, bool ok)
 {
-    enum cleaning was = s->cleaning;
-    s->cleaning = CLEANING_NONE;
+    enum cleaning was = s->reset.step;
+    s->reset.step = CLEANING_NONE;
     timeout_stop(&s->timeout);
     if (!ok) {
         s->doubtful = true;
@@ -172,7 +172,7 @@ void server_cleaned(struct server *s, bool ok)
     }
     if (was == CLEANING_TX || was == CLEANING_NONE)
         return;
-    s->must_clean = false;
+    s->reset.due = false;
     if (was == CLEANING_FULL) {
         stmt_set_clear(&s->stmts);
         session_vars_reset(s);
@@ -182,5 +182,5 @@ void server_cleaned(struct server *s, bool ok)
     s->leaked += (int)s->stmts.count;
     stmt_set_clear(&s->stmts);
     s->asks |= ASK_VARS_ALL | ASK_LOCKS | ASK_TEMP | ASK_CURSORS | ASK_PREPARED | ASK_LISTEN;
-    s->reset_unknown = true;
+    s->reset.unknown = true;
 }

@@ -73,7 +73,7 @@ void session_detach(struct client *c)
     conn_resume(&c->conn, PAUSE_PEER);
     if ((c->passthrough && s->session_begun) ||
         worker_options(c->conn.worker)->server_reset_query_always)
-        s->must_clean = true;
+        s->reset.due = true;
     s->unnamed_large = false;
     if (s->counts_pinned) {
         s->counts_pinned = false;
@@ -224,15 +224,17 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
     struct flight *f = server_push(s, FLIGHT_CLIENT, c);
     f->effects = plan->effects;
     f->start = w->now;
+    f->first_start = c->first_start != 0 ? c->first_start : f->start;
     f->facts = plan->facts;
     plan->facts = NULL;
     f->digest = plan->digest;
     if (f->digest != 0)
-        session_share_keep(f, r->raw);
+        session_share_keep(w, f, r->raw);
     if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
         worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
     s->request_at = w->now;
-    c->pool->stats.queries++;
+    c->pool->stats.queries += c->first_start == 0;
+    c->first_start = 0;
     return f;
 }
 

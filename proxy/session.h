@@ -49,6 +49,13 @@ void session_go_on_later(struct client *c);
 /* session_plan.c */
 void session_plan(struct client *c, const struct wire_req *r, struct plan *plan);
 void session_plan_done(struct client *c, const struct wire_req *r, struct plan *plan);
+/* What a batch that is one statement consists of: which of the parts, -1: there is none. */
+struct batch {
+    int parse, bind, execute;
+    const struct stmt *stmt; /* borrowed: the one that all of them are about */
+};
+/* r, planned, binds one statement of the protocol and executes it once, and does nothing else. */
+bool session_batch_of_one(const struct client *c, const struct wire_req *r, struct batch *b);
 
 /* session_vars.c */
 enum prelude { PRELUDE_NONE, PRELUDE_GLUED, PRELUDE_WAIT };
@@ -114,8 +121,13 @@ void session_settle(struct server *s); /* tx idle, nothing in flight: ask, clean
 /* session_end.c */
 void session_client_gone(struct client *c);
 void session_server_lost(struct server *s, struct str code, struct str text);
+enum running {
+    RUNS,       /* a request of the client's, which is being cancelled */
+    RUNS_LATER, /* a statement of ours, with the client's request behind it */
+    RUNS_NOT,   /* nothing that the client waits for */
+};
 /* Asks the database to stop what runs for c; why C_CANCELLED: the client itself wanted it. */
-void session_cancel_running(struct client *c, enum cause why);
+enum running session_cancel_running(struct client *c, enum cause why);
 /* The request at the front of c's input buffer is answered with an error instead of being run. code
  * non-empty: the database's own words. */
 void session_refuse(struct client *c, enum cause cause, struct str code, struct str text);

@@ -158,17 +158,18 @@ void session_server_lost(struct server *s, struct str code, struct str text)
 
 /* ---- cancelling and refusing ----------------------------------------------------------------- */
 
-void session_cancel_running(struct client *c, enum cause why)
+enum running session_cancel_running(struct client *c, enum cause why)
 {
     struct server *s = c->server;
     if (s == NULL || s->fl_count == 0)
-        return;
+        return RUNS_NOT;
     const struct flight *f = server_front(s);
     if (f->client != c || f->kind != FLIGHT_CLIENT)
-        return;
+        return f->waits || runs_for(s, c) ? RUNS_LATER : RUNS_NOT;
     if (why != C_CANCELLED)
         c->timed_out = (uint8_t)why;
     cancel_server(s);
+    return RUNS;
 }
 
 void session_refuse(struct client *c, enum cause cause, struct str code, struct str text)
@@ -181,7 +182,7 @@ void session_refuse(struct client *c, enum cause cause, struct str code, struct 
 void session_wait_failed(struct client *c, enum cause cause, struct str code, struct str text)
 {
     pool_leave_queue(c->pool, &c->waiter);
-    c->wait_at = 0;
+    c->wait_at = c->first_start = 0;
     client_set_state(c, CL_IDLE);
     session_refuse(c, cause, code, text);
 }

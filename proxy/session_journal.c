@@ -63,11 +63,18 @@ static void undo_one(struct server *s, struct client *c, struct journal *j)
         /* Still there though the set has forgotten it. Under a handle that is harmless, but it
          * would never be closed; under a client's own name the next client could meet it. */
         s->leaked++;
-        s->must_clean = s->must_clean || j->named;
+        s->reset.due = s->reset.due || j->named;
         break;
     case JOURNAL_FORGET:
+    case JOURNAL_DESCRIBE:
         break;
     }
+}
+
+static void make_final(struct flight *f, const struct journal *j)
+{
+    if (j->kind == JOURNAL_DESCRIBE && f->client != NULL)
+        stmt_names_described(journal_names(f->client), j->name, j->definitions);
 }
 
 void session_undo(struct server *s, struct flight *f)
@@ -75,6 +82,8 @@ void session_undo(struct server *s, struct flight *f)
     for (int i = f->njournal - 1; i >= 0; i--) {
         if (f->journal[i].ack > f->acks)
             undo_one(s, f->client, &f->journal[i]);
+        else
+            make_final(f, &f->journal[i]);
         journal_drop(&f->journal[i]);
     }
     f->njournal = 0;
@@ -105,6 +114,13 @@ void session_disown_all(struct server *s, const struct client *c)
     for (uint32_t i = s->fl_count; i-- > 0;) /* backwards, for the same reason */
         if (server_flight(s, i)->client == c)
             session_disown(s, server_flight(s, i));
+}
+
+void journal_describe(struct flight *f, struct str name, uint32_t definitions)
+{
+    struct journal *j = journal_note(f, JOURNAL_DESCRIBE);
+    j->name = (struct str){str_dup(name), name.n};
+    j->definitions = definitions;
 }
 
 /* An entry leaves the set while an earlier line of a journal may still name it. */
@@ -179,8 +195,10 @@ void journal_forget_all(struct server *s, struct flight *f)
 
 void journal_accept(struct flight *f)
 {
-    for (int i = 0; i < f->njournal; i++)
+    for (int i = 0; i < f->njournal; i++) {
+        make_final(f, &f->journal[i]);
         journal_drop(&f->journal[i]);
+    }
     f->njournal = 0;
 }
 
@@ -190,7 +208,7 @@ bool session_unconfirmed(struct server *s)
         const struct flight *f = server_flight(s, i);
         for (int k = 0; k < f->njournal; k++) {
             const struct journal *j = &f->journal[k];
-            if (j->kind != JOURNAL_NAME || j->name.n > 0)
+            if (j->kind != JOURNAL_DESCRIBE && (j->kind != JOURNAL_NAME || j->name.n > 0))
                 return true;
         }
     }

@@ -18,6 +18,9 @@ struct journal *journal_note(struct flight *f, enum journal_kind kind);
 struct stmt_names *journal_names(struct client *c);
 /* The client's name means stmt (NULL: nothing) from now on. */
 void journal_rename(struct client *c, struct flight *f, struct str name, struct stmt *stmt);
+/* The client will be told the rows of its statement of that name, as they are under these
+ * definitions. */
+void journal_describe(struct flight *f, struct str name, uint32_t definitions);
 /* The entry leaves the server's set, and no line names it any more. */
 void journal_forget_entry(struct server *s, struct stmt_entry *e);
 /* The server's unnamed statement is stmt, or certainly none. */

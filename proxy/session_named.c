@@ -74,7 +74,7 @@ void session_name(struct client *c, struct str name, struct stmt *stmt)
     struct flight *f = server_push(s, FLIGHT_PREP, NULL);
     stmt_prepare(s, f, &h, stmt->text);
     conn_wire(&s->conn)->sv_sync(s->wire_state, &s->conn.out);
-    s->must_clean = true; /* this may be all that its session ever holds */
+    s->reset.due = true; /* this may be all that its session ever holds */
     conn_dirty(&s->conn);
 }
 
@@ -179,7 +179,7 @@ void session_prepared_row(struct server *s, struct str name, struct str text)
 {
     const struct stmt_entry *e = stmt_set_find_named(&s->stmts, name);
     if (e != NULL && e->stmt->text->by_text && str_eq(e->stmt->text->text, text))
-        s->nmatched++;
+        s->question.nmatched++;
     else
         s->pins |= PIN_PREPARED;
 }
@@ -193,6 +193,6 @@ void session_prepared_end(struct server *s)
     int recorded = 0;
     for (size_t i = 0; map_next(&s->stmts.by_name, &i, &name, &v);)
         recorded += ((struct stmt_entry *)v)->stmt->text->by_text;
-    if (recorded != s->nmatched)
+    if (recorded != s->question.nmatched)
         s->pins |= PIN_PREPARED;
 }

@@ -123,3 +123,53 @@ void session_plan_done(struct client *c, const struct wire_req *r, struct plan *
         stmt_put(&stmts[i]);
     facts_put(&plan->facts);
 }
+
+/* ---- batches of one statement ---------------------------------------------------------------- */
+
+/* Part i has its place in the batch b, as far as that is known. */
+static bool belongs(const struct client *c, const struct wire_part *p, int i, struct batch *b)
+{
+    const struct stmt *stmt = c->conn.worker->part_stmts[i];
+    switch (p->kind) {
+    case PART_PARSE:
+        if (b->parse >= 0 || b->bind >= 0)
+            return false;
+        b->parse = i;
+        break;
+    case PART_BIND:
+        if (b->bind >= 0)
+            return false;
+        b->bind = i;
+        break;
+    case PART_DESCRIBE:
+        break;
+    case PART_DESCRIBE_PORTAL:
+    case PART_CLOSE_PORTAL:
+        return b->bind >= 0;
+    case PART_EXECUTE:
+        if (b->bind < 0 || b->execute >= 0)
+            return false;
+        b->execute = i;
+        return true;
+    case PART_SYNC:
+        return true;
+    case PART_QUERY:
+    case PART_CALL:
+    case PART_CLOSE:
+    case PART_FLUSH:
+        return false;
+    }
+    if (stmt == NULL || stmt->text->by_text || (b->stmt != NULL && b->stmt != stmt))
+        return false;
+    b->stmt = stmt;
+    return true;
+}
+
+bool session_batch_of_one(const struct client *c, const struct wire_req *r, struct batch *b)
+{
+    *b = (struct batch){-1, -1, -1, NULL};
+    for (int i = 0; i < r->nparts; i++)
+        if (r->parts[i].cut || !belongs(c, &r->parts[i], i, b))
+            return false;
+    return b->execute >= 0;
+}

@@ -53,7 +53,7 @@ static void on_notify(struct server *s, const struct wire_server_event *ev)
         return;
     if (s->client != NULL && (s->pins & PIN_LISTEN || s->client->passthrough || s->fl_count > 0)) {
         conn_wire(&s->conn)->cl_notify(s->client->wire_state, ev->pid, ev->channel, ev->payload,
-                              &s->client->conn.out);
+                                       &s->client->conn.out);
         conn_dirty(&s->client->conn);
     }
 }
@@ -115,7 +115,8 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     struct client *c = f->client;
     session_apply(s, f, ev);
     session_note_asks(s, f, ev->tags);
-    count_request(s, f, ev->tx);
+    if (!f->taken)
+        count_request(s, f, ev->tx);
     note_definitions(s, ev);
     if (s->upload && c != NULL && c->upload) {
         c->upload = false;
@@ -128,6 +129,8 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     c->lost = 0;
     if (ev->tx == TX_IDLE)
         timeout_stop(&c->tx_timeout);
+    if (s->fl_count > 1 && s->client == c) /* the next of a pipeline has a time of its own */
+        worker_timeout(s->conn.worker, &c->timeout, client_limit_us(c, CL_BUSY));
     if (f->digest != 0 && s->state == SV_ACTIVE && ev->error == SE_NONE)
         pace_note(s->pool->share.pace, f->digest, s->conn.worker->now - f->start);
     listen_request_done(c, ev);
@@ -217,6 +220,8 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
         return;
     if (s->state == SV_SHARED) {
         session_shared_done(s);
+        if (s->state == SV_SHARED)
+            report_before(s);
         return;
     }
     if (waiting != NULL && f->client == waiting && !s->doubtful) {
@@ -279,7 +284,7 @@ static void ask(struct server *s)
 {
     if (s->client != NULL)
         s->client->barrier = true;
-    if (s->client != NULL || s->reset_unknown)
+    if (s->client != NULL || s->reset.unknown)
         server_ask(s);
     else
         server_clean(s);

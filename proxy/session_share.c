@@ -12,44 +12,6 @@
 
 /* ---- which requests -------------------------------------------------------------------------- */
 
-/* A batch of one statement: which it is, or NULL. */
-static const struct stmt *batch_of_one(const struct client *c, const struct wire_req *r)
-{
-    struct stmt *const *stmts = c->conn.worker->part_stmts;
-    const struct stmt *used = NULL;
-    int binds = 0, executes = 0;
-    for (int i = 0; i < r->nparts; i++) {
-        const struct wire_part *p = &r->parts[i];
-        switch (p->kind) {
-        case PART_PARSE:
-            if (p->name.n > 0) /* gives a name, which is final only when it is confirmed */
-                return NULL;
-            break;
-        case PART_BIND:
-            binds++;
-            break;
-        case PART_EXECUTE:
-            executes++;
-            continue;
-        case PART_DESCRIBE:
-            break;
-        case PART_DESCRIBE_PORTAL:
-        case PART_CLOSE_PORTAL:
-        case PART_SYNC:
-            continue;
-        case PART_QUERY:
-        case PART_CALL:
-        case PART_CLOSE:
-        case PART_FLUSH:
-            return NULL;
-        }
-        if (stmts[i] == NULL || (used != NULL && stmts[i] != used))
-            return NULL;
-        used = stmts[i];
-    }
-    return binds == 1 && executes == 1 ? used : NULL;
-}
-
 static bool is_whole(const struct wire_req *r)
 {
     if ((r->flags & (REQ_START | REQ_END)) != (REQ_START | REQ_END) || r->raw.n > COPY_MAX)
@@ -60,11 +22,12 @@ static bool is_whole(const struct wire_req *r)
     return true;
 }
 
-/* Something of the client's is on its server, so that this request is about that too. */
+/* Something of the client's is on its server, so that this request is about that too; or it would
+ * be, as soon as it has one. */
 static bool tied(const struct client *c)
 {
     const struct server *s = c->server;
-    return s != NULL && (c->passthrough || s->fl_count > 0 || server_has_state(s));
+    return c->passthrough || (s != NULL && (s->fl_count > 0 || server_has_state(s)));
 }
 
 const struct facts *session_share_reads(struct client *c, const struct wire_req *r,
@@ -78,22 +41,24 @@ const struct facts *session_share_reads(struct client *c, const struct wire_req 
     if (r->flags & REQ_SIMPLE) {
         f = r->nparts == 1 ? plan->facts : NULL;
     } else {
-        const struct stmt *used = batch_of_one(c, r);
-        if (used == NULL || used->text->by_text)
-            return NULL;
-        f = used->facts;
-        *stmt = used;
+        struct batch b;
+        if (!session_batch_of_one(c, r, &b) || (b.parse >= 0 && r->parts[b.parse].name.n > 0))
+            return NULL; /* a name that is given is final only when it is confirmed */
+        f = b.stmt->facts;
+        *stmt = b.stmt;
     }
     return f != NULL && sql_repeatable(f, c->pool->catalog) ? f : NULL;
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-void session_share_keep(struct flight *f, struct str raw)
+void session_share_keep(struct worker *w, struct flight *f, struct str raw)
 {
     if (f->copy.cap < raw.n) {
+        w->memory.in_bytes -= f->copy.cap;
         f->copy.cap = (uint32_t)MAX(raw.n, (size_t)256);
         f->copy.p = mem_resize(f->copy.p, f->copy.cap);
+        w->memory.in_bytes += f->copy.cap;
     }
     memcpy(f->copy.p, raw.p, raw.n);
     f->copy.n = (uint32_t)raw.n;
@@ -199,6 +164,8 @@ static bool take_back(struct server *s, struct flight *f)
     struct client *c = f->client;
     struct str copy = {(const char *)f->copy.p, f->copy.n};
     session_disown(s, f);
+    f->taken = true;
+    c->first_start = f->first_start;
     c->server = NULL;
     timeout_stop(&c->tx_timeout);
     if (conn_unread(&c->conn, copy))
@@ -207,23 +174,22 @@ static bool take_back(struct server *s, struct flight *f)
     return false;
 }
 
-/* It waits for a server of its own, as if it had waited since it was sent. */
-static void wait_again(struct client *c, usec_t since)
+/* It waits for a server of its own, as if it had waited since it was sent first. */
+static void wait_again(struct client *c)
 {
-    c->wait_at = since;
+    c->wait_at = c->conn.worker->now; /* what was before that has been counted */
     c->waiter.kind = WAIT_ALONE;
     client_set_state(c, CL_WAIT);
-    pool_rejoin_queue(c->pool, &c->waiter, since);
+    pool_rejoin_queue(c->pool, &c->waiter, c->first_start);
     pool_schedule(c->pool);
 }
 
 static void repeat(struct server *s, struct flight *f)
 {
     struct client *c = f->client;
-    usec_t since = f->start;
     s->pool->stats.repeated++;
     if (take_back(s, f))
-        wait_again(c, since);
+        wait_again(c);
 }
 
 void session_unshare(struct server *s)
@@ -344,14 +310,13 @@ bool session_share_lost_alone(struct server *s)
     }
     if (its == NULL)
         return false;
-    usec_t since = its->start;
     c->lost++;
     s->pool->stats.repeated++;
     session_detach(c);
     client_set_state(c, CL_IDLE);
     c->barrier = false;
     if (take_back(s, its))
-        wait_again(c, since);
+        wait_again(c);
     return true;
 }
 

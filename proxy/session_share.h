@@ -33,8 +33,9 @@ void session_shared_done(struct server *s);
 /* c's request is to be stopped and may not harm its neighbours. True: c holds the server alone now.
  * False: the request was not being run yet; it is answered with `why`. */
 bool session_share_stop(struct client *c, enum cause why);
-/* The request is kept with f, so that it can be sent again: it is a repeatable read, and whole. */
-void session_share_keep(struct flight *f, struct str raw);
+/* The request is kept with f, in flight on w, so that it can be sent again: it is a repeatable
+ * read, and whole. */
+void session_share_keep(struct worker *w, struct flight *f, struct str raw);
 /* An answer of s, which is held, is complete. True: what is still in flight had been taken away
  * from others; its client does not wait for that and holds s no more. */
 bool session_share_let_go(struct server *s);

@@ -133,7 +133,7 @@ static void send_duplicate(struct sending *x, const struct wire_part *p)
         stmt_prepare(x->s, x->f, &own, placeholder->text);
         stmt_add_named(x->s, x->f, placeholder, p->name);
     } else if (!x->wire->handle_named(p->name, &own)) {
-        x->s->must_clean = true; /* longer than any name the database keeps apart */
+        x->s->reset.due = true; /* longer than any name the database keeps apart */
     }
     stmt_put(&placeholder);
     send_tracked(x, p);
@@ -222,7 +222,7 @@ static bool send_use(struct sending *x, const struct wire_part *p, struct stmt *
         return true; /* under the client's own spelling, or nowhere */
     struct stmt_entry *e = ensure(x, p, stmt);
     if (p->kind == PART_DESCRIBE)
-        stmt_names_described(journal_names(x->c), p->name, e->definitions);
+        journal_describe(x->f, p->name, e->definitions);
     x->wire->sv_part_named(x->s->wire_state, p, &e->handle, &x->s->conn.out);
     return false;
 }

@@ -295,12 +295,13 @@ static uint32_t surprise(uint32_t effects, uint32_t tags)
 
 static void note_names(struct server *s, const struct facts *f)
 {
-    if (f == NULL || f->nvars == 0 || f->vars_reset || s->ask_names->n + f->nvars > ASK_NAMES_MAX) {
+    if (f == NULL || f->nvars == 0 || f->vars_reset ||
+        s->question.names->n + f->nvars > ASK_NAMES_MAX) {
         s->asks |= ASK_VARS_ALL;
         return;
     }
     for (int i = 0; i < f->nvars; i++)
-        varset_change(&s->ask_names, f->vars[i], STR(""));
+        varset_change(&s->question.names, f->vars[i], STR(""));
 }
 
 /* The name of a custom setting, as far as its form goes. */
@@ -320,13 +321,15 @@ void session_note_bound(struct server *s, const struct facts *f, const struct wi
     struct str values[16];
     if ((f->effects & (FX_VARS_NAMED | FX_VARS_ALL)) == 0)
         return;
-    for (int i = 0; i < f->nvars && s->ask_names->n < ASK_NAMES_MAX; i++)
-        varset_change(&s->ask_names, f->vars[i], STR(""));
+    for (int i = 0; i < f->nvars && s->question.names->n < ASK_NAMES_MAX; i++)
+        varset_change(&s->question.names, f->vars[i], STR(""));
     const struct wire *wire = conn_wire(&s->conn);
     int n = wire->bind_texts == NULL ? 0 : wire->bind_texts(bind, values, 16);
-    for (int i = 0; (f->effects & FX_VARS_ALL) && i < n && s->ask_names->n < ASK_NAMES_MAX; i++)
+    if ((f->effects & FX_VARS_ALL) == 0)
+        return;
+    for (int i = 0; i < n && s->question.names->n < ASK_NAMES_MAX; i++)
         if (like_custom(values[i]))
-            varset_change(&s->ask_names, values[i], STR(""));
+            varset_change(&s->question.names, values[i], STR(""));
 }
 
 void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
@@ -337,7 +340,7 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
         asks |= ASK_TEMP;
     if ((s->pins & PIN_CURSOR) && (tags & WT_CURSOR))
         asks |= ASK_CURSORS;
-    s->reset_seen = s->reset_seen || (tags & (WT_RESET | WT_DISCARD)) != 0;
+    s->question.reset_seen = s->question.reset_seen || (tags & (WT_RESET | WT_DISCARD)) != 0;
     if (tags & WT_DISCARD) {
         session_vars_reset(s);
         if (f->client != NULL) {
@@ -345,8 +348,8 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
             f->client->vars = varset_get(f->client->startup);
         }
         /* Unless it was that and nothing else, something may have followed it. */
-        s->reset_seen = tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI);
-        asks = s->reset_seen ? asks_of(FX_UNKNOWN) : 0;
+        s->question.reset_seen = tags != WT_DISCARD || f->facts == NULL || (f->effects & FX_MULTI);
+        asks = s->question.reset_seen ? asks_of(FX_UNKNOWN) : 0;
     }
     s->asks |= asks;
     if (asks & ASK_VARS)
@@ -360,8 +363,8 @@ void session_vars_reset(struct server *s)
     struct varset_table *t = &s->conn.worker->vars;
     varset_put(&s->vars);
     s->vars = varset_empty(t);
-    varset_put(&s->ask_names);
-    s->ask_names = varset_empty(t);
+    varset_put(&s->question.names);
+    s->question.names = varset_empty(t);
     s->asks = 0;
     s->pins = 0;
     s->seq_client = 0;
@@ -377,7 +380,8 @@ static void set_pin(struct server *s, uint32_t pin, bool held)
  * it has the database's default now is what somebody wanted. */
 static bool set_to_default(const struct server *s, struct str name)
 {
-    return !s->reset_seen && s->client != NULL && varset_find(s->client->startup, name).p != NULL;
+    return !s->question.reset_seen && s->client != NULL &&
+           varset_find(s->client->startup, name).p != NULL;
 }
 
 void session_ask_row(struct server *s, const struct wire_server_event *ev)
@@ -391,7 +395,7 @@ void session_ask_row(struct server *s, const struct wire_server_event *ev)
     case ASK_VARS:
     case ASK_VARS_ALL:
         if (!a.is_default || !set_to_default(s, a.var.name))
-            varset_change(&s->answered, a.var.name, a.is_default ? STR_NONE : a.var.value);
+            varset_change(&s->question.answered, a.var.name, a.is_default ? STR_NONE : a.var.value);
         break;
     case ASK_LOCKS:
         set_pin(s, PIN_LOCK, a.held);
@@ -424,26 +428,26 @@ static void keep_startup(struct client *c)
 
 void session_ask_done(struct server *s, const struct flight *f, bool ok)
 {
-    s->reset_seen = false;
-    if (s->asked_prepared)
+    s->question.reset_seen = false;
+    if (s->question.of_prepared)
         session_prepared_end(s);
-    s->asked_prepared = false;
-    s->reset_unknown = false;
-    s->ask_tries = 0;
-    varset_put(&s->ask_names);
-    s->ask_names = varset_empty(&s->conn.worker->vars);
+    s->question.of_prepared = false;
+    s->reset.unknown = false;
+    s->question.tries = 0;
+    varset_put(&s->question.names);
+    s->question.names = varset_empty(&s->conn.worker->vars);
     if (!ok || s->doubtful) {
         s->doubtful = true;    /* its state is not known: it will not be used again, and */
         s->asks |= f->effects; /* its client cannot go on as if it were */
-        varset_put(&s->answered);
+        varset_put(&s->question.answered);
         return;
     }
-    bool full = s->answered->n >= VARSET_MAX - 1;
+    bool full = s->question.answered->n >= VARSET_MAX - 1;
     varset_put(&s->vars);
-    s->vars = s->answered;
-    s->answered = NULL;
+    s->vars = s->question.answered;
+    s->question.answered = NULL;
     if (full) { /* more than can be kept: what is not on record would leak */
-        s->must_clean = true;
+        s->reset.due = true;
         if (s->client != NULL)
             client_fatal(s->client, C_BAD_SETTING, STR("too many settings"));
         return;

@@ -59,7 +59,8 @@ struct worker {
     struct list cancels; /* connections that carry a cancel request */
     struct list peers;   /* struct peer: requests that are passed on (peer.c) */
     struct {             /* memory.c */
-        size_t in_bytes, published;
+        size_t in_bytes; /* input that is kept, and requests that may be sent again */
+        size_t published;
         usec_t over_since, looked_at;
         bool paused;
     } memory;

@@ -172,7 +172,7 @@ static void client_row(struct buf *b, const struct client *c, bool buffers)
 static const char *server_word(const struct server *s)
 {
     bool cancel = s->cancels > 0 && s->client == NULL;
-    return admin_names_server_state(s->state, s->cleaning != CLEANING_NONE, cancel);
+    return admin_names_server_state(s->state, s->reset.step != CLEANING_NONE, cancel);
 }
 
 static bool outdated(const struct server *s)
@@ -311,7 +311,7 @@ static void count_servers(const struct pool *p, struct admin_pool_row *row)
         count_pins(s, row);
         if (s->client == NULL && s->cancels > 0)
             row->sv_canceled++;
-        else if (s->client == NULL && s->cleaning != CLEANING_NONE)
+        else if (s->client == NULL && s->reset.step != CLEANING_NONE)
             row->sv_tested++;
         else
             row->sv_alone++;

@@ -63,7 +63,7 @@ uint32_t admin_names_pin_set(const struct server *s)
         set |= PIN_SESSION;
     if (s->client != NULL && s->client->replication)
         set |= PIN_REPLICATION;
-    if (s->client != NULL && s->answered != NULL)
+    if (s->client != NULL && s->question.answered != NULL)
         set |= PIN_UNKNOWN;
     if (s->upload)
         set |= PIN_COPY;

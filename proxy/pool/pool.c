@@ -111,12 +111,28 @@ static bool reserve_place(struct pool *p)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* Opens servers in parallel, as many as there are waiters without one on its way. */
+/* A server that is not here yet could be had. A hint. */
+static bool may_get_another(const struct pool *p)
+{
+    return p->worker->process->nworkers > 1 ||
+           atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed) < pool_limit(p);
+}
+
+/* A first login needs one, too. */
+static int servers_needed(const struct pool *p)
+{
+    return MAX(pool_servers_wanted(p), p->nwaiting[WAIT_PROFILE] > 0);
+}
+
+/* Opens servers in parallel, as many as there are waiters that would use one and have none on its
+ * way. */
 static void open_for_waiters(struct pool *p)
 {
     if (pool_paused(p) || p->retry_at > p->worker->now)
         return;
-    int need = pool_wanting(p) > 0 ? pool_wanting(p) : p->nwaiters > 0;
+    if (p->nwaiting[WAIT_UNSEEN] > 0 && may_get_another(p))
+        pool_look_at_unseen(p);
+    int need = servers_needed(p);
     while (p->nconnecting < need) {
         if (!reserve_place(p)) {
             pool_ask_others(p);
@@ -126,7 +142,7 @@ static void open_for_waiters(struct pool *p)
         server_open(p);
         if (p->nconnecting <= before)
             return; /* failed at once; pool_connect_failed has dealt with the waiters */
-        need = MIN(need, p->nwaiters);
+        need = servers_needed(p);
     }
 }
 
@@ -278,7 +294,7 @@ static void place_is_free(struct pool *p)
     pool_publish(p);
     if (p->nwaiters > 0)
         pool_schedule(p);
-    else
+    if (servers_needed(p) == 0)
         pool_poke_others(p);
 }
 
@@ -354,7 +370,7 @@ void pool_server_ready(struct pool *p, struct server *s)
     pool_dispatch(p);
     if (s->state == SV_IDLE) {
         pool_publish(p);
-        if (p->nwaiters == 0 && atomic_load(&p->shared->shared.waiting) > 0) {
+        if (pool_servers_wanted(p) == 0 && atomic_load(&p->shared->shared.waiting) > p->nwaiters) {
             server_set_state(s, SV_ACTIVE);
             pool_put(p, s);
         }

@@ -56,7 +56,8 @@ struct waiter {
     void (*granted)(struct waiter *w, struct server *s);
     /* UNSEEN, SHARE: s is or may become SV_SHARED and has room: true when a place was taken, and w
      * is queued no more. Otherwise w is of kind ALONE now, or cannot be asked at this moment. s
-     * NULL: says only whether it could (SHARE) or not (ALONE). */
+     * NULL: says only whether it could (SHARE) or not (ALONE). The member itself is NULL where w is
+     * always of another kind. */
     bool (*offered)(struct waiter *w, struct server *s);
     /* No server: cause, and the database's own code and text when it refused the login. */
     void (*failed)(struct waiter *w, enum cause cause, struct str code, struct str text);
@@ -162,6 +163,12 @@ void pool_fail_waiters(struct pool *p, enum cause cause, struct str text);
 
 /* Reads of several clients on one server (pool_share.c). */
 bool pool_shares(const struct pool *p);
+/* How many servers those who wait would use; reads that only need a place among those of others do
+ * not count once as many servers are fed as is good for them. */
+int pool_servers_wanted(const struct pool *p);
+unsigned pool_users(const struct pool *p); /* the kinds of waiters that would use one more */
+/* Those who have not been looked at say what they wait for: some may need a server alone. */
+void pool_look_at_unseen(struct pool *p);
 /* A place for a read with these settings and, where it uses one, this prepared statement: a server
  * in SV_SHARED, or a free one that pool_share_begin must be called with. NULL: none now. */
 struct server *pool_share(struct pool *p, const struct varset *vars, const struct stmt *stmt);

@@ -31,7 +31,7 @@ struct plea {
 void pool_publish(struct pool *p)
 {
     unsigned i = p->worker->index;
-    const struct waiter *first = pool_oldest(p, WAIT_ANY);
+    const struct waiter *first = pool_oldest(p, pool_users(p) | 1u << WAIT_PROFILE);
     int64_t oldest = first == NULL ? 0 : first->since;
     atomic_store_explicit(&p->shared->shared.worker[i].idle, p->nidle, memory_order_relaxed);
     atomic_store_explicit(&p->shared->shared.worker[i].oldest, oldest, memory_order_release);
@@ -76,7 +76,7 @@ static void turn_away(struct worker *w, struct server *s, struct pool_shared *sh
     conn_close(&s->conn);
     s->vars = varset_empty(&w->vars);
     s->profile = varset_empty(&w->vars);
-    s->ask_names = varset_empty(&w->vars);
+    s->question.names = varset_empty(&w->vars);
     worker_bury(w, &s->mortal);
     atomic_fetch_sub_explicit(&sh->shared.servers, 1, memory_order_acq_rel);
     atomic_fetch_sub_explicit(&sh->db->shared.servers, 1, memory_order_acq_rel);
@@ -99,7 +99,7 @@ static void on_arrival(struct message *m, void *ctx)
     list_push_back(&w->servers, &s->all);
     s->vars = varset_import(&w->vars, h->vars);
     s->profile = varset_import(&w->vars, h->profile);
-    s->ask_names = varset_empty(&w->vars);
+    s->question.names = varset_empty(&w->vars);
     stmt_set_import(&s->stmts, &w->stmts, h->stmts);
     h->stmts = NULL;
     discard(h);
@@ -135,9 +135,10 @@ static void send_to(struct pool *p, struct server *s, struct worker *to)
     timeout_stop(&s->timeout);
     varset_put(&s->vars);
     varset_put(&s->profile);
-    varset_put(&s->ask_names);
+    varset_put(&s->question.names);
     stmt_put(&s->unnamed);
     s->unnamed_known = false;
+    server_free_slots(s); /* they count in this worker's memory */
     s->pool = NULL;
     conn_detach(&s->conn);
     pool_publish(p);
@@ -147,9 +148,9 @@ static void send_to(struct pool *p, struct server *s, struct worker *to)
     }
 }
 
-/* The worker that should have a server of ours: its waiter is older than our oldest by more than
- * the slack. NULL: nobody. */
-static struct worker *deserving(const struct pool *p)
+/* The worker that should have a server of ours: its waiter is older than our oldest of those kinds
+ * by more than the slack. NULL: nobody. */
+static struct worker *deserving(const struct pool *p, unsigned ours)
 {
     if (p->worker->process->nworkers == 1 ||
         atomic_load_explicit(&p->shared->shared.waiting, memory_order_relaxed) == p->nwaiters)
@@ -158,7 +159,7 @@ static struct worker *deserving(const struct pool *p)
     struct worker *to = oldest_elsewhere(p, &theirs);
     if (to == NULL || pool_paused(p))
         return NULL;
-    const struct waiter *first = pool_oldest(p, WAIT_ANY);
+    const struct waiter *first = pool_oldest(p, ours | 1u << WAIT_PROFILE);
     if (first != NULL && first->since <= theirs + POOL_SLACK_US)
         return NULL;
     return to;
@@ -166,12 +167,12 @@ static struct worker *deserving(const struct pool *p)
 
 bool pool_wanted_elsewhere(const struct pool *p)
 {
-    return deserving(p) != NULL;
+    return deserving(p, WAIT_ANY) != NULL;
 }
 
 bool pool_gives_away(struct pool *p, const struct server *s)
 {
-    if (deserving(p) == NULL || !can_move(s))
+    if (deserving(p, pool_users(p)) == NULL || !can_move(s))
         return false;
     if (!list_linked(&p->giving))
         list_push_back(&p->worker->giving, &p->giving);
@@ -180,9 +181,9 @@ bool pool_gives_away(struct pool *p, const struct server *s)
 
 bool pool_cleans_to_give(struct pool *p, struct server *s)
 {
-    if (map_count(&s->stmts.by_name) == 0 || deserving(p) == NULL)
+    if (map_count(&s->stmts.by_name) == 0 || deserving(p, pool_users(p)) == NULL)
         return false;
-    s->must_clean = true;
+    s->reset.due = true;
     server_clean(s);
     return true;
 }
@@ -192,7 +193,7 @@ void pools_give(struct worker *w)
     struct list *l;
     while ((l = list_pop_front(&w->giving)) != NULL) {
         struct pool *p = container_of(l, struct pool, giving);
-        struct worker *to = deserving(p);
+        struct worker *to = deserving(p, pool_users(p));
         struct list *it, *tmp;
         LIST_EACH(it, tmp, &p->idle) {
             struct server *s = container_of(it, struct server, link);
@@ -213,7 +214,10 @@ static void on_plea(struct worker *w, void *arg)
     struct pool *p = pool_by_shared(w, q->pool);
     struct worker *from = q->from;
     mem_free(q);
-    if (p == NULL || pool_wanting(p) > 0)
+    if (p == NULL)
+        return;
+    pool_dispatch(p); /* ours have it first, if they have a use for it */
+    if (pool_servers_wanted(p) > 0)
         return;
     struct list *it, *tmp;
     LIST_EACH(it, tmp, &p->idle) {
@@ -269,8 +273,8 @@ static struct plea *make_plea(const struct pool *p)
 void pool_ask_others(struct pool *p)
 {
     const struct process *proc = p->worker->process;
-    int servers_wanted = pool_wanting(p);
-    int wanted = MAX(servers_wanted, p->nwaiters > 0); /* a first login needs one to be opened */
+    int servers_wanted = pool_servers_wanted(p);
+    int wanted = MAX(servers_wanted, p->nwaiting[WAIT_PROFILE] > 0); /* a first login needs one */
     bool any = false;
     for (unsigned i = 0; i < proc->nworkers && p->steal_pending < servers_wanted; i++) {
         if (i == p->worker->index ||

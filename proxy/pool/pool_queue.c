@@ -98,6 +98,9 @@ void pool_requeue_as(struct pool *p, struct waiter *w, enum waiter_kind kind)
     w->kind = kind;
     p->nwaiting[kind]++;
     insert(p, w);
+    pool_publish(p);
+    if (kind == WAIT_ALONE) /* nothing may have been opened for it yet */
+        pool_schedule(p);
 }
 
 void pool_fail_all(struct pool *p, enum cause cause, struct str code, struct str text)

@@ -10,12 +10,16 @@
  *    another worker's client, has waited longer than those it would be fed with; while it must be
  *    replaced; and while more servers are shared than the width says.  Empty, it goes through the
  *    release test like any other.
+ *  - Reads for which there is no place are no reason to open a server, or to ask other workers for
+ *    one, once as many are fed as the width says: they would not use it.
  * Thread: the owning worker's.
  */
 #include "base/check.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+
+#include <limits.h>
 
 #define EPOCH_US 50000    /* of measuring the width */
 #define EPOCH_MIN_DONE 50 /* an epoch with fewer requests tells nothing */
@@ -42,6 +46,17 @@ static void on_sweep(struct timeout *t)
         worker_timeout(p->worker, &p->share.sweep, SWEEP_US);
 }
 
+/* Nothing was shared so far, so nobody who waits has been asked whether it could. */
+static void forget_alone(struct pool *p)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &p->waiting[WAIT_ALONE]) {
+        struct waiter *w = container_of(it, struct waiter, link);
+        if (w->offered != NULL)
+            pool_requeue_as(p, w, WAIT_UNSEEN);
+    }
+}
+
 void pool_share_configure(struct pool *p)
 {
     const struct config_options *o = worker_options(p->worker);
@@ -52,7 +67,10 @@ void pool_share_configure(struct pool *p)
      * shared. */
     if (p->mode == CONFIG_POOL_SESSION || o->disable_pqexec || o->server_reset_query_always)
         depth = 1;
+    bool begins = depth > 1 && p->share.depth == 1;
     p->share.depth = depth;
+    if (begins)
+        forget_alone(p);
     if (depth > 1 && p->share.pace == NULL) {
         p->share.pace = pace_new();
         width_init(&p->share.width, MIN(pool_limit(p), START_WIDTH));
@@ -75,6 +93,11 @@ bool pool_shares(const struct pool *p)
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
+static int fed(const struct pool *p)
+{
+    return p->nsharing - p->share.ndraining;
+}
+
 static void measure(struct pool *p)
 {
     usec_t span = p->worker->now - p->share.epoch_at;
@@ -82,7 +105,8 @@ static void measure(struct pool *p)
         return;
     bool loaded = span < 4 * EPOCH_US && p->share.done >= EPOCH_MIN_DONE &&
                   p->share.behind * 4 >= p->share.done;
-    width_epoch(&p->share.width, p->share.done, (uint64_t)span, loaded, pool_limit(p));
+    const struct width_measure m = {p->share.done, (uint64_t)span};
+    width_epoch(&p->share.width, m, loaded, fed(p), pool_limit(p));
     p->share.epoch_at = p->worker->now;
     p->share.done = p->share.behind = 0;
     if (loaded && p->nsharing < p->share.width.now && p->nidle + p->nconnecting == 0) {
@@ -93,16 +117,39 @@ static void measure(struct pool *p)
 
 /* ---- feeding --------------------------------------------------------------------------------- */
 
-static int fed(const struct pool *p)
-{
-    return p->nsharing - p->share.ndraining;
-}
-
 static bool room(const struct server *s)
 {
     const struct pool *p = s->pool;
     return s->fed && (int)s->fl_count < p->share.depth && s->conn.paused == 0 &&
            (s->fl_count == 0 || p->worker->now - s->front_at <= OVERDUE_US);
+}
+
+/* How many more servers reads would be spread over. */
+static int not_fed_yet(const struct pool *p)
+{
+    return pool_shares(p) ? MAX(p->share.width.now - fed(p), 0) : INT_MAX;
+}
+
+unsigned pool_users(const struct pool *p)
+{
+    return not_fed_yet(p) > 0 ? WAIT_FOR_SERVER : 1u << WAIT_ALONE;
+}
+
+int pool_servers_wanted(const struct pool *p)
+{
+    int places = p->nwaiting[WAIT_UNSEEN] + p->nwaiting[WAIT_SHARE];
+    return p->nwaiting[WAIT_ALONE] + MIN(places, not_fed_yet(p));
+}
+
+void pool_look_at_unseen(struct pool *p)
+{
+    int n = p->nwaiting[WAIT_UNSEEN]; /* not those who come meanwhile */
+    struct waiter *w;
+    while (n-- > 0 && (w = pool_oldest(p, 1u << WAIT_UNSEEN)) != NULL) {
+        (void)w->offered(w, NULL);
+        if (list_linked(&w->link) && w->kind == WAIT_UNSEEN)
+            return; /* it cannot be asked now */
+    }
 }
 
 bool pool_has_room(const struct pool *p)

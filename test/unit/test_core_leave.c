@@ -444,6 +444,77 @@ static void query_timeout_that_the_server_ignores_costs_the_server_alone(void **
     leave(r, &c, &s);
 }
 
+/* Each for itself, not the pipeline as a whole. */
+static void query_timeout_of_a_pipeline_is_that_of_each_request(void **state)
+{
+    (void)state;
+    struct rig *r = rig(ONE_SERVER "query_timeout = 2\n");
+    struct peer c, s, x;
+    rig_toy_client(r, 0, &c, &s);
+    peer_say(&c, "Q select 1\nQ select 2\nQ select 3\n");
+    peer_hears(r, &s, "Q select 1\nQ select 2\nQ select 3\n");
+    for (int i = 0; i < 2; i++) {
+        rig_wait(r, 3 * (usec_t)USEC_PER_SEC / 2);
+        peer_say(&s, "ok read\ndone I\n");
+        peer_hears(r, &c, "ok read\ndone I\n");
+    }
+    rig_accepts_nothing(r);
+    rig_wait(r, 3 * (usec_t)USEC_PER_SEC);
+    accept_cancel(r, &x);
+    peer_close(&x);
+    peer_say(&s, "err cancelled x\ndone I\n");
+    peer_hears_until(r, &c, "done I", NULL, 0);
+    leave(r, &c, &s);
+}
+
+/* A timeout that met nothing of the client's must not be held against what it asks later. */
+static void query_timeout_during_a_question_of_ours_harms_nothing(void **state)
+{
+    (void)state;
+    struct rig *r = rig(ONE_SERVER "query_timeout = 2\n");
+    struct peer c, s, x;
+    rig_toy_client(r, 0, &c, &s);
+    peer_say(&c, "Q select who_knows()\n");
+    peer_hears(r, &s, "Q select who_knows()\n");
+    peer_say(&s, "ok read\ndone I\n");
+    peer_hears(r, &c, "ok read\ndone I\n");
+    peer_hears_until(r, &s, "state ", NULL, 0);
+    rig_wait(r, 3 * (usec_t)USEC_PER_SEC);
+    rig_accepts_nothing(r);
+    peer_say(&s, "row locks|yes\ndone I\n"); /* the client keeps its server */
+    rig_settle(r);
+    peer_say(&c, "Q select 1\n");
+    peer_hears(r, &s, "Q select 1\n");
+    rig_wait(r, 2 * (usec_t)USEC_PER_SEC);
+    accept_cancel(r, &x); /* and not a closed server */
+    peer_close(&x);
+    peer_say(&s, "err cancelled x\ndone I\n");
+    peer_hears_until(r, &c, "done I", NULL, 0);
+    leave(r, &c, &s);
+}
+
+/* The statement in front of it is ours: the client is told, and has lost nothing. */
+static void query_timeout_before_the_query_began_costs_the_server_alone(void **state)
+{
+    (void)state;
+    struct rig *r = rig(ONE_SERVER "query_timeout = 2\n");
+    struct peer a, c, s;
+    rig_toy_client(r, 0, &a, &s);
+    rig_toy_client_with(r, &c, &s, "zone=x");
+    rig_toy_ask(r, &c, &s);
+    peer_say(&a, "Q select 1\n");
+    peer_hears(r, &s, "set zone;\nQ select 1\n");
+    rig_wait(r, 2 * (usec_t)USEC_PER_SEC);
+    peer_hears_end(r, &s);
+    peer_hears(r, &a, "err query_timeout -\ndone I\n");
+    rig_accepts_nothing(r); /* no cancel: nothing of the client's has begun */
+    peer_say(&a, "Q select 1\n");
+    rig_toy_server(r, &s);
+    peer_hears(r, &s, "Q select 1\n");
+    peer_close(&c);
+    leave(r, &a, &s);
+}
+
 static void client_that_waits_too_long_is_told_and_goes_on(void **state)
 {
     (void)state;
@@ -516,6 +587,9 @@ int main(void)
         cmocka_unit_test(cancel_with_a_wrong_key_or_for_an_idle_client_does_nothing),
         cmocka_unit_test(query_timeout_cancels_and_the_client_goes_on),
         cmocka_unit_test(query_timeout_that_the_server_ignores_costs_the_server_alone),
+        cmocka_unit_test(query_timeout_of_a_pipeline_is_that_of_each_request),
+        cmocka_unit_test(query_timeout_during_a_question_of_ours_harms_nothing),
+        cmocka_unit_test(query_timeout_before_the_query_began_costs_the_server_alone),
         cmocka_unit_test(client_that_waits_too_long_is_told_and_goes_on),
         cmocka_unit_test(idle_transaction_timeout_ends_client_and_transaction),
         cmocka_unit_test(idle_client_is_told_before_it_is_closed),

@@ -481,7 +481,7 @@ static void term_doubtful(struct server *s, bool on)
 
 static void term_must_clean(struct server *s, bool on)
 {
-    s->must_clean = on;
+    s->reset.due = on;
 }
 
 static void term_cancels(struct server *s, bool on)

@@ -85,6 +85,25 @@ static void notices_and_settings_go_to_whom_they_belong(void **state)
     share_free(&x);
 }
 
+/* Queued while the server still had the old value, they hear of the new one before their rows. */
+static void setting_that_changes_meanwhile_is_told_to_those_behind_in_time(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, ONE_SERVER, 3);
+    share_ask(&x, "012");
+    share_heard(&x, 0, "012");
+    peer_say(&x.s[0], "row 0\nvar zone x\nok read\ndone I\n");
+    peer_hears(x.r, &x.c[0], "row 0\nvar zone x\nok read\ndone I\n");
+    share_answer(&x, 0, "1");
+    peer_hears(x.r, &x.c[1], "var zone x\nrow 1\nok read\ndone I\n");
+    peer_say(&x.s[0], "row 2\n");
+    peer_hears(x.r, &x.c[2], "var zone x\nrow 2\n");
+    peer_say(&x.s[0], "ok read\ndone I\n");
+    peer_hears(x.r, &x.c[2], "ok read\ndone I\n");
+    share_free(&x);
+}
+
 /* A client may send in advance; its next request is looked at when its previous one is done. */
 static void next_request_of_a_client_waits_for_its_previous_one(void **state)
 {
@@ -100,6 +119,31 @@ static void next_request_of_a_client_waits_for_its_previous_one(void **state)
     peer_hears(x.r, &x.s[0], "Q select '00'\n");
     share_answer(&x, 0, "10");
     share_answered(&x, "10");
+    share_free(&x);
+}
+
+/* What is kept of requests in flight counts as buffer memory, as long as it is kept. */
+static void kept_requests_count_as_memory(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    char text[3000] = "Q select '";
+    share_new(&x, 1, ONE_SERVER, 2);
+    const size_t *bytes = &rig_worker(x.r)->memory.in_bytes;
+    memset(text + 10, 'a', 2900);
+    memcpy(text + 2910, "'\n", 3);
+    for (int i = 0; i < 20; i++) { /* slots are used again */
+        peer_say(&x.c[0], text);
+        peer_hears(x.r, &x.s[0], text);
+        share_ask(&x, "1");
+        share_heard(&x, 0, "1");
+        assert_in_range(*bytes, strlen(text), 20000);
+        share_answer(&x, 0, "01");
+        share_answered(&x, "01");
+    }
+    peer_close(&x.s[0]);
+    rig_settle(x.r);
+    assert_int_equal(*bytes, 0);
     share_free(&x);
 }
 
@@ -363,7 +407,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(answers_are_told_apart_at_every_split),
     cmocka_unit_test(error_of_one_touches_no_other),
     cmocka_unit_test(notices_and_settings_go_to_whom_they_belong),
+    cmocka_unit_test(setting_that_changes_meanwhile_is_told_to_those_behind_in_time),
     cmocka_unit_test(next_request_of_a_client_waits_for_its_previous_one),
+    cmocka_unit_test(kept_requests_count_as_memory),
     cmocka_unit_test(depth_is_bounded),
     cmocka_unit_test(depth_of_one_shares_nothing),
     cmocka_unit_test(free_servers_come_first_and_then_all_evenly),

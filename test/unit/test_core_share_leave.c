@@ -4,6 +4,7 @@
 
 #include "test/unit/support/share_rig.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -139,6 +140,36 @@ static void cancel_of_one_that_does_not_run_yet_is_answered_at_once(void **state
     share_heard(&x, 0, "1");
     share_answer(&x, 0, "1");
     share_answered(&x, "1");
+    share_free(&x);
+}
+
+/* It was to describe the statement as well, and never did: the client knows no rows that it must be
+ * kept to. */
+static void description_that_was_taken_away_was_not_given(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, "default_pool_size = 1\n", 3);
+    peer_say(&x.c[1], "P a select 1\nS\n");
+    peer_hears(x.r, &x.s[0], "P h0000000000001000 select 1\nS\n");
+    peer_say(&x.s[0], "parsed\ndone I\n");
+    peer_hears(x.r, &x.c[1], "parsed\ndone I\n");
+    share_ask(&x, "0");
+    peer_say(&x.c[1], "D a\nB a 7\nE 0\nS\n");
+    peer_hears(x.r, &x.s[0], "Q select '0'\nD h0000000000001000\nB h0000000000001000 7\nE 0\nS\n");
+    share_cancel(&x, 1);
+    peer_hears(x.r, &x.c[1], "err cancelled -\ndone I\n");
+    share_answer(&x, 0, "0");
+    share_answered(&x, "0");
+    peer_say(&x.s[0], "described\nbound\nrow 7\nok read\ndone I\n");
+    rig_settle(x.r);
+    atomic_fetch_add(&rig_pool(x.r, 0)->shared->db->shared.definitions, 1);
+    peer_say(&x.c[1], "B a 8\nE 0\nS\n");
+    peer_hears(x.r, &x.s[0],
+               "C h0000000000001000\nP h0000000000001001 select 1\n"
+               "B h0000000000001001 8\nE 0\nS\n");
+    peer_say(&x.s[0], "closed\nparsed\nbound\nrow 8\nok read\ndone I\n");
+    peer_hears(x.r, &x.c[1], "bound\nrow 8\nok read\ndone I\n");
     share_free(&x);
 }
 
@@ -386,6 +417,26 @@ static void one_that_waits_to_be_sent_again_waits_no_longer_than_it_may(void **s
     share_free(&x);
 }
 
+/* It was sent before the process was told to end, as its neighbour was. */
+static void one_that_waits_to_be_sent_again_is_served_though_the_process_drains(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, "default_pool_size = 1\n", 3);
+    share_ask(&x, "01");
+    share_heard(&x, 0, "01");
+    rig_wait(x.r, 40 * SHARE_MSEC); /* overdue: the other one is taken away, and waits */
+    share_ask(&x, "2");
+    atomic_store(&x.r->process.shared.phase, PHASE_DRAIN_SERVERS);
+    clients_housekeeping(rig_worker(x.r));
+    peer_hears_until(x.r, &x.c[2], "bye shutdown", NULL, 0);
+    share_silent(&x, "1");
+    share_answer(&x, 0, "01");
+    share_answered(&x, "0");
+    share_elsewhere(&x, "1");
+    share_free(&x);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(answer_of_one_that_left_is_swallowed),
     cmocka_unit_test(answer_of_one_that_left_in_the_middle_of_it_is_swallowed),
@@ -393,6 +444,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(cancel_of_the_running_one_strikes_it_alone),
     cmocka_unit_test(cancel_that_strikes_late_hits_no_neighbour),
     cmocka_unit_test(cancel_of_one_that_does_not_run_yet_is_answered_at_once),
+    cmocka_unit_test(description_that_was_taken_away_was_not_given),
     cmocka_unit_test(query_timeout_strikes_its_own_request_alone),
     cmocka_unit_test(query_timeout_of_all_at_once_tells_each),
     cmocka_unit_test(those_behind_an_overdue_answer_are_served_elsewhere),
@@ -403,6 +455,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_was_sent_in_advance_comes_after_what_is_sent_again),
     cmocka_unit_test(next_request_of_the_slow_one_is_answered_with_its_own_rows),
     cmocka_unit_test(one_that_waits_to_be_sent_again_may_leave_or_be_cancelled),
+    cmocka_unit_test(one_that_waits_to_be_sent_again_is_served_though_the_process_drains),
     cmocka_unit_test(one_that_waits_to_be_sent_again_waits_no_longer_than_it_may),
 };
 

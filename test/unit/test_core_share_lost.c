@@ -38,7 +38,32 @@ static void those_without_output_are_served_elsewhere_when_the_server_is_lost(vo
     }
 }
 
-/* Also one that was queued for a server alone and got it. */
+/* It is one request, however often it is sent. */
+static void read_that_is_sent_again_is_counted_once(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, SHARE_TWO_SERVERS, 3);
+    struct stats before = *share_stats(&x);
+    share_ask(&x, "01");
+    share_heard(&x, 0, "01");
+    rig_wait(x.r, 40 * SHARE_MSEC); /* overdue: the second one goes elsewhere */
+    rig_wait(x.r, 40 * SHARE_MSEC);
+    share_elsewhere(&x, "1");
+    share_answer(&x, 0, "01");
+    share_answered(&x, "0");
+    const struct stats *now = share_stats(&x);
+    assert_int_equal(now->repeated - before.repeated, 1);
+    assert_int_equal(now->queries - before.queries, 2);
+    assert_int_equal(now->xacts - before.xacts, 2);
+    assert_in_range(now->wait_time - before.wait_time, 1, 50 * SHARE_MSEC);
+    share_round(&x, "1"); /* and its next one is counted again */
+    assert_int_equal(now->queries - before.queries, 3);
+    assert_int_equal(now->xacts - before.xacts, 3);
+    share_free(&x);
+}
+
+/* Also one that was queued for a server alone and got it; and it has still waited longest. */
 static void one_that_is_sent_again_may_lose_its_server_again(void **state)
 {
     (void)state;
@@ -50,8 +75,8 @@ static void one_that_is_sent_again_may_lose_its_server_again(void **state)
     peer_close(&x.s[1]);
     share_server(&x, 2);
     share_silent(&x, "012");
-    for (int i = 0; i < 3; i++) { /* behind the others, for it may be what servers die of */
-        char who[2] = {"120"[i], '\0'};
+    for (int i = 0; i < 3; i++) {
+        char who[2] = {"012"[i], '\0'};
         share_heard(&x, 2, who);
         share_answer(&x, 2, who);
         share_answered(&x, who);
@@ -208,6 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(those_without_output_are_served_elsewhere_when_the_server_is_lost),
+        cmocka_unit_test(read_that_is_sent_again_is_counted_once),
         cmocka_unit_test(one_that_is_sent_again_may_lose_its_server_again),
         cmocka_unit_test(first_execution_is_sent_again_when_its_server_is_lost),
         cmocka_unit_test(what_is_no_repeatable_read_is_not_sent_again),

@@ -108,6 +108,127 @@ static void transaction_gets_a_server_that_is_constantly_fed(void **state)
     share_free(&x);
 }
 
+/* ---- who needs another server ---------------------------------------------------------------- */
+
+#define THREE_OF_TWO "default_pool_size = 3\nmultiplex_depth = 2\n"
+
+/* As if that had been found to be the best. */
+static void set_width(struct share_rig *x, unsigned worker, int n)
+{
+    rig_pool(x->r, worker)->share.width.now = n;
+    rig_pool(x->r, worker)->share.width.base = n;
+}
+
+static void reads_that_wait_for_a_place_open_no_server(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, THREE_OF_TWO, 5);
+    set_width(&x, 0, 1);
+    share_ask(&x, "01234");
+    share_heard(&x, 0, "01");
+    rig_accepts_nothing(x.r);
+    set_width(&x, 0, 2); /* now one of them would use another server */
+    pool_schedule(rig_pool(x.r, 0));
+    share_server(&x, 1);
+    share_heard(&x, 1, "23");
+    rig_accepts_nothing(x.r);
+    share_answer(&x, 0, "01");
+    share_heard(&x, 0, "4");
+    share_answer(&x, 0, "4");
+    share_answer(&x, 1, "23");
+    share_answered(&x, "01234");
+    share_free(&x);
+}
+
+static void write_behind_reads_that_wait_has_a_server_opened(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, THREE_OF_TWO, 5);
+    set_width(&x, 0, 1);
+    share_ask(&x, "0123");
+    peer_say(&x.c[4], WRITE);
+    share_heard(&x, 0, "01");
+    share_server(&x, 1);
+    peer_hears(x.r, &x.s[1], WRITE);
+    rig_accepts_nothing(x.r);
+    peer_say(&x.s[1], "ok write\ndone I\n");
+    peer_hears(x.r, &x.c[4], "ok write\ndone I\n");
+    peer_hears_nothing(x.r, &x.s[1]); /* it is free, and not one that reads should use */
+    assert_int_equal(rig_pool(x.r, 0)->nidle, 1);
+    share_answer(&x, 0, "01");
+    share_answered(&x, "01");
+    share_heard(&x, 0, "23");
+    share_free(&x);
+}
+
+/* Two servers of the first worker, both free. */
+static void open_two(struct share_rig *x)
+{
+    peer_say(&x->c[0], WRITE);
+    peer_hears(x->r, &x->s[0], WRITE);
+    peer_say(&x->c[1], WRITE);
+    share_server(x, 1);
+    peer_hears(x->r, &x->s[1], WRITE);
+    for (int i = 1; i >= 0; i--) {
+        peer_say(&x->s[i], "ok write\ndone I\n");
+        peer_hears(x->r, &x->c[i], "ok write\ndone I\n");
+    }
+    assert_int_equal(rig_pool(x->r, 0)->nidle, 2);
+}
+
+static void server_that_waiting_reads_would_not_use_goes_to_another_worker(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 2, "default_pool_size = 2\nmultiplex_depth = 2\n", 4);
+    (void)share_client(&x, 1, NULL);
+    set_width(&x, 0, 1);
+    share_ask(&x, "0");
+    share_heard(&x, 0, "0");
+    peer_say(&x.c[3], WRITE);
+    share_server(&x, 1);
+    peer_hears(x.r, &x.s[1], WRITE);
+    share_ask(&x, "12");
+    share_heard(&x, 0, "1");
+    peer_say(&x.s[1], "ok write\ndone I\n");
+    peer_hears(x.r, &x.c[3], "ok write\ndone I\n");
+    peer_hears_nothing(x.r, &x.s[1]);
+    peer_say(&x.c[4], WRITE);
+    peer_hears(x.r, &x.s[1], WRITE);
+    peer_say(&x.s[1], "ok write\ndone I\n");
+    peer_hears(x.r, &x.c[4], "ok write\ndone I\n");
+    share_answer(&x, 0, "01");
+    share_answered(&x, "01");
+    share_heard(&x, 0, "2");
+    share_free(&x);
+}
+
+static void reads_that_wait_for_a_place_ask_no_other_worker_for_a_server(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 2, "default_pool_size = 2\nmultiplex_depth = 2\n", 2);
+    for (int i = 2; i < 5; i++)
+        (void)share_client(&x, 1, NULL);
+    catalog_wanted(rig_pool(x.r, 1));
+    open_two(&x);
+    share_ask(&x, "2"); /* the other worker has one now, and knows that the read is short */
+    share_heard(&x, 0, "2");
+    share_answer(&x, 0, "2");
+    share_answered(&x, "2");
+    set_width(&x, 1, 1);
+    share_ask(&x, "234");
+    share_heard(&x, 0, "23");
+    rig_wait(x.r, 6000);
+    peer_hears_nothing(x.r, &x.s[1]);
+    assert_int_equal(rig_pool(x.r, 0)->nidle, 1);
+    peer_say(&x.c[0], WRITE);
+    peer_hears(x.r, &x.s[1], WRITE);
+    share_free(&x);
+}
+
 /* ---- pause, reconnect, reload ---------------------------------------------------------------- */
 
 static void paused_pool_drains_its_shared_servers(void **state)
@@ -198,12 +319,9 @@ static void reload_switches_sharing_off_and_on(void **state)
     share_reload(&x, ONE_SERVER "multiplex_depth = 2\n");
     share_answer(&x, 0, "2");
     share_answered(&x, "2");
-    share_heard(&x, 0, "0"); /* they have been queued for a server alone */
-    share_answer(&x, 0, "0");
-    share_answered(&x, "0");
-    share_heard(&x, 0, "1");
-    share_answer(&x, 0, "1");
-    share_answered(&x, "1");
+    share_heard(&x, 0, "01"); /* also those who have been queued for a server alone */
+    share_answer(&x, 0, "01");
+    share_answered(&x, "01");
     share_ask(&x, "012");
     share_heard(&x, 0, "01");
     share_answer(&x, 0, "01");
@@ -373,6 +491,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(write_gets_a_server_that_is_constantly_fed),
     cmocka_unit_test(several_writes_are_served_in_their_order),
     cmocka_unit_test(transaction_gets_a_server_that_is_constantly_fed),
+    cmocka_unit_test(reads_that_wait_for_a_place_open_no_server),
+    cmocka_unit_test(write_behind_reads_that_wait_has_a_server_opened),
+    cmocka_unit_test(server_that_waiting_reads_would_not_use_goes_to_another_worker),
+    cmocka_unit_test(reads_that_wait_for_a_place_ask_no_other_worker_for_a_server),
     cmocka_unit_test(paused_pool_drains_its_shared_servers),
     cmocka_unit_test(server_that_must_go_is_fed_no_more),
     cmocka_unit_test(server_past_its_lifetime_is_replaced_though_it_is_constantly_fed),
