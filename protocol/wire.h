@@ -179,6 +179,22 @@ struct wire_part {
     struct str values; /* BIND: opaque, for bind_texts */
 };
 
+/* The type that a parameter was declared to have. */
+enum wire_type {
+    WIRE_TYPE_OPEN, /* not declared: the server takes what fits */
+    WIRE_TYPE_INT,
+    WIRE_TYPE_UUID,
+    WIRE_TYPE_TEXT,
+    WIRE_TYPE_OTHER,
+};
+
+struct wire_value { /* a bound parameter */
+    enum wire_type type;
+    bool null;
+    bool binary;      /* INT: big-endian, 1 to 8 bytes; UUID: 16 bytes; TEXT: as in text form */
+    struct str bytes; /* borrowed from the part */
+};
+
 #define WIRE_PARTS_MAX 64 /* of one piece; a longer request comes in several */
 
 enum req_flag {
@@ -512,6 +528,13 @@ struct wire {
     /* The values of a BIND that are there and may be texts, borrowed; at most max. Returns their
      * count. */
     int (*bind_texts)(const struct wire_part *part, struct str *out, int max);
+    /* All values of a BIND, types as given with the PARSE. Returns their count, -1: more than max,
+     * or malformed. NULL here: bound statements are not cached. */
+    int (*bind_values)(const struct wire_part *part, struct str types, struct wire_value *out,
+                       int max);
+    /* In which form a BIND wants the columns of its result, to be compared bytewise; empty: all as
+     * text, as a text of the simple protocol gets them. NULL where bind_values is. */
+    struct str (*bind_formats)(const struct wire_part *part);
 
     /* ---- language ---- */
     /* new flags after a setting */
@@ -523,6 +546,9 @@ struct wire {
     bool (*var_analysis)(struct str name);
     /* a time limit that could cut off short statements of the proxy's own; may be NULL */
     bool (*var_hurries)(const struct wire_var *v);
+    /* may change what a read returns, or its bytes: all that is not known to leave them alone. NULL:
+     * any may. */
+    bool (*var_result)(struct str name);
     /* takes any text: no server need be asked whether it is valid */
     bool (*var_free)(struct str name);
     /* Appends value as a literal of the language, safe under any setting (auth_query's $1). */

@@ -13,6 +13,7 @@
 #include "protocol/pg/pg_server.h"
 #include "protocol/pg/pg_startup.h"
 #include "protocol/pg/pg_text.h"
+#include "protocol/pg/pg_values.h"
 
 static void cancel_bytes(const struct wire_key *key, struct outq *out)
 {
@@ -94,9 +95,12 @@ const struct wire pg_wire = {
     .encoding_var = "client_encoding",
     .var_rank = pg_text_var_rank,
     .var_analysis = pg_text_var_analysis,
+    .var_result = pg_values_var_result,
     .var_hurries = pg_text_var_hurries,
     .var_free = pg_text_var_free,
     .bind_texts = pg_client_bind_texts,
+    .bind_values = pg_values_bind,
+    .bind_formats = pg_values_formats,
     .quote_literal = pg_text_literal,
     .reset_query = pg_text_reset_query,
     .auth_query = pg_text_auth_query,
