@@ -19,8 +19,6 @@
 #include "protocol/catalog.h"
 #include "protocol/sql_facts.h"
 
-struct cache_scope; /* cache_l1.h */
-
 struct cache_bound_rule {
     const struct cache_rule *rule; /* of the set, which the bound keeps */
     bool usable;
@@ -33,7 +31,7 @@ struct cache_bound;
 
 struct cache_bound *cache_deps_bind(struct cache_rules *rules, struct catalog *catalog);
 struct cache_bound *cache_deps_get(struct cache_bound *b);
-void cache_deps_put(struct cache_bound **b); /* NULL is fine */
+void cache_deps_put(struct cache_bound **b);                           /* NULL is fine */
 const struct catalog *cache_deps_catalog(const struct cache_bound *b); /* compared, to know if it is
                                                                            the current one */
 struct cache_rules *cache_deps_rules(const struct cache_bound *b);
@@ -49,9 +47,11 @@ enum cache_reach {
 
 /* What one statement may do to each rule; owned by a memo. */
 struct cache_impact {
-    bool harmless; /* to all of them: nothing to do */
+    bool harmless;  /* to all of them: nothing to do */
     uint8_t *reach; /* by rule index: enum cache_reach */
+    uint8_t *key;   /* by rule index; private to cache_deps_points */
     int nrules;
+    struct facts *facts; /* borrowed from the memo */
 };
 
 /* A worker's memory of impacts, keyed by facts. */
@@ -65,10 +65,9 @@ void cache_deps_memo_free(struct cache_memo **m);
 const struct cache_impact *cache_deps_impact(struct cache_memo *m, struct cache_bound *b,
                                              struct facts *f);
 
-/* The keys that the statement writes for a rule of reach POINT: fills at most CACHE_POINTS_MAX names.
- * Returns how many (0: none, the statement can touch no row of it), or -1: a value has no canonical
- * form, so it reaches all. */
-int cache_deps_points(struct cache_bound *b, int rule, struct facts *f,
+/* The keys that the statement writes for a rule of reach POINT: fills at most CACHE_POINTS_MAX
+ * names. Returns how many, or -1: a value has no canonical form, so it reaches all. */
+int cache_deps_points(const struct cache_bound *b, const struct cache_impact *impact, int rule,
                       const struct cache_request *q, struct cache_key *out);
 
 #endif

@@ -34,6 +34,7 @@ struct cache_flight *cache_flight_join(struct cache_flights *fs, const struct ca
 /* The leader's answer is stored, or will not be. The waiters move to the list `woken` (initialised
  * by the caller), in the order they came; each repeats its lookup. */
 void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *woken);
-void cache_flight_leave(struct cache_waiter *w); /* the waiter goes away; also if it is on no list */
+/* the waiter goes away; also if it is on no list */
+void cache_flight_leave(struct cache_waiter *w);
 
 #endif

@@ -17,7 +17,7 @@
     X(OFF, "off", "the rule's mode is off")                                                        \
     X(HINT, "hint", "a comment of the statement says cache=off")                                   \
     X(UNCHECKED, "unchecked", "the database's catalog is not known yet")                           \
-    X(REFUSED, "refused", "the rule cannot be safe in this database: SHOW CACHE says why")          \
+    X(REFUSED, "refused", "the rule cannot be safe in this database: SHOW CACHE says why")         \
     X(USER, "user", "the rule does not list the user")                                             \
     X(TRANSACTION, "transaction", "a transaction is open")                                         \
     X(ISOLATION, "isolation", "the session's transactions are serializable")                       \
@@ -51,14 +51,14 @@ struct cache_gate {
     const struct cache_bound_rule *bound; /* NULL: not checked in this database yet */
     struct str user;                      /* as logged in */
     struct str hint;                      /* of the statement (facts.hint) */
-    bool tx_open;          /* in a transaction, or a BEGIN is on its way */
-    bool serializable;     /* default_transaction_isolation is that, or not known */
-    bool other_role;       /* SET ROLE, SET SESSION AUTHORIZATION since login */
-    bool settings_unknown; /* code that is not understood may have changed some */
+    bool tx_open;                         /* in a transaction, or a BEGIN is on its way */
+    bool serializable;                    /* default_transaction_isolation is that, or not known */
+    bool other_role;                      /* SET ROLE, SET SESSION AUTHORIZATION since login */
+    bool settings_unknown;                /* code that is not understood may have changed some */
     bool temp_objects;
-    bool pinned;           /* keeps its server for another reason (lock, cursor, listen ...) */
-    bool not_alone;        /* more statements up to the request's end, or an uncommon sequence */
-    bool row_limit;        /* an execute part with a limit */
+    bool pinned;    /* keeps its server for another reason (lock, cursor, listen ...) */
+    bool not_alone; /* more statements up to the request's end, or an uncommon sequence */
+    bool row_limit; /* an execute part with a limit */
     bool upgrading;
 };
 

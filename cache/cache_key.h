@@ -3,8 +3,8 @@
  * The name is for people and for invalidation ("balance:42"): all variants of an answer (users,
  * formats, settings) lie below one name and go away together.  The identity decides which of them
  * is meant: rule, user, settings, formats and the value of every parameter, in a canonical form, so
- * that 42 in a text, '42' and a bound 42 in text or binary form of any width are one.  Identities are
- * compared whole, never by a hash; Redis holds the SHA-256 of it.
+ * that 42 in a text, '42' and a bound 42 in text or binary form of any width are one.  Identities
+ * are compared whole, never by a hash; Redis holds the SHA-256 of it.
  *
  * Called by the worker for each request that belongs to a rule; nothing is allocated.
  */
@@ -13,11 +13,11 @@
 
 #include "base/base.h"
 #include "base/str.h"
+#include "cache/cache_entry.h"
 #include "cache/cache_rule.h"
 #include "protocol/wire.h"
 
 #define CACHE_IDENTITY_MAX 1024
-#define CACHE_DIGEST_BYTES 32
 #define CACHE_FIELD_BYTES 16 /* hex digits: the field of a Redis hash */
 
 /* The type of a column that parameters are compared with: what decides the canonical form.
@@ -25,7 +25,9 @@
  * makes a rule refuse (threat 37). */
 enum cache_type {
     CACHE_TYPE_NONE,
-    CACHE_TYPE_INT,  /* 2, 4 or 8 bytes */
+    CACHE_TYPE_INT2,
+    CACHE_TYPE_INT4,
+    CACHE_TYPE_INT8,
     CACHE_TYPE_UUID,
     CACHE_TYPE_TEXT, /* text and varchar under a deterministic collation */
 };

@@ -9,7 +9,8 @@
  *   reader:  cache_l1_lookup  -> hit | miss with a ticket | bypass
  *            (query is sent after the lookup) ... cache_l1_store with that ticket
  *   writer:  cache_l1_write_begin(scope, key or NULL)  before the write (its COMMIT) is forwarded
- *            cache_l1_write_end                        after the server's acknowledgement was read and
+ *            cache_l1_write_end                        after the server's acknowledgement was read
+ *            and
  *                                                      before it is passed on; also when it failed
  * Begin and end drop what the write may change and make every older ticket void; between them
  * nothing is served and nothing stored.  Why a hit is never stale: a write acknowledged before the
@@ -35,65 +36,70 @@
 
 struct cache_l1;
 struct cache_scope; /* all entries of one rule in one database: what a table write drops at once */
-struct cache_write; /* an open write */
+struct cache_line;  /* one name of a scope, with the variants below it */
 
-struct cache_l1_stats {
-    uint64_t entries, bytes, evicted, lines;
+struct cache_l1_counts {
+    uint64_t entries, bytes, lines, evicted, refused; /* refused: stores that came too late */
 };
 
+/* memory: bytes of entries with all that belongs to them. */
 struct cache_l1 *cache_l1_new(size_t memory);
-void cache_l1_free(struct cache_l1 **l1); /* no open writes, no other thread */
+void cache_l1_free(struct cache_l1 **l1);                 /* no open writes, no other thread */
 void cache_l1_resize(struct cache_l1 *l1, size_t memory); /* takes effect with the next stores */
-void cache_l1_stats(struct cache_l1 *l1, struct cache_l1_stats *out);
+void cache_l1_counts(struct cache_l1 *l1, struct cache_l1_counts *out);
 
 /* The scope of that name, made when there is none; it lives as long as the store. Not for the data
- * path: keep the pointer (cache_bound does). */
+ * path: keep the pointer. */
 struct cache_scope *cache_l1_scope(struct cache_l1 *l1, struct str database, struct str rule);
-uint64_t cache_l1_scope_entries(const struct cache_scope *s); /* stored now; a count, not exact */
+uint64_t cache_l1_entries(const struct cache_scope *s); /* stored now; those that are void count
+                                                             until they are found */
 
 enum cache_l1_result {
     CACHE_L1_HIT,
     CACHE_L1_MISS,  /* the ticket allows a store */
     CACHE_L1_WRITE, /* a write is open: ask the database, store nothing */
-    CACHE_L1_HOT,   /* written too often to be worth a store: likewise */
+    CACHE_L1_HOT,   /* what is stored is void before it is used: likewise */
 };
 
 struct cache_ticket { /* of a lookup; plain value */
     uint64_t stamp, generation;
 };
 
-/* now: of the loop turn. want_desc: an entry without description of rows is no hit. *out: a
- * reference, on a hit only. */
 struct cache_l1_ask {
     struct cache_scope *scope;
     const struct cache_key *key;
-    usec_t now;
-    bool want_desc;
+    usec_t now;     /* of the loop turn */
+    bool want_desc; /* an entry without description of rows is no hit */
 };
+/* *out: a reference, on a hit only. *ticket: on a miss only. */
 enum cache_l1_result cache_l1_lookup(struct cache_l1 *l1, const struct cache_l1_ask *ask,
                                      struct cache_ticket *ticket, struct cache_entry **out);
 
-/* Keeps a reference of its own. ttl_us is shortened by up to a tenth, at random per call. false: an
- * invalidation came since the ticket, a write is open, the entry is too large for a shard. */
 struct cache_l1_put {
     struct cache_scope *scope;
     const struct cache_key *key;
     struct cache_ticket ticket;
-    struct cache_entry *entry;
-    usec_t now, ttl_us;
+    struct cache_entry *entry; /* the store takes a reference of its own */
+    usec_t now, ttl_us;        /* ttl_us is shortened by up to a tenth, at random */
 };
+/* false: an invalidation came since the ticket, a write is open, or it is too large. */
 bool cache_l1_store(struct cache_l1 *l1, const struct cache_l1_put *put);
 
-/* key NULL: everything of the scope. Never NULL; end it exactly once. name only is used of the
- * key. */
-struct cache_write *cache_l1_write_begin(struct cache_l1 *l1, struct cache_scope *scope,
-                                         const struct cache_key *key, usec_t now);
-void cache_l1_write_end(struct cache_l1 *l1, struct cache_write **w, usec_t now);
-void cache_l1_write_lost(struct cache_l1 *l1, struct cache_write **w, usec_t until);
+struct cache_write { /* an open write; the caller's memory, begun once and ended once */
+    struct cache_scope *scope;
+    struct cache_line *line; /* NULL: the whole scope */
+    uint32_t shard;
+};
 
-/* CACHE FLUSH: as a write that begins and ends at once. key NULL: the whole scope. */
-void cache_l1_drop(struct cache_l1 *l1, struct cache_scope *scope, const struct cache_key *key,
-                   usec_t now);
+/* key NULL: everything of the scope. Only the name of the key is used. */
+void cache_l1_write_begin(struct cache_l1 *l1, struct cache_scope *scope,
+                          const struct cache_key *key, struct cache_write *w);
+void cache_l1_write_end(struct cache_l1 *l1, struct cache_write *w);
+/* Instead of the end: nothing of it is served or stored before that time. */
+void cache_l1_write_lost(struct cache_l1 *l1, struct cache_write *w, usec_t until);
+
+/* A write that began and ended: CACHE FLUSH. key NULL: the whole scope. */
+void cache_l1_drop(struct cache_l1 *l1, struct cache_scope *scope, const struct cache_key *key);
 void cache_l1_drop_all(struct cache_l1 *l1);
 
 #endif

@@ -24,17 +24,17 @@
 
 enum cache_mode {
     CACHE_OFF,
-    CACHE_TTL,   /* as old as the time to live, plus the query's own time */
-    CACHE_LEASE, /* never older than an acknowledged write through the proxy */
+    CACHE_TTL,     /* as old as the time to live, plus the query's own time */
+    CACHE_LEASE,   /* never older than an acknowledged write through the proxy */
     CACHE_BOUNDED, /* refused: not in this release */
     CACHE_STRICT,  /* refused: not in this release */
 };
 
 #define CACHE_RULES_MAX 256
-#define CACHE_RULE_TABLES 32  /* tables stated in one rule */
-#define CACHE_RULE_COLUMNS 4  /* key columns of one table */
-#define CACHE_RULE_PARAMS 8   /* $n of one rule */
-#define CACHE_KEY_TEXT 256    /* bytes of a key once it is filled in */
+#define CACHE_RULE_TABLES 32 /* tables stated in one rule */
+#define CACHE_RULE_COLUMNS 4 /* key columns of one table */
+#define CACHE_RULE_PARAMS 8  /* $n of one rule */
+#define CACHE_KEY_TEXT 256   /* bytes of a key once it is filled in */
 #define CACHE_TEMPLATE_PARTS (2 * CACHE_RULE_PARAMS + 1)
 
 struct cache_rule_table { /* one line "table.NAME = ..." */
@@ -45,8 +45,8 @@ struct cache_rule_table { /* one line "table.NAME = ..." */
 struct cache_rule_text { /* as it stands in the configuration; borrowed for the call */
     struct str name, query, key;
     enum cache_mode mode;
-    usec_t ttl_us;        /* > 0 */
-    size_t max_result;    /* bytes of an answer */
+    usec_t ttl_us;           /* > 0 */
+    size_t max_result;       /* bytes of an answer */
     const struct str *users; /* nusers 0: entries are per user */
     int nusers;
     /* Functions that neither write to a table of this rule nor read others than stated: those in
@@ -76,7 +76,7 @@ struct cache_rule {
     enum cache_mode mode;
     usec_t ttl_us;
     size_t max_result;
-    uint64_t text_hash; /* of everything that decides what an entry holds: part of its identity */
+    uint64_t text_hash;  /* of everything that decides what an entry holds: part of its identity */
     struct facts *facts; /* owned by the set; its counters and memos are touched by nobody else */
     int nslots;
     struct sql_slot slots[SQL_SLOTS_MAX]; /* of the query */
@@ -84,9 +84,11 @@ struct cache_rule {
     struct cache_template_part parts[CACHE_TEMPLATE_PARTS];
     int nparts;
     int nusers, nfunctions, nstated;
-    struct str *users;           /* owned arrays */
+    struct str *users; /* owned arrays */
     struct fact_name *functions;
     struct cache_stated *stated;
+    /* The next rule whose query differs from this one's in constants only; NULL: none. */
+    const struct cache_rule *same;
 };
 
 struct cache_rules; /* a set */
@@ -96,7 +98,7 @@ struct cache_rules *cache_rule_set_new(void);
 /* Adds a rule whose query has these facts (dialect 0; the set takes its own reference, and the
  * caller must drop its own before the set is shared). Refused with the reason in err: no complete
  * single read, a key without or with unknown parameters, gaps in the numbers, two rules for one
- * statement or of one name, words that mean another thing every day ('now', 'today'), modes of later
+ * query or of one name, words that mean another thing every day ('now', 'today'), modes of later
  * releases, stated tables that cannot be read. */
 enum status cache_rule_add(struct cache_rules *set, const struct cache_rule_text *text,
                            struct facts *facts, struct error *err) ATTR_NODISCARD;
@@ -107,7 +109,8 @@ int cache_rule_count(const struct cache_rules *set);
 const struct cache_rule *cache_rule_at(const struct cache_rules *set, int i);
 
 /* The rule for a statement with these facts, or NULL. Hot: one probe by digest. Rules with mode off
- * are found too (the gate says why they are not used). */
+ * are found too (the gate says why they are not used). When cache_key_make says
+ * CACHE_KEY_CONSTANT, its `same` may be the one. */
 const struct cache_rule *cache_rule_find(const struct cache_rules *set, const struct facts *f);
 const struct cache_rule *cache_rule_named(const struct cache_rules *set, struct str name);
 

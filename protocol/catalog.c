@@ -22,6 +22,7 @@
 #define NAMES_MAX 1000000u
 #define NAME_MAX_BYTES 255u
 #define COLUMNS 4
+#define DETAILS_BYTES_MAX ((size_t)256 << 20)
 
 enum proof {
     PROOF_KNOWN = 1u << 0,      /* always set, so that no entry is a null pointer */
@@ -36,7 +37,9 @@ struct catalog {
     atomic_uint refs;
     uint64_t generation;
     size_t names;
-    bool custom_code, volatile_code;
+    bool custom_code, volatile_code, has_details;
+    char *details; /* owned; records as add_detail writes them */
+    size_t details_len, details_cap;
     struct map proofs; /* key -> enum proof bits, kept in the pointer itself */
 };
 
@@ -73,6 +76,7 @@ void catalog_put(struct catalog **c)
     if (before > 1)
         return;
     map_fini(&was->proofs);
+    mem_free(was->details);
     mem_free(was);
 }
 
@@ -165,6 +169,114 @@ static enum status add_name(struct catalog *c, const struct str *cols, struct er
     return ST_OK;
 }
 
+static bool read_id(struct str s, uint32_t *out)
+{
+    int64_t v;
+    if (!str_to_i64(s, 1, UINT32_MAX, &v))
+        return false;
+    *out = (uint32_t)v;
+    return true;
+}
+
+/* "ID WHAT FLAGS" of a relation. */
+static bool read_relation(struct str *rest, struct catalog_detail *d)
+{
+    bool ok = read_id(str_cut(rest, ' '), &d->id);
+    struct str what = str_cut(rest, ' ');
+    if (!ok || what.n != 1)
+        return false;
+    d->what = what.p[0] == 'v' ? CATALOG_IS_VIEW : CATALOG_OTHER;
+    if (what.p[0] == 'r' || what.p[0] == 'p' || what.p[0] == 'm')
+        d->what = CATALOG_TABLE;
+    d->flags = str_find(*rest, 'p') >= 0 ? (uint32_t)CATALOG_POLICIES : 0;
+    return true;
+}
+
+static bool read_type(struct str s, enum catalog_type *out)
+{
+    static const struct str names[] = {STR_INIT("int2"), STR_INIT("int4"), STR_INIT("int8"),
+                                       STR_INIT("uuid"), STR_INIT("text")};
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_eq(s, names[i])) {
+            *out = (enum catalog_type)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One row of details taken apart; schema and name borrow from it. */
+static bool read_detail(const struct str *cols, struct catalog_detail *d)
+{
+    static const struct {
+        struct str word;
+        enum catalog_detail_kind kind;
+    } kinds[] = {
+        {STR_INIT("relation"), CATALOG_RELATION},   {STR_INIT("column"), CATALOG_COLUMN},
+        {STR_INIT("view"), CATALOG_VIEW},           {STR_INIT("child"), CATALOG_CHILD},
+        {STR_INIT("key"), CATALOG_REFERENCE},       {STR_INIT("code"), CATALOG_CODE},
+        {STR_INIT("rule"), CATALOG_RULE},           {STR_INIT("unsteady"), CATALOG_UNSTEADY},
+        {STR_INIT("immutable"), CATALOG_IMMUTABLE},
+    };
+    size_t i = 0;
+    while (i < ARRAY_LEN(kinds) && !str_eq(kinds[i].word, cols[0]))
+        i++;
+    if (i == ARRAY_LEN(kinds))
+        return false;
+    *d = (struct catalog_detail){.kind = kinds[i].kind, .schema = cols[1], .name = cols[2]};
+    struct str rest = cols[3];
+    switch (d->kind) {
+    case CATALOG_RELATION:
+        return d->name.n > 0 && read_relation(&rest, d);
+    case CATALOG_COLUMN:
+        d->schema = STR_NONE;
+        return read_id(cols[1], &d->id) && d->name.n > 0 && read_type(rest, &d->type);
+    case CATALOG_VIEW:
+    case CATALOG_CHILD:
+    case CATALOG_REFERENCE:
+        d->schema = d->name = STR_NONE;
+        d->flags = str_find(rest, 'd') >= 0 ? (uint32_t)CATALOG_ON_DELETE : 0;
+        d->flags |= str_find(rest, 'u') >= 0 ? (uint32_t)CATALOG_ON_UPDATE : 0;
+        return read_id(cols[1], &d->id) && read_id(cols[2], &d->id2);
+    case CATALOG_CODE:
+    case CATALOG_RULE:
+    case CATALOG_UNSTEADY:
+        return read_id(rest, &d->id) && d->name.n > 0;
+    case CATALOG_IMMUTABLE:
+        return d->name.n > 0;
+    }
+    return false;
+}
+
+/* The record, then its texts; their pointers are made anew when it is read. */
+static enum status add_detail(struct catalog *c, const struct str *cols, struct error *err)
+{
+    struct catalog_detail d;
+    if (str_eq(cols[0], STR("end"))) {
+        c->has_details = true;
+        return ST_OK;
+    }
+    if (!read_detail(cols, &d))
+        return error_set(err, ST_INVALID, "catalog row of details that makes no sense");
+    size_t n = sizeof(d) + d.schema.n + d.name.n;
+    n += -n % alignof(struct catalog_detail);
+    if (c->names >= NAMES_MAX || c->details_len + n > DETAILS_BYTES_MAX)
+        return error_set(err, ST_LIMIT, "more than %u names in the catalog", NAMES_MAX);
+    c->names++;
+    if (c->details_cap - c->details_len < n) {
+        c->details_cap = 2 * c->details_cap + n + 4096;
+        c->details = mem_resize(c->details, c->details_cap);
+    }
+    char *at = c->details + c->details_len;
+    memcpy(at, &d, sizeof(d));
+    if (d.schema.n > 0)
+        memcpy(at + sizeof(d), d.schema.p, d.schema.n);
+    if (d.name.n > 0)
+        memcpy(at + sizeof(d) + d.schema.n, d.name.p, d.name.n);
+    c->details_len += n;
+    return ST_OK;
+}
+
 enum status catalog_add_row(struct catalog *c, const struct str *cols, int ncols, struct error *err)
 {
     if (ncols != COLUMNS)
@@ -175,6 +287,8 @@ enum status catalog_add_row(struct catalog *c, const struct str *cols, int ncols
     }
     if (str_eq(cols[0], STR("r")) || str_eq(cols[0], STR("f")))
         return add_name(c, cols, err);
+    if (cols[0].n > 1)
+        return add_detail(c, cols, err);
     bool custom = str_eq(cols[0], STR("c"));
     if (!custom && !str_eq(cols[0], STR("v")))
         return error_set(err, ST_INVALID, "catalog row of an unknown kind");
@@ -226,4 +340,22 @@ bool catalog_has_custom_code(const struct catalog *c)
 bool catalog_has_volatile_code(const struct catalog *c)
 {
     return c->volatile_code;
+}
+
+bool catalog_has_details(const struct catalog *c)
+{
+    return c->has_details;
+}
+
+bool catalog_next_detail(const struct catalog *c, size_t *iter, struct catalog_detail *out)
+{
+    if (*iter >= c->details_len)
+        return false;
+    const char *at = c->details + *iter;
+    memcpy(out, at, sizeof(*out));
+    out->schema.p = at + sizeof(*out);
+    out->name.p = out->schema.p + out->schema.n;
+    size_t n = sizeof(*out) + out->schema.n + out->name.n;
+    *iter += n + -n % alignof(struct catalog_detail);
+    return true;
 }

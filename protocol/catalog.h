@@ -44,6 +44,42 @@ bool catalog_function_proved(const struct catalog *c, struct str schema, struct 
  * this is false, custom types and operators named in a text are harmless. */
 bool catalog_has_custom_code(const struct catalog *c);
 
+/* ---- details: how tables hang together, for the result cache (wire.h, catalog_details) ---- */
+
+enum catalog_detail_kind {
+    CATALOG_RELATION,  /* schema, name; id; what, flags */
+    CATALOG_COLUMN,    /* id of the relation; name; what: its type */
+    CATALOG_VIEW,      /* id of a view, id2 of what it reads */
+    CATALOG_CHILD,     /* id of a partition or heir, id2 of what it belongs to */
+    CATALOG_REFERENCE, /* writing id may write id2, a table with a foreign key; flags */
+    CATALOG_CODE,      /* writing id runs the function schema.name */
+    CATALOG_RULE,      /* writing id runs a rule of that name, or what else is not looked into */
+    CATALOG_UNSTEADY,  /* reading the view id gives more than its tables hold; name: why */
+    CATALOG_IMMUTABLE, /* all built-in functions of that name depend on their arguments alone */
+};
+
+enum catalog_detail_flag {
+    CATALOG_POLICIES = 1u << 0,  /* RELATION: row security is on */
+    CATALOG_ON_DELETE = 1u << 1, /* REFERENCE: the action of the key writes id2 */
+    CATALOG_ON_UPDATE = 1u << 2,
+};
+
+enum catalog_what { CATALOG_TABLE, CATALOG_IS_VIEW, CATALOG_OTHER };
+enum catalog_type { CATALOG_INT2, CATALOG_INT4, CATALOG_INT8, CATALOG_UUID, CATALOG_TEXT };
+
+struct catalog_detail { /* borrowed from the snapshot */
+    enum catalog_detail_kind kind;
+    uint32_t id, id2, flags;
+    enum catalog_what what; /* RELATION */
+    enum catalog_type type; /* COLUMN; other types are not listed */
+    struct str schema, name;
+};
+
+/* The details were asked for, and have come whole. */
+bool catalog_has_details(const struct catalog *c);
+/* for (size_t i = 0; catalog_next_detail(c, &i, &d);) */
+bool catalog_next_detail(const struct catalog *c, size_t *iter, struct catalog_detail *out);
+
 /* The second question: may a read be executed twice, or beside others on one server, unnoticed?
  * (sql_repeatable in sql_facts.h.)  Each answer implies the "proved" above for the same name. */
 

@@ -61,7 +61,34 @@ enum fact_effect {
 struct fact_name {
     struct str schema; /* empty when not qualified; owned by the facts */
     struct str name;
-    bool written; /* relations only */
+    bool written;   /* relations only */
+    uint16_t times; /* how often it is named; relations only */
+};
+
+/* "column = value" where value is a constant or a parameter, maybe under a cast that keeps it what
+ * it is; column is one of the relation itself, if it has one of that name. */
+enum fact_cast { FACT_CAST_NONE, FACT_CAST_INT, FACT_CAST_UUID, FACT_CAST_TEXT };
+
+struct fact_match {
+    uint16_t relation; /* index into relations[] */
+    uint16_t slot;     /* which constant or parameter, counted as sql_slots_read does */
+    uint16_t row;      /* of VALUES in an INSERT, from 0 */
+    enum fact_cast cast;
+    /* Every row that the statement reads of this relation where it stands in FROM, or writes of it,
+     * has that value: a part of the outermost WHERE, joined by AND. In an INSERT: the row's
+     * column. */
+    bool holds;
+    struct str column;
+};
+
+/* What a text is as a whole when it is a single statement of these kinds that changes at most the
+ * one relation it names as its target. */
+enum fact_shape {
+    FACT_OTHER,
+    FACT_SELECT, /* also of UNION and the like, whose parts have no outermost WHERE */
+    FACT_INSERT, /* of VALUES with a list of columns; each row's values are there or are no match */
+    FACT_UPDATE,
+    FACT_DELETE,
 };
 
 struct facts {
@@ -84,10 +111,21 @@ struct facts {
     uint16_t nrelations;
     struct fact_name *functions; /* owned array; every function named (not operators) */
     uint16_t nfunctions;
+    struct fact_match *matches; /* owned array */
+    uint16_t nmatches;
+    enum fact_shape shape;
+    uint16_t target;      /* INSERT, UPDATE, DELETE: index into relations[] */
+    uint16_t rows;        /* INSERT: of VALUES */
+    struct str *assigned; /* owned; columns that UPDATE or ON CONFLICT DO UPDATE assigns */
+    uint16_t nassigned;
+    struct str *conflict; /* owned; INSERT ... ON CONFLICT (these) DO UPDATE */
+    uint16_t nconflict;
+    bool upsert;      /* ON CONFLICT DO UPDATE */
     struct str *vars; /* owned; lower-case names for FX_VARS_NAMED */
     uint16_t nvars;
     bool vars_reset;       /* all of vars[] are RESET or SET TO DEFAULT, outside a function */
     bool custom_types;     /* casts to or constants of a type that is not in the built-in catalog */
+    bool session_values;   /* CURRENT_USER, CURRENT_DATE and their kin stand in it */
     bool operators;        /* any operator or cast: code of a custom one may be behind it */
     bool custom_operators; /* operators not in the built-in catalog, OPERATOR() included */
     struct str prepared;   /* name of PREPARE, EXECUTE, DEALLOCATE, as the server has it; owned */

@@ -546,8 +546,8 @@ struct wire {
     bool (*var_analysis)(struct str name);
     /* a time limit that could cut off short statements of the proxy's own; may be NULL */
     bool (*var_hurries)(const struct wire_var *v);
-    /* may change what a read returns, or its bytes: all that is not known to leave them alone. NULL:
-     * any may. */
+    /* may change what a read returns, or its bytes: all that is not known to leave them alone.
+     * NULL: any may. */
     bool (*var_result)(struct str name);
     /* takes any text: no server need be asked whether it is valid */
     bool (*var_free)(struct str name);
@@ -556,6 +556,9 @@ struct wire {
     const char *reset_query; /* default texts for configuration */
     const char *auth_query;
     const char *catalog_query; /* rows for catalog_add_row */
+    /* More rows for the same snapshot, asked only where there are rules of the result cache. NULL:
+     * nothing is cached. */
+    const char *catalog_details;
 };
 
 extern const struct wire pg_wire; /* protocol/pg/pg_wire.c */

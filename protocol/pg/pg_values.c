@@ -54,7 +54,7 @@ int pg_values_bind(const struct wire_part *part, struct str types, struct wire_v
     struct str formats = pg_frame_get_n(&r, nformats * 2);
     size_t n = pg_frame_get_u16(&r);
     size_t ntypes = types.n == 0 ? 0 : pg_frame_get_u16(&t);
-    if (r.bad || t.bad || n > (size_t)max || (nformats > 1 && nformats != n))
+    if (r.bad || t.bad || n > (size_t)max || ntypes > n || (nformats > 1 && nformats != n))
         return -1;
     for (size_t i = 0; i < n; i++) {
         struct wire_value *v = &out[i];
@@ -82,7 +82,7 @@ struct str pg_values_formats(const struct wire_part *part)
     }
     size_t codes = pg_frame_get_u16(&r);
     struct str list = pg_frame_get_n(&r, codes * 2);
-    if (r.bad)
+    if (!pg_frame_done(&r))
         return part->values; /* malformed: equal to nothing but itself */
     for (size_t i = 0; i < list.n; i++)
         if (list.p[i] != '\0')

@@ -6,6 +6,7 @@
 #include "protocol/wire.h"
 
 #include "protocol/pg/pg_catalog.h"
+#include "protocol/pg/pg_catalog_details.h"
 #include "protocol/pg/pg_client.h"
 #include "protocol/pg/pg_frame.h"
 #include "protocol/pg/pg_key.h"
@@ -105,4 +106,5 @@ const struct wire pg_wire = {
     .reset_query = pg_text_reset_query,
     .auth_query = pg_text_auth_query,
     .catalog_query = pg_catalog_query,
+    .catalog_details = pg_catalog_details_query,
 };

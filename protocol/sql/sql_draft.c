@@ -17,6 +17,8 @@ void sql_draft_fini(struct sql_draft *d)
     mem_free(d->relations.items);
     mem_free(d->functions.items);
     mem_free(d->vars.items);
+    mem_free(d->assigned.items);
+    mem_free(d->conflict.items);
     mem_free(d->text);
     *d = (struct sql_draft){0};
 }
@@ -80,7 +82,50 @@ void sql_draft_relation(struct sql_draft *d, struct str schema, struct str name,
 
     if (it != NULL) {
         it->written |= written;
+        if (it->times < UINT16_MAX) {
+            it->times++;
+        }
     }
+}
+
+int sql_draft_find(const struct sql_draft *d, struct str schema, struct str name)
+{
+    for (uint32_t i = 0; i < d->relations.n; i++) {
+        const struct sql_draft_name *it = &d->relations.items[i];
+        if (str_eq(name_of(d, it->name, it->name_len), name) &&
+            str_eq(name_of(d, it->schema, it->schema_len), schema)) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+bool sql_draft_match(struct sql_draft *d, const struct fact_match *m)
+{
+    if (d->nmatches == SQL_DRAFT_MATCHES_MAX) {
+        return false;
+    }
+    struct sql_draft_match *it = &d->matches[d->nmatches++];
+    *it = (struct sql_draft_match){.fact = *m, .column_len = (uint32_t)m->column.n};
+    it->column = add_text(d, m->column);
+    return true;
+}
+
+void sql_draft_assigned(struct sql_draft *d, struct str column)
+{
+    (void)enter(d, &d->assigned, STR_NONE, column);
+}
+
+void sql_draft_conflict(struct sql_draft *d, struct str column)
+{
+    (void)enter(d, &d->conflict, STR_NONE, column);
+}
+
+void sql_draft_shapeless(struct sql_draft *d)
+{
+    d->shape = FACT_OTHER;
+    d->nmatches = d->assigned.n = d->conflict.n = 0;
+    d->upsert = false;
 }
 
 void sql_draft_function(struct sql_draft *d, struct str schema, struct str name)
@@ -148,6 +193,7 @@ static void copy_names(const struct sql_draft_list *l, struct fact_name *dst, co
                                             : (struct str){base + it->schema, it->schema_len};
         dst[i].name = (struct str){base + it->name, it->name_len};
         dst[i].written = it->written;
+        dst[i].times = it->times;
     }
 }
 
@@ -156,6 +202,16 @@ static void copy_words(const struct sql_draft_list *l, struct str *dst, const ch
     for (uint32_t i = 0; i < l->n; i++) {
         dst[i] = (struct str){base + l->items[i].name, l->items[i].name_len};
     }
+}
+
+static void copy_matches(const struct sql_draft *d, struct facts *f, const char *base)
+{
+    for (uint32_t i = 0; i < d->nmatches; i++) {
+        f->matches[i] = d->matches[i].fact;
+        f->matches[i].column = (struct str){base + d->matches[i].column, d->matches[i].column_len};
+    }
+    copy_words(&d->assigned, f->assigned, base);
+    copy_words(&d->conflict, f->conflict, base);
 }
 
 static struct str copy_text(char **to, struct str s)
@@ -179,6 +235,11 @@ static void copy_flags(const struct sql_draft *d, struct facts *f)
     f->custom_types = d->custom_types;
     f->custom_operators = d->custom_operators;
     f->operators = d->operators;
+    f->session_values = d->session_values;
+    f->shape = d->complete ? d->shape : FACT_OTHER;
+    f->target = d->target;
+    f->rows = d->rows;
+    f->upsert = d->upsert;
     f->vars_reset = d->vars.n > 0 && !d->vars_set;
 }
 
@@ -186,7 +247,9 @@ struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struc
                                uint64_t digest, size_t *bytes)
 {
     size_t nnames = (size_t)d->relations.n + d->functions.n;
-    size_t arrays = nnames * sizeof(struct fact_name) + d->vars.n * sizeof(struct str);
+    size_t nwords = (size_t)d->vars.n + d->assigned.n + d->conflict.n;
+    size_t arrays = nnames * sizeof(struct fact_name) + d->nmatches * sizeof(struct fact_match) +
+                    nwords * sizeof(struct str);
     size_t n = sizeof(struct facts) + arrays + d->text_len + text.n + hint.n;
     struct facts *f = mem_new(n);
 
@@ -195,15 +258,22 @@ struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struc
     copy_flags(d, f);
     f->relations = (struct fact_name *)(void *)(f + 1);
     f->functions = f->relations + d->relations.n;
-    f->vars = (struct str *)(void *)(f->functions + d->functions.n);
+    f->matches = (struct fact_match *)(void *)(f->functions + d->functions.n);
+    f->vars = (struct str *)(void *)(f->matches + d->nmatches);
+    f->assigned = f->vars + d->vars.n;
+    f->conflict = f->assigned + d->assigned.n;
     f->nrelations = (uint16_t)d->relations.n;
     f->nfunctions = (uint16_t)d->functions.n;
     f->nvars = (uint16_t)d->vars.n;
+    f->nmatches = (uint16_t)d->nmatches;
+    f->nassigned = (uint16_t)d->assigned.n;
+    f->nconflict = (uint16_t)d->conflict.n;
     char *to = (char *)(f + 1) + arrays;
     struct str base = copy_text(&to, (struct str){d->text, d->text_len});
     copy_names(&d->relations, f->relations, base.p);
     copy_names(&d->functions, f->functions, base.p);
     copy_words(&d->vars, f->vars, base.p);
+    copy_matches(d, f, base.p);
     if (d->prepared.name_len > 0) {
         f->prepared = (struct str){base.p + d->prepared.name, d->prepared.name_len};
     }

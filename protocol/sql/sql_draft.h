@@ -16,7 +16,15 @@
 /* A name in the draft: offsets into its text, which moves as it grows. */
 struct sql_draft_name {
     uint32_t schema, schema_len, name, name_len;
+    uint16_t times;
     bool written;
+};
+
+#define SQL_DRAFT_MATCHES_MAX 64u
+
+struct sql_draft_match {
+    struct fact_match fact; /* column is not set yet: */
+    uint32_t column, column_len;
 };
 
 struct sql_draft_list {
@@ -27,9 +35,14 @@ struct sql_draft_list {
 struct sql_draft {
     uint32_t effects;
     bool complete, repeatable_text, read_only_begin;
-    bool custom_types, custom_operators, operators;
+    bool custom_types, custom_operators, operators, session_values;
     bool vars_set; /* one of vars was set to a value, so vars_reset is false */
-    struct sql_draft_list relations, functions, vars;
+    struct sql_draft_list relations, functions, vars, assigned, conflict;
+    struct sql_draft_match matches[SQL_DRAFT_MATCHES_MAX];
+    uint32_t nmatches;
+    enum fact_shape shape;
+    uint16_t target, rows;
+    bool upsert;
     struct sql_draft_name prepared, channel;
     bool has_prepared, has_channel;
     char *text; /* owned; all names one behind the other */
@@ -41,6 +54,15 @@ void sql_draft_fini(struct sql_draft *d);
 
 void sql_draft_relation(struct sql_draft *d, struct str schema, struct str name, bool written);
 void sql_draft_function(struct sql_draft *d, struct str schema, struct str name);
+
+/* Its index, or -1: it was never added. */
+int sql_draft_find(const struct sql_draft *d, struct str schema, struct str name);
+/* false: there are too many. m.column is copied. */
+bool sql_draft_match(struct sql_draft *d, const struct fact_match *m);
+void sql_draft_assigned(struct sql_draft *d, struct str column);
+void sql_draft_conflict(struct sql_draft *d, struct str column);
+/* Nothing is known of its shape after all. */
+void sql_draft_shapeless(struct sql_draft *d);
 
 /* One setting changes beyond the transaction: the bits that go with its name, folded to lower
  * case. */

@@ -17,7 +17,7 @@ void sql_pgparse(const char *text, struct sql_draft *d)
 
     if (res.error == NULL && res.parse_tree != NULL) {
         if (sql_json_parse(&j, res.parse_tree, strlen(res.parse_tree))) {
-            sql_tree_read(&j, d);
+            sql_tree_read(&j, str_of(text), d);
         }
         sql_json_fini(&j);
     }

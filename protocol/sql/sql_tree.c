@@ -224,6 +224,7 @@ static void on_indirection(struct sql_tree_scan *sc, const struct sql_json *j, u
 static void on_change(struct sql_tree_scan *sc, bool may_insert)
 {
     sc->modifies = true;
+    sc->changes++;
     sc->effects |= FX_WRITE | FX_READ;
     if (may_insert) {
         sc->effects |= FX_SEQ_WRITE; /* defaults */
@@ -267,6 +268,8 @@ static void on_object(struct sql_tree_scan *sc, struct str key)
         on_change(sc, false);
     } else if (str_eq(key, STR("SelectStmt"))) {
         sc->effects |= FX_READ;
+    } else if (str_eq(key, STR("SQLValueFunction"))) {
+        sc->d->session_values = true;
     } else if (str_eq(key, STR("intoClause"))) {
         sc->into = true;
         sc->effects |= FX_DDL | FX_WRITE;
@@ -322,7 +325,7 @@ static bool tree_has_with(const struct sql_json *j)
 
 /* One statement: raw is its entry in "stmts", to the first entry behind it. */
 static void read_statement(struct sql_tree_scan *sc, const struct sql_json *j, uint32_t raw,
-                           uint32_t to)
+                           uint32_t to, bool only)
 {
     uint32_t stmt = sql_json_get(j, raw, STR("stmt"));
     uint32_t value = stmt == SQL_JSON_NONE ? SQL_JSON_NONE : j->v[stmt].child;
@@ -331,7 +334,7 @@ static void read_statement(struct sql_tree_scan *sc, const struct sql_json *j, u
         sc->d->effects |= FX_UNKNOWN;
         return;
     }
-    sc->effects = 0;
+    sc->effects = sc->changes = 0;
     sc->locks = sc->into = sc->modifies = sc->pg_temp = false;
     sc->names_only = str_eq(j->v[value].key, STR("PrepareStmt"));
     scan_nodes(sc, j, value, to);
@@ -340,11 +343,15 @@ static void read_statement(struct sql_tree_scan *sc, const struct sql_json *j, u
         sc->effects |= FX_TEMP;
     }
     sc->d->effects |= sc->effects;
+    if (only && !sc->names_only) {
+        sql_tree_match(j, value, to, sc);
+    }
 }
 
-void sql_tree_read(const struct sql_json *j, struct sql_draft *d)
+void sql_tree_read(const struct sql_json *j, struct str text, struct sql_draft *d)
 {
-    struct sql_tree_scan sc = {.d = d, .with_steps = WITH_STEPS_MAX, .has_with = tree_has_with(j)};
+    struct sql_tree_scan sc = {
+        .d = d, .text = text, .with_steps = WITH_STEPS_MAX, .has_with = tree_has_with(j)};
     uint32_t stmts = sql_json_get(j, 0, STR("stmts"));
     uint32_t n = 0;
 
@@ -352,7 +359,9 @@ void sql_tree_read(const struct sql_json *j, struct sql_draft *d)
         return;
     }
     for (uint32_t i = j->v[stmts].child; i != SQL_JSON_NONE; i = j->v[i].next) {
-        read_statement(&sc, j, i, j->v[i].next == SQL_JSON_NONE ? j->n : j->v[i].next);
+        uint32_t next = j->v[i].next;
+        read_statement(&sc, j, i, next == SQL_JSON_NONE ? j->n : next,
+                       n == 0 && next == SQL_JSON_NONE);
         n++;
     }
     d->effects |= n > 1 ? (uint32_t)FX_MULTI : n == 0 ? (uint32_t)FX_EMPTY : 0;

@@ -38,7 +38,7 @@ static void check_tree(struct str text)
 
     sql_draft_init(&d);
     if (sql_json_parse(&j, copy, text.n))
-        sql_tree_read(&j, &d);
+        sql_tree_read(&j, text, &d);
     sql_json_fini(&j);
     sql_draft_fini(&d);
     mem_free(copy);

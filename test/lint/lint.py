@@ -63,7 +63,7 @@ ARROWS = {
     "base": [r"base/"],
     "protocol": [r"base/", r"protocol/"],
     "router": [r"base/", r"protocol/[^/]*\.h$", r"router/"],
-    "cache": [r"base/", r"protocol/[^/]*\.h$", r"cache/"],
+    "cache": [r"base/", r"protocol/[^/]*\.h$", r"protocol/auth/digest\.h$", r"cache/"],
     "proxy": [r"base/", r"protocol/[^/]*\.h$", r"protocol/auth/", r"protocol/sql/sql_cache\.h$", r"router/",
               r"cache/", r"proxy/"],
 }

@@ -287,6 +287,57 @@ static void *take_and_give_back(void *arg)
     return NULL;
 }
 
+static void details_come_back_as_they_were_given(void **state)
+{
+    (void)state;
+    struct catalog *c = catalog_new(1);
+    struct catalog_detail d[4];
+    int n = 0;
+    assert_false(catalog_has_details(c));
+    assert_int_equal(add(c, "relation", "app", "v", "16400 v p"), ST_OK);
+    assert_int_equal(add(c, "column", "16400", "user_id", "int8"), ST_OK);
+    assert_int_equal(add(c, "key", "16400", "16401", "du"), ST_OK);
+    assert_int_equal(add(c, "code", "app", "f", "16400"), ST_OK);
+    assert_int_equal(add(c, "end", "", "", ""), ST_OK);
+    assert_true(catalog_has_details(c));
+    for (size_t i = 0; n < 4 && catalog_next_detail(c, &i, &d[n]);)
+        n++;
+    assert_int_equal(n, 4);
+    assert_true(d[0].kind == CATALOG_RELATION && d[0].id == 16400);
+    assert_true(d[0].what == CATALOG_IS_VIEW && d[0].flags == CATALOG_POLICIES);
+    assert_true(str_eq(d[0].schema, STR("app")) && str_eq(d[0].name, STR("v")));
+    assert_true(d[1].kind == CATALOG_COLUMN && d[1].id == 16400 && d[1].type == CATALOG_INT8);
+    assert_true(str_eq(d[1].name, STR("user_id")));
+    assert_true(d[2].kind == CATALOG_REFERENCE && d[2].id2 == 16401);
+    assert_int_equal(d[2].flags, CATALOG_ON_DELETE | CATALOG_ON_UPDATE);
+    assert_true(d[3].kind == CATALOG_CODE && str_eq(d[3].name, STR("f")));
+    catalog_put(&c);
+}
+
+static void details_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[][4] = {
+        {"relation", "app", "t", ""},
+        {"relation", "app", "t", "x r "},
+        {"relation", "app", "", "1 r "},
+        {"relation", "app", "t", "1 rr "},
+        {"column", "0", "c", "int8"},
+        {"column", "1", "c", "float8"},
+        {"column", "4294967296", "c", ""},
+        {"child", "1", "x", ""},
+        {"key", "", "1", ""},
+        {"code", "app", "f", ""},
+        {"unsteady", "", "", "1"},
+        {"immutable", "pg_catalog", "", ""},
+        {"nonsense", "1", "2", "3"},
+    };
+    struct catalog *c = catalog_new(1);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(add(c, bad[i][0], bad[i][1], bad[i][2], bad[i][3]), ST_INVALID);
+    catalog_put(&c);
+}
+
 static void references_are_counted_across_threads(void **state)
 {
     (void)state;
@@ -322,6 +373,8 @@ int main(void)
         cmocka_unit_test(names_with_zero_bytes_and_long_names_are_refused),
         cmocka_unit_test(the_millionth_name_is_the_last),
         cmocka_unit_test(many_names_are_all_found),
+        cmocka_unit_test(details_come_back_as_they_were_given),
+        cmocka_unit_test(details_that_make_no_sense_are_refused),
         cmocka_unit_test(references_are_counted_across_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
