@@ -106,7 +106,11 @@ struct facts {
     bool repeatable_text;
     bool read_only_begin; /* BEGIN READ ONLY */
     uint64_t digest;
-    struct str text;             /* normalised text, owned */
+    struct str text; /* normalised text, owned */
+    /* The text without a single constant, and its digest, for statistics and logs: constants stay
+     * in `text` where facts hang on them.  Empty and 0: nothing is known of the text. */
+    struct str shown;
+    uint64_t shown_digest;
     struct fact_name *relations; /* owned array; every table or view named */
     uint16_t nrelations;
     struct fact_name *functions; /* owned array; every function named (not operators) */

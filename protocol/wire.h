@@ -317,6 +317,7 @@ struct wire_server_event {
     enum tx_state tx;
     enum server_error error; /* SV_DONE: first error of the request; SV_FATAL */
     uint32_t tags;           /* wire_tag bits of the request */
+    uint64_t rows;           /* SV_DONE: that it returned or changed, as far as the server says */
     struct wire_var var;
     struct str channel, payload;
     uint32_t pid;

@@ -103,6 +103,7 @@ struct client {
     struct timeout tx_timeout; /* transaction_timeout */
     usec_t request_at, xact_at, wait_at, held_at;
     usec_t first_start; /* its next request was sent before, and is sent again: since then; or 0 */
+    usec_t waited;      /* for the server it has; of its next request */
     usec_t connect_wall;
     usec_t request_wall;
     struct sockaddr_storage *peer; /* owned */

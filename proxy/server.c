@@ -88,6 +88,7 @@ void server_pop(struct server *s)
 {
     struct flight *f = server_flight(s, 0);
     facts_put(&f->facts);
+    statement_batch_clear(&f->batch);
     mem_free((void *)(uintptr_t)f->text.p);
     f->text = STR_NONE;
     f->client = NULL;
@@ -197,6 +198,8 @@ static void drop_flights(struct server *s)
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);
         session_undo(s, f);
+        if (f->batch.runs > 0)
+            session_note(s, f, 0, true);
         if (f->job != NULL) {
             struct job *j = f->job;
             f->job = NULL;

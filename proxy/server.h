@@ -28,6 +28,7 @@
 #include "base/list.h"
 #include "proxy/net/conn.h"
 #include "proxy/pool/pool.h"
+#include "proxy/statements.h"
 #include "proxy/stmt.h"
 #include "proxy/timeout.h"
 #include "proxy/varset.h"
@@ -101,13 +102,15 @@ struct flight {
     uint32_t tracked; /* parts sent that will be confirmed, and */
     uint32_t acks;    /* how many were */
     uint16_t njournal, cap_journal;
-    struct journal *journal; /* owned */
-    struct facts *facts;     /* reference: of a single simple statement; NULL otherwise */
-    struct str text;         /* owned copy: PREPARE by text */
-    uint64_t digest;         /* of a repeatable read, whose time is noted; 0: none */
-    struct {                 /* the request as it came, to be sent again elsewhere */
-        uint8_t *p;          /* owned, kept with the slot */
-        uint32_t n, cap;     /* n 0: not kept */
+    struct journal *journal;      /* owned */
+    struct facts *facts;          /* reference: of a single simple statement; NULL otherwise */
+    struct statement_batch batch; /* what it runs, for statistics; empty: nobody asks */
+    usec_t waited;                /* its client, for a server */
+    struct str text;              /* owned copy: PREPARE by text */
+    uint64_t digest;              /* of a repeatable read, whose time is noted; 0: none */
+    struct {                      /* the request as it came, to be sent again elsewhere */
+        uint8_t *p;               /* owned, kept with the slot */
+        uint32_t n, cap;          /* n 0: not kept */
     } copy;
 };
 
@@ -190,6 +193,7 @@ struct server {
     struct sockaddr_storage addr;
     uint32_t addr_len;
     int host_index;
+    const char *host; /* borrowed from the registry: how statistics call it */
     struct timeout timeout;
     usec_t connected_at, idle_since, request_at;
     usec_t connect_wall, request_wall;

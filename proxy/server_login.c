@@ -538,6 +538,7 @@ void server_open(struct pool *p)
                    config_timeout(worker_config(w), CONFIG_SERVER_CONNECT, p->db, NULL));
     s->host_index = choose_host(p);
     const struct config_host *h = &p->db->hosts[s->host_index];
+    s->host = registry_host(w->process->registry, h->host, h->port);
     if (h->host[0] == '/' || h->host[0] == '@')
         local_socket(s, h);
     else

@@ -48,10 +48,9 @@ void session_served(struct client *c, struct server *s)
     c->xact_at = w->now;
     s->request_wall = c->request_wall;
     c->pool->stats.server_assignments++;
-    if (c->wait_at != 0) {
-        c->pool->stats.wait_time += (uint64_t)(w->now - c->wait_at);
-        c->wait_at = 0;
-    }
+    c->waited = c->wait_at != 0 ? w->now - c->wait_at : 0;
+    c->pool->stats.wait_time += (uint64_t)c->waited;
+    c->wait_at = 0;
     c->told_queued = false;
     c->timed_out = 0;
 }
@@ -228,6 +227,10 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
     f->facts = plan->facts;
     plan->facts = NULL;
     f->digest = plan->digest;
+    f->waited = c->waited;
+    c->waited = 0;
+    if (w->noting)
+        statement_batch_move(&f->batch, &plan->batch);
     if (f->digest != 0)
         session_share_keep(w, f, r->raw);
     if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
@@ -341,6 +344,8 @@ static enum taken next_piece(struct client *c, struct flight *f, const struct wi
     }
     if (k != KILL_WAIT && c->server != NULL) {
         f->effects |= plan.effects;
+        if (c->conn.worker->noting)
+            statement_batch_move(&f->batch, &plan.batch);
         if (plan.effects & FX_UNLISTEN)
             listen_note_unlisten(c, r, &plan);
         session_send(c, c->server, f, &rest);

@@ -4,7 +4,7 @@
  * server to client; session_stmt.c: prepared statements on their way, with session_journal.c: what
  * to undo, and session_named.c: those under a client's own names; session_vars.c: settings and
  * other session state; session_end.c: leaving, losing, cancelling; session_share.c: several
- * clients' reads on one server.
+ * clients' reads on one server; session_note.c: statistics of statements.
  * Thread: the worker's that owns both.
  */
 #ifndef PENSTOCK_PROXY_SESSION_H
@@ -16,10 +16,11 @@
 /* What a piece of a request needs and does, found out before anything is sent. */
 struct plan {
     uint32_t effects;
-    struct facts *facts; /* reference: of the text of a simple request; NULL otherwise */
-    struct str text;     /* borrowed: of that text */
-    uint64_t digest;     /* of a repeatable read, whose time is noted; 0: none */
-    bool may_share;      /* it may stand behind others */
+    struct facts *facts;          /* reference: of the text of a simple request; NULL otherwise */
+    struct str text;              /* borrowed: of that text */
+    uint64_t digest;              /* of a repeatable read, whose time is noted; 0: none */
+    bool may_share;               /* it may stand behind others */
+    struct statement_batch batch; /* what it runs */
 };
 
 /* session.c */
@@ -117,6 +118,10 @@ bool session_unconfirmed(struct server *s);
 /* session_reply.c */
 size_t session_output(struct server *s, struct str data, bool full);
 void session_settle(struct server *s); /* tx idle, nothing in flight: ask, clean or release */
+
+/* session_note.c */
+/* A request that is to be noted is over: answered, or (failed) lost with its server. */
+void session_note(struct server *s, const struct flight *f, uint64_t rows, bool failed);
 
 /* session_end.c */
 void session_client_gone(struct client *c);

@@ -53,16 +53,20 @@ static void plan_query(struct client *c, const struct wire_part *p, struct plan 
 {
     if (p->cut) {
         plan->effects |= FX_UNKNOWN;
+        statement_batch_add(&plan->batch, NULL);
         return;
     }
     plan->text = p->text;
     plan->facts = sql_cache_get(c->conn.worker->sql, p->text, c->dialect);
     plan->effects |= text_effects(c, plan->facts);
+    if (!(plan->facts->effects & FX_EMPTY))
+        statement_batch_add(&plan->batch, plan->facts);
 }
 
 static void plan_bind(struct client *c, const struct stmt *s, struct plan *plan)
 {
     c->pool->stats.binds++;
+    statement_batch_add(&plan->batch, s != NULL ? s->facts : NULL);
     if (s == NULL) {
         /* The database will say that there is no such statement, unless one is there unseen. */
         if (c->server != NULL &&
@@ -90,6 +94,7 @@ void session_plan(struct client *c, const struct wire_req *r, struct plan *plan)
             break;
         case PART_CALL:
             plan->effects |= FX_UNKNOWN;
+            statement_batch_add(&plan->batch, NULL);
             break;
         case PART_PARSE:
             if (!p->cut)
@@ -122,6 +127,7 @@ void session_plan_done(struct client *c, const struct wire_req *r, struct plan *
     for (int i = 0; i < r->nparts; i++)
         stmt_put(&stmts[i]);
     facts_put(&plan->facts);
+    statement_batch_clear(&plan->batch);
 }
 
 /* ---- batches of one statement ---------------------------------------------------------------- */

@@ -117,6 +117,8 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     session_note_asks(s, f, ev->tags);
     if (!f->taken)
         count_request(s, f, ev->tx);
+    if (f->batch.runs > 0)
+        session_note(s, f, ev->rows, ev->error != SE_NONE);
     note_definitions(s, ev);
     if (s->upload && c != NULL && c->upload) {
         c->upload = false;

@@ -70,9 +70,9 @@ static void send_to(struct client *c, struct server *s, const struct wire_req *r
         pool_share_begin(s);
     if (c->told != s->profile)
         session_report(c, s);
+    session_served(c, s);
     struct flight *f = session_push(c, s, r, plan);
     f->ended = true;
-    session_served(c, s);
     client_set_state(c, CL_SHARED);
     c->pool->stats.shared += s->fl_count > 1;
     session_send(c, s, f, r);
@@ -166,6 +166,7 @@ static bool take_back(struct server *s, struct flight *f)
     session_disown(s, f);
     f->taken = true;
     c->first_start = f->first_start;
+    statement_batch_clear(&f->batch); /* noted where it is answered */
     c->server = NULL;
     timeout_stop(&c->tx_timeout);
     if (conn_unread(&c->conn, copy))

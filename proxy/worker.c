@@ -199,6 +199,13 @@ struct client *worker_slot_find(const struct worker *w, uint32_t id)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static void configure_noting(struct worker *w)
+{
+    const struct config_options *o = worker_options(w);
+    statements_configure(w->statements, o->track_statements, (size_t)o->track_statements_memory);
+    w->noting = o->track_statements;
+}
+
 struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
 {
     struct worker *w = mem_new(sizeof(*w));
@@ -225,6 +232,8 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
     varset_table_init(&w->vars, w->wire);
     stmt_registry_init(&w->stmts, index, p->salt);
     w->sql = sql_cache_new((size_t)rt->config->opt.sql_cache_memory);
+    w->statements = statements_new();
+    configure_noting(w);
     w->free_slot = NO_SLOT;
     w->now = clock_mono_us();
     ev_prepare_init(&w->prepare, on_prepare);
@@ -294,6 +303,7 @@ void worker_free(struct worker **wp)
     timeouts_fini(&w->timeouts);
     stmt_registry_fini(&w->stmts);
     sql_cache_free(&w->sql);
+    statements_free(&w->statements);
     varset_table_fini(&w->vars);
     outq_pool_fini(&w->blocks);
     for (int i = 0; i < WORKER_IN_CLASSES; i++) {
@@ -352,6 +362,7 @@ static void on_runtime(struct message *m, void *ctx)
     struct runtime *old = w->runtime;
     w->runtime = r->rt;
     mem_free(r);
+    configure_noting(w);
     pools_reconfigure(w, old);
     clients_reconfigure(w);
     runtime_put(&old);

@@ -15,6 +15,7 @@
 #include "proxy/net/conn.h"
 #include "proxy/net/mailbox.h"
 #include "proxy/process.h"
+#include "proxy/statements.h"
 #include "proxy/stats.h"
 #include "proxy/stmt.h"
 #include "proxy/timeout.h"
@@ -54,6 +55,8 @@ struct worker {
     struct varset_table vars;
     struct stmt_registry stmts;
     struct sql_cache *sql;
+    struct statements *statements;
+    bool noting;         /* requests are noted when they are done (session_note.c) */
     struct list clients; /* all of them */
     struct list servers;
     struct list cancels; /* connections that carry a cancel request */

@@ -186,6 +186,7 @@ static void end_request(struct pg_server *s)
 {
     s->error = SE_NONE;
     s->tags = 0;
+    s->rows = 0;
     s->answered = false;
     s->uploading = false;
     s->upload_open = false;
@@ -210,6 +211,7 @@ static enum step on_ready(struct walk *w, size_t total)
         return bad(w, "unknown transaction state");
     w->ev->tx = c == 'I' ? TX_IDLE : c == 'T' ? TX_OPEN : TX_FAILED;
     w->ev->tags = s->tags;
+    w->ev->rows = s->rows;
     pg_server_tell_error(s, w->ev);
     pg_track_pop(&s->track);
     end_request(s);
@@ -333,7 +335,9 @@ static enum step on_complete(struct walk *w, size_t total, bool own)
     size_t look = MIN(total, (size_t)PG_SERVER_TAG_LOOK);
     if (look > w->in.n - w->pos)
         return more(w, look);
-    s->tags |= pg_tag_bits(pg_frame_clean(message_body(w, look)));
+    struct str tag = pg_frame_clean(message_body(w, look));
+    s->tags |= pg_tag_bits(tag);
+    s->rows += pg_tag_rows(tag);
     s->answered = true;
     s->uploading = false;
     if ((pg_track_head(&s->track) & PX_KIND) == PX_EXECUTE)
@@ -544,6 +548,7 @@ static void begin(struct wire_server_event *ev)
     ev->notice = false;
     ev->error = SE_NONE;
     ev->tags = 0;
+    ev->rows = 0;
     ev->ncols = 0;
     ev->reason = NULL;
 }

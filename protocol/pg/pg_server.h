@@ -53,6 +53,7 @@ struct pg_server {
     bool upload_open;        /* and the end marker of that request was not sent when it began */
     enum server_error error; /* first of the current request */
     uint32_t tags;
+    uint64_t rows;
     size_t body_left;
     struct pg_track track;
     struct pg_server_login *login; /* owned; between sv_open and SV_READY */

@@ -53,3 +53,15 @@ uint32_t pg_tag_bits(struct str tag)
     }
     return WT_DDL;
 }
+
+/* The number at the end. No tag of a command that has no rows ends with one. */
+uint64_t pg_tag_rows(struct str tag)
+{
+    uint64_t rows = 0, unit = 1;
+    size_t n = tag.n;
+    for (; n > 0 && tag.p[n - 1] >= '0' && tag.p[n - 1] <= '9'; n--) {
+        rows += unit * (uint64_t)(tag.p[n - 1] - '0');
+        unit *= 10;
+    }
+    return n > 0 && tag.p[n - 1] == ' ' ? rows : 0;
+}

@@ -12,4 +12,8 @@
  * "SELECT n" may also be CREATE TABLE AS, which the tag alone does not tell. */
 uint32_t pg_tag_bits(struct str tag);
 
+/* How many rows a tag ("SELECT 5", "INSERT 0 1") says were returned or changed; 0 when it says
+ * nothing of rows. */
+uint64_t pg_tag_rows(struct str tag);
+
 #endif

@@ -239,6 +239,18 @@ static void analyse(struct sql_cache *c, struct str text, uint32_t dialect, stru
     }
 }
 
+/* What people may see of a text in which constants stay. The grammar's scratch is free again. */
+static void put_shown(struct sql_cache *c, struct str text, uint32_t dialect, struct sql_draft *d)
+{
+    struct sql_normal n;
+
+    sql_normalize_shown(text, dialect, c->grammar, sizeof(c->grammar), &n);
+    if (n.state == SQL_NORMAL_OK) {
+        d->shown = n.text;
+        d->shown_digest = n.digest;
+    }
+}
+
 static struct facts *get_slow(struct sql_cache *c, struct str text, const struct key *k,
                               const struct sql_normal *n)
 {
@@ -254,6 +266,9 @@ static struct facts *get_slow(struct sql_cache *c, struct str text, const struct
     sql_draft_init(&d);
     if (n->state == SQL_NORMAL_OK) {
         analyse(c, text, k->dialect, &d);
+    }
+    if (n->kept && n->state == SQL_NORMAL_OK) {
+        put_shown(c, text, k->dialect, &d);
     }
     f = sql_draft_finish(&d, n->text, n->hint, n->digest, &bytes);
     if (d.complete) {

@@ -250,7 +250,7 @@ struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struc
     size_t nwords = (size_t)d->vars.n + d->assigned.n + d->conflict.n;
     size_t arrays = nnames * sizeof(struct fact_name) + d->nmatches * sizeof(struct fact_match) +
                     nwords * sizeof(struct str);
-    size_t n = sizeof(struct facts) + arrays + d->text_len + text.n + hint.n;
+    size_t n = sizeof(struct facts) + arrays + d->text_len + text.n + hint.n + d->shown.n;
     struct facts *f = mem_new(n);
 
     f->refs = 1;
@@ -282,6 +282,8 @@ struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struc
     }
     f->text = copy_text(&to, text);
     f->hint = copy_text(&to, hint);
+    f->shown = d->shown.n > 0 ? copy_text(&to, d->shown) : f->text;
+    f->shown_digest = d->shown.n > 0 ? d->shown_digest : digest;
     *bytes = n;
     return f;
 }

@@ -47,6 +47,8 @@ struct sql_draft {
     bool has_prepared, has_channel;
     char *text; /* owned; all names one behind the other */
     size_t text_len, text_cap;
+    struct str shown; /* borrowed until the finish; empty: the text itself */
+    uint64_t shown_digest;
 };
 
 void sql_draft_init(struct sql_draft *d);

@@ -25,6 +25,7 @@ struct pass {
     struct sql_normal *res;
     uint32_t depth, case_depth, chain;
     bool for_grammar;
+    bool shown;           /* no constant stays */
     bool at_start;        /* no token of this statement yet */
     bool semicolon;       /* one waits to be written */
     bool tight;           /* the token before wants no blank after it */
@@ -66,6 +67,9 @@ static void begin_token(struct pass *ps, bool tight)
 
 static bool keeps_constant(const struct pass *ps)
 {
+    if (UNLIKELY(ps->shown)) {
+        return false;
+    }
     if (LIKELY(!ps->keep_statement && !ps->keep_rest && ps->keep == KEEP_NONE)) {
         return false;
     }
@@ -219,6 +223,7 @@ static void put_constant(struct pass *ps, const struct sql_token *tok)
         ps->keep_rest = true;
     }
     if (UNLIKELY(keeps_constant(ps))) {
+        ps->res->kept = true;
         put_kept(ps, tok);
     } else if (ps->for_grammar) {
         put(ps, stand_in(tok));
@@ -386,6 +391,17 @@ void sql_normalize(struct str text, uint32_t dialect, char *scratch, size_t cap,
                    struct sql_normal *out)
 {
     struct pass ps = {.start = scratch, .res = out};
+
+    normalize(&ps, text, dialect, (struct str){scratch, cap});
+    if (out->state == SQL_NORMAL_OK) {
+        out->digest = hash_bytes(out->text.p, out->text.n, 0);
+    }
+}
+
+void sql_normalize_shown(struct str text, uint32_t dialect, char *scratch, size_t cap,
+                         struct sql_normal *out)
+{
+    struct pass ps = {.start = scratch, .res = out, .shown = true};
 
     normalize(&ps, text, dialect, (struct str){scratch, cap});
     if (out->state == SQL_NORMAL_OK) {

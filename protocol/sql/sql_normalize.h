@@ -38,6 +38,7 @@ struct sql_normal {
     uint64_t digest;      /* of text */
     uint32_t nstatements; /* by semicolons; empty ones do not count */
     bool params;          /* holds $n */
+    bool kept;            /* a constant stayed in, because facts hang on it */
     bool operators;       /* holds an operator other than a lone asterisk */
     enum sql_normal_state state;
 };
@@ -45,6 +46,10 @@ struct sql_normal {
 /* cap: at least 16. A text that does not fit the scratch is SQL_NORMAL_TOO_DEEP. */
 void sql_normalize(struct str text, uint32_t dialect, char *scratch, size_t cap,
                    struct sql_normal *out);
+
+/* The same without any constant, for people: what is shown and logged, and its digest. */
+void sql_normalize_shown(struct str text, uint32_t dialect, char *scratch, size_t cap,
+                         struct sql_normal *out);
 
 /* The same statement for the grammar, terminated: constants that were taken out become short ones
  * of their class, those kept are spelled for standard_conforming_strings = on, comments are

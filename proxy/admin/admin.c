@@ -132,6 +132,9 @@ static void dispatch(struct admin *a, struct admin_reply *r)
     case CMD_RELOAD:
         do_reload(a, r);
         break;
+    case CMD_RESET:
+        admin_statements_reset(a, r);
+        break;
     case CMD_RESUME:
         admin_hold_resume(a, r);
         break;

@@ -5,7 +5,16 @@
 
 #define SHOWN_MAX 100 /* bytes of a wrong command that are told back */
 
-enum arg_rule { ARG_NONE, ARG_MAY, ARG_DATABASE, ARG_CLIENT, ARG_VIEW, ARG_SET, ARG_SHUTDOWN };
+enum arg_rule {
+    ARG_NONE,
+    ARG_MAY,
+    ARG_DATABASE,
+    ARG_CLIENT,
+    ARG_VIEW,
+    ARG_SET,
+    ARG_SHUTDOWN,
+    ARG_STATEMENTS
+};
 
 static const struct word {
     const char *word;
@@ -19,6 +28,7 @@ static const struct word {
     {"pause", CMD_PAUSE, ARG_MAY},
     {"reconnect", CMD_RECONNECT, ARG_MAY},
     {"reload", CMD_RELOAD, ARG_NONE},
+    {"reset", CMD_RESET, ARG_STATEMENTS},
     {"resume", CMD_RESUME, ARG_MAY},
     {"select", CMD_SHOW, ARG_VIEW},
     {"set", CMD_SET, ARG_SET},
@@ -39,6 +49,7 @@ static const struct right {
     [CMD_PAUSE] = {ADMIN_FULL, "PAUSE"},
     [CMD_RECONNECT] = {ADMIN_FULL, "RECONNECT"},
     [CMD_RELOAD] = {ADMIN_FULL, "RELOAD"},
+    [CMD_RESET] = {ADMIN_FULL, "RESET"},
     [CMD_RESUME] = {ADMIN_FULL, "RESUME"},
     [CMD_SET] = {ADMIN_FULL, NULL},
     [CMD_SET_FAKED] = {ADMIN_STATS, NULL},
@@ -56,9 +67,11 @@ const char *const admin_command_help =
     "\n\tSHOW PEERS|PEER_POOLS|WORKERS"
     "\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE"
     "\n\tSHOW DNS_HOSTS|DNS_ZONES"
+    "\n\tSHOW STATEMENTS"
     "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
     "\n\tSET key = arg"
     "\n\tRELOAD"
+    "\n\tRESET STATEMENTS"
     "\n\tPAUSE [<db>]"
     "\n\tRESUME [<db>]"
     "\n\tDISABLE <db>"
@@ -238,6 +251,9 @@ static enum status check_arg(const struct word *w, struct admin_command *out, bo
         break;
     case ARG_SHUTDOWN:
         *ok = check_shutdown(out);
+        break;
+    case ARG_STATEMENTS:
+        *ok = str_ieq(str_of(out->arg), STR("statements"));
         break;
     case ARG_SET:
         break;

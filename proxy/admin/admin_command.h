@@ -21,6 +21,7 @@ enum admin_command_kind {
     CMD_PAUSE,
     CMD_RECONNECT,
     CMD_RELOAD,
+    CMD_RESET, /* of what is counted: statistics of statements */
     CMD_RESUME,
     CMD_SET,
     CMD_SET_FAKED, /* of a setting that drivers are fond of: ignored */

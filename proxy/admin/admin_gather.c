@@ -35,6 +35,7 @@ static void gather_free(struct admin_gather *g)
         buf_fini(&g->parts[i].rows);
         mem_free(g->parts[i].pools);
         mem_free(g->parts[i].peers);
+        mem_free(g->parts[i].statements);
     }
     admin_reply_free(&g->reply);
     if (g->free_arg != NULL)

@@ -368,6 +368,11 @@ static void count_worker(struct worker *w, struct admin_counts *n)
     n->sql_parsed = (int64_t)sql.parsed;
     n->turns = ev_iteration(w->loop);
     n->cpu_us = thread_cpu();
+    struct statements_counts tracked;
+    statements_count(w->statements, &tracked);
+    n->tracked = (int64_t)tracked.rows;
+    n->tracked_bytes = (int64_t)tracked.bytes;
+    n->tracked_evicted = (int64_t)tracked.evicted;
 }
 
 void admin_live_pools(struct worker *w, struct admin_gather *g, struct admin_part *part)

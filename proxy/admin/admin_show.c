@@ -184,6 +184,9 @@ static void finish_workers(struct admin_gather *g)
         admin_reply_int(b, n->sql_bytes);
         admin_reply_int(b, n->sql_parsed);
         admin_reply_int(b, n->turns);
+        admin_reply_int(b, n->tracked);
+        admin_reply_int(b, n->tracked_bytes);
+        admin_reply_int(b, n->tracked_evicted);
     }
     answer(g);
 }
@@ -339,6 +342,7 @@ static bool show_now(struct admin *a, struct admin_reply *r)
     case VIEW_POOLS:
     case VIEW_SERVERS:
     case VIEW_SOCKETS:
+    case VIEW_STATEMENTS:
     case VIEW_STATS:
     case VIEW_STATS_AVERAGES:
     case VIEW_STATS_TOTALS:
@@ -373,6 +377,8 @@ void admin_show(struct admin *a, struct admin_reply *r)
         gather(a, r, admin_live_connections, join_rows);
     else if (view == VIEW_PEER_POOLS)
         gather(a, r, admin_live_peers, finish_peer_pools);
+    else if (view == VIEW_STATEMENTS)
+        gather(a, r, admin_statements_collect, admin_statements_finish);
     else
         gather(a, r, admin_live_pools, finisher(view));
 }

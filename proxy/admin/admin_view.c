@@ -128,6 +128,9 @@ static const struct wire_column stats_totals[] = {COUNTERS,
                                                   N("shared_count"),
                                                   N("repeated_count"),
                                                   N("unshared_count")};
+static const struct wire_column statements[] = {
+    T("database"),   T("host"),      T("digest"),   Q("calls"),    Q("errors"),    Q("rows"),
+    Q("total_time"), Q("mean_time"), Q("p95_time"), Q("max_time"), Q("wait_time"), T("query")};
 static const struct wire_column totals[] = {T("name"), N("value")};
 static const struct wire_column users[] = {T("name"),
                                            T("pool_size"),
@@ -139,9 +142,10 @@ static const struct wire_column users[] = {T("name"),
                                            I("current_client_connections")};
 static const struct wire_column version[] = {T("version")};
 static const struct wire_column workers[] = {
-    I("worker"),          I("clients"),    I("waiting"),    I("servers"),
-    I("servers_idle"),    I("pools"),      I("statements"), I("sql_cache_entries"),
-    Q("sql_cache_bytes"), Q("sql_parsed"), Q("loop_turns")};
+    I("worker"),          I("clients"),        I("waiting"),    I("servers"),
+    I("servers_idle"),    I("pools"),          I("statements"), I("sql_cache_entries"),
+    Q("sql_cache_bytes"), Q("sql_parsed"),     Q("loop_turns"), I("tracked_statements"),
+    Q("tracked_bytes"),   Q("tracked_evicted")};
 
 #define WITH(columns) (int)ARRAY_LEN(columns), columns
 
@@ -162,6 +166,7 @@ const struct admin_view admin_views[VIEWS] = {
     {"servers", VIEW_SERVERS, ADMIN_STATS, WITH(connections)},
     {"sockets", VIEW_SOCKETS, ADMIN_STATS, WITH(sockets)},
     {"state", VIEW_STATE, ADMIN_STATS, WITH(state)},
+    {"statements", VIEW_STATEMENTS, ADMIN_STATS, WITH(statements)},
     {"stats", VIEW_STATS, ADMIN_STATS, WITH(stats)},
     {"stats_averages", VIEW_STATS_AVERAGES, ADMIN_STATS, WITH(stats_averages)},
     {"stats_totals", VIEW_STATS_TOTALS, ADMIN_STATS, WITH(stats_totals)},

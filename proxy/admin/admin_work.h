@@ -16,6 +16,7 @@
 #include "proxy/admin/admin_reply.h"
 #include "proxy/peer.h"
 #include "proxy/pool/registry.h"
+#include "proxy/statements.h"
 #include "proxy/stats.h"
 
 #include <ev.h>
@@ -35,6 +36,7 @@ struct admin_counts {
     int64_t blocks_used, blocks_free;
     int64_t sql_entries, sql_bytes, sql_parsed, turns;
     int64_t cpu_us;
+    int64_t tracked, tracked_bytes, tracked_evicted; /* statistics of statements */
     int64_t found; /* of what was looked for: killed clients, closing servers, unwritten buffers */
 };
 
@@ -63,6 +65,11 @@ struct admin_peer_row {
     struct peer_counts counts;
 };
 
+struct admin_statement { /* one worker's row, or all of them merged */
+    struct statement s;  /* text: in the part's rows once the part is complete */
+    size_t at;           /* where in these */
+};
+
 struct admin_part { /* of a gather: one worker's */
     struct buf rows;
     struct admin_counts counts;
@@ -70,6 +77,8 @@ struct admin_part { /* of a gather: one worker's */
     size_t npools, cap_pools;
     struct admin_peer_row *peers; /* owned array: those that this worker passes requests on to */
     size_t npeers;
+    struct admin_statement *statements; /* owned array */
+    size_t nstatements;
 };
 
 /* ---- asking all workers ---------------------------------------------------------------------- */
@@ -179,6 +188,14 @@ void admin_live_connections(struct worker *w, struct admin_gather *g, struct adm
 void admin_live_pools(struct worker *w, struct admin_gather *g,
                       struct admin_part *part); /* and counts */
 void admin_live_peers(struct worker *w, struct admin_gather *g, struct admin_part *part);
+
+/* admin_statements.c */
+void admin_statements_collect(struct worker *w, struct admin_gather *g, struct admin_part *part);
+/* Those of all workers merged, the most time first; *n rows, the caller frees them; their texts
+ * live as long as g. */
+struct admin_statement *admin_statements_merged(struct admin_gather *g, size_t *n);
+void admin_statements_finish(struct admin_gather *g);                /* of VIEW_STATEMENTS */
+void admin_statements_reset(struct admin *a, struct admin_reply *r); /* takes the reply */
 
 /* admin_stats.c */
 void admin_stats_show(struct admin_gather *g); /* finish of VIEW_STATS* and VIEW_TOTALS */

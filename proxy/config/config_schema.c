@@ -306,6 +306,11 @@ const struct config_option config_schema[] = {
     {OPTION(sql_cache_memory, CONFIG_SIZE), .def = "16MB", .min = 0, .max = INT64_MAX,
      .unit = "bytes", .restart = true, .ours = true,
      .help = "Memory per worker for what is known of statements."},
+    {OPTION(track_statements, CONFIG_BOOL), .def = "1", .ours = true,
+     .help = "Keep statistics of statements (SHOW STATEMENTS)."},
+    {OPTION(track_statements_memory, CONFIG_SIZE), .def = "4MB", .min = 65536, .max = INT64_MAX,
+     .unit = "bytes", .ours = true,
+     .help = "Memory per worker for statistics of statements; the least used ones give way."},
     {OPTION(workers, CONFIG_INT), .def = "0", .min = 0, .max = 64, .unit = "threads",
      .restart = true, .ours = true, .help = "Threads that serve clients; 0: one per core."},
 };

@@ -109,7 +109,9 @@ struct config_options { /* in the order of SHOW CONFIG */
     usec_t pin_timeout;
     enum config_proxy_protocol proxy_protocol;
     int64_t sql_cache_memory; /* bytes per worker */
-    int workers;              /* 0: one per core */
+    bool track_statements;
+    int64_t track_statements_memory; /* bytes per worker */
+    int workers;                     /* 0: one per core */
 };
 
 enum config_type {

@@ -5,11 +5,14 @@
  */
 #include "proxy/pool/registry.h"
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/map.h"
 #include "base/mem.h"
 
 #include <stdatomic.h>
+
+#define HOST_NAME_BYTES 1024 /* a longer one is shown as nothing */
 
 struct known_secret {
     usec_t at;
@@ -22,6 +25,7 @@ struct registry {
     struct map dbs, users, pools; /* values owned */
     struct map keys;              /* user -> struct scram_keys */
     struct map secrets;           /* "db\0user" -> struct known_secret */
+    struct map hosts;             /* "host:port" -> the same, owned */
 };
 
 struct registry *registry_new(void)
@@ -33,6 +37,7 @@ struct registry *registry_new(void)
     map_init(&r->pools);
     map_init(&r->keys);
     map_init(&r->secrets);
+    map_init(&r->hosts);
     return r;
 }
 
@@ -67,6 +72,11 @@ static void pool_fini(void *v)
     mem_free(p->key);
 }
 
+static void host_fini(void *v)
+{
+    (void)v;
+}
+
 static void keys_fini(void *v)
 {
     mem_wipe(v, sizeof(struct scram_keys));
@@ -87,6 +97,7 @@ void registry_free(struct registry **rp)
     free_values(&r->users, user_fini);
     free_values(&r->keys, keys_fini);
     free_values(&r->secrets, secret_wipe);
+    free_values(&r->hosts, host_fini);
     pthread_mutex_destroy(&r->lock);
     mem_free(r);
 }
@@ -143,6 +154,22 @@ struct pool_shared *registry_pool(struct registry *r, struct str db, struct str 
     }
     pthread_mutex_unlock(&r->lock);
     return p;
+}
+
+const char *registry_host(struct registry *r, const char *host, int port)
+{
+    struct buf name;
+    buf_init(&name, HOST_NAME_BYTES);
+    buf_printf(&name, strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d", host, port);
+    pthread_mutex_lock(&r->lock);
+    char *h = map_get(&r->hosts, buf_str(&name));
+    if (h == NULL) {
+        h = str_dup(buf_str(&name));
+        map_put(&r->hosts, buf_str(&name), h);
+    }
+    pthread_mutex_unlock(&r->lock);
+    buf_fini(&name);
+    return h;
 }
 
 void registry_each_db(struct registry *r, void (*fn)(void *arg, struct db_shared *d), void *arg)

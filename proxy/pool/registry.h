@@ -83,6 +83,8 @@ struct db_shared *registry_db(struct registry *r, struct str name);
 struct user_shared *registry_user(struct registry *r, struct str name);
 struct pool_shared *registry_pool(struct registry *r, struct str db, struct str user,
                                   struct str key);
+/* The name under which statistics show a host: "host:port". One pointer for equal names. */
+const char *registry_host(struct registry *r, const char *host, int port);
 /* Calls fn for each under the lock. */
 void registry_each_db(struct registry *r, void (*fn)(void *arg, struct db_shared *d), void *arg);
 void registry_each_user(struct registry *r, void (*fn)(void *arg, struct user_shared *u),

@@ -91,6 +91,19 @@ static void tags_say_what_was_done(void **state)
     assert_int_equal(pg_tag_bits(STR("")), WT_DDL);
 }
 
+static void tags_say_how_many_rows(void **state)
+{
+    (void)state;
+    assert_int_equal(pg_tag_rows(STR("SELECT 5")), 5);
+    assert_int_equal(pg_tag_rows(STR("INSERT 0 120")), 120);
+    assert_int_equal(pg_tag_rows(STR("COPY 18446744073709551615")), UINT64_MAX);
+    assert_int_equal(pg_tag_rows(STR("CREATE TABLE")), 0);
+    assert_int_equal(pg_tag_rows(STR("X5")), 0);
+    assert_int_equal(pg_tag_rows(STR("5")), 0);
+    assert_int_equal(pg_tag_rows(STR("SELECT ")), 0);
+    assert_int_equal(pg_tag_rows(STR("")), 0);
+}
+
 static void text_is(struct buf *b, const char *expect)
 {
     assert_false(b->failed);
@@ -210,6 +223,7 @@ int main(void)
         cmocka_unit_test(frame_longer_than_limit_is_refused_before_allocation),
         cmocka_unit_test(reader_never_goes_beyond_its_end),
         cmocka_unit_test(tags_say_what_was_done),
+        cmocka_unit_test(tags_say_how_many_rows),
         cmocka_unit_test(literals_and_names_are_quoted),
         cmocka_unit_test(settings_go_out_in_order_of_rank),
         cmocka_unit_test(short_time_limits_are_told_from_long_ones),

@@ -397,10 +397,12 @@ static void read_done(struct toy_server *s, struct str rest, struct wire_server_
     ev->tx = rest.p[0] == 'I' ? TX_IDLE : rest.p[0] == 'T' ? TX_OPEN : TX_FAILED;
     ev->error = s->error;
     ev->tags = s->tags;
+    ev->rows = s->rows;
     ev->code = str_of(s->code);
     ev->message = str_of(s->text);
     s->error = SE_NONE;
     s->tags = 0;
+    s->rows = 0;
     pop(s, 1);
 }
 
@@ -423,6 +425,7 @@ static bool answer_line(struct toy_server *s, struct str line, struct wire_serve
     struct str rest = line, word = str_cut(&rest, ' ');
     struct toy_server_want w = s->wants[0];
     if (str_eq(word, STR("row"))) {
+        s->rows++;
         if (!w.forward && w.rows)
             read_row(rest, ev);
     } else if (str_eq(word, STR("ok"))) {

@@ -16,6 +16,7 @@ struct toy_server {
     int nwants, cap_wants;
     enum server_error error;
     uint32_t tags;
+    uint64_t rows;
     char code[32], text[128];
 };
 
