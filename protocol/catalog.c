@@ -31,6 +31,12 @@ enum proof {
     PROOF_BARE = 1u << 3,       /* functions: flag b */
     PROOF_FULL = 1u << 4,       /* functions: flag q */
     PROOF_REPEATABLE = 1u << 5, /* both: flag s */
+    PROOF_STANDBY = 1u << 6,    /* both: flag t */
+    PROOF_SHOWS = 1u << 7,      /* both: flag y; this one and those below say only why not t */
+    PROOF_UNLOGGED = 1u << 8,   /* relations: flag u */
+    PROOF_SEQUENCE = 1u << 9,   /* relations: flag z */
+    PROOF_FOREIGN = 1u << 10,   /* relations: flag x */
+    PROOF_PLAIN = 1u << 11,     /* relations: flag p */
 };
 
 struct catalog {
@@ -128,21 +134,30 @@ static void narrow(struct catalog *c, const struct key *key, unsigned proof)
     (void)map_put(&c->proofs, key_str(key), (void *)(uintptr_t)(proof | PROOF_KNOWN));
 }
 
+static unsigned flag_bit(char kind, char flag)
+{
+    static const struct {
+        char kind, flag;
+        unsigned bit;
+    } flags[] = {
+        {'r', 'r', PROOF_READ},     {'r', 'w', PROOF_WRITE},   {'r', 's', PROOF_REPEATABLE},
+        {'r', 't', PROOF_STANDBY},  {'r', 'y', PROOF_SHOWS},   {'r', 'u', PROOF_UNLOGGED},
+        {'r', 'z', PROOF_SEQUENCE}, {'r', 'x', PROOF_FOREIGN}, {'r', 'p', PROOF_PLAIN},
+        {'f', 'b', PROOF_BARE},     {'f', 'q', PROOF_FULL},    {'f', 's', PROOF_REPEATABLE},
+        {'f', 't', PROOF_STANDBY},  {'f', 'y', PROOF_SHOWS},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        if (flags[i].kind == kind && flags[i].flag == flag)
+            return flags[i].bit;
+    }
+    return 0;
+}
+
 static bool parse_flags(char kind, struct str flags, unsigned *proof)
 {
     unsigned bits = PROOF_KNOWN;
     for (size_t i = 0; i < flags.n; i++) {
-        unsigned bit = 0;
-        if (flags.p[i] == 's')
-            bit = PROOF_REPEATABLE;
-        else if (kind == 'r' && flags.p[i] == 'r')
-            bit = PROOF_READ;
-        else if (kind == 'r' && flags.p[i] == 'w')
-            bit = PROOF_WRITE;
-        else if (kind == 'f' && flags.p[i] == 'b')
-            bit = PROOF_BARE;
-        else if (kind == 'f' && flags.p[i] == 'q')
-            bit = PROOF_FULL;
+        unsigned bit = flag_bit(kind, flags.p[i]);
         if (bit == 0 || (bits & bit) != 0)
             return false;
         bits |= bit;
@@ -330,6 +345,38 @@ bool catalog_function_proved(const struct catalog *c, struct str schema, struct 
 bool catalog_function_repeatable(const struct catalog *c, struct str schema, struct str name)
 {
     return has_all(lookup(c, 'f', schema, name), callable(schema) | PROOF_REPEATABLE);
+}
+
+static enum catalog_use use_of(unsigned proof)
+{
+    static const struct {
+        unsigned bit;
+        enum catalog_use use;
+    } uses[] = {
+        {PROOF_STANDBY, CATALOG_STANDBY},   {PROOF_UNLOGGED, CATALOG_UNLOGGED},
+        {PROOF_SEQUENCE, CATALOG_SEQUENCE}, {PROOF_FOREIGN, CATALOG_FOREIGN},
+        {PROOF_SHOWS, CATALOG_SHOWS},       {PROOF_KNOWN, CATALOG_VOLATILE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(uses); i++) {
+        if ((proof & uses[i].bit) != 0)
+            return uses[i].use;
+    }
+    return CATALOG_UNKNOWN;
+}
+
+enum catalog_use catalog_relation_use(const struct catalog *c, struct str schema, struct str name)
+{
+    return use_of(lookup(c, 'r', schema, name));
+}
+
+enum catalog_use catalog_function_use(const struct catalog *c, struct str schema, struct str name)
+{
+    return use_of(lookup(c, 'f', schema, name));
+}
+
+bool catalog_relation_plain(const struct catalog *c, struct str schema, struct str name)
+{
+    return has_all(lookup(c, 'r', schema, name), PROOF_PLAIN);
 }
 
 bool catalog_has_custom_code(const struct catalog *c)

@@ -93,4 +93,23 @@ bool catalog_function_repeatable(const struct catalog *c, struct str schema, str
  * check), index support or attribute notation: no read is repeatable. */
 bool catalog_has_volatile_code(const struct catalog *c);
 
+/* The third question: may a read run on a standby? (sql_standby.h.)  Here a user's own function
+ * counts by its label, and being proved above is not asked for. */
+enum catalog_use {
+    CATALOG_UNKNOWN,  /* no such name, or a temporary table */
+    CATALOG_STANDBY,  /* yes: nothing volatile, also behind views and policies */
+    CATALOG_VOLATILE, /* something volatile, or a lock on rows */
+    CATALOG_SHOWS,    /* shows this server or its sessions */
+    CATALOG_UNLOGGED, /* an unlogged table, also behind views */
+    CATALOG_SEQUENCE,
+    CATALOG_FOREIGN,
+};
+enum catalog_use catalog_relation_use(const struct catalog *c, struct str schema, struct str name);
+/* All overloads together; CATALOG_STANDBY, _VOLATILE, _SHOWS or _UNKNOWN. */
+enum catalog_use catalog_function_use(const struct catalog *c, struct str schema, struct str name);
+
+/* A table for itself: reading it reads no other relation, writing it writes no other (no view,
+ * partition, inheritance, row security, trigger, rule, and no cascade from it). */
+bool catalog_relation_plain(const struct catalog *c, struct str schema, struct str name);
+
 #endif

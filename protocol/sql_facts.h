@@ -98,13 +98,22 @@ struct facts {
      * never followed. */
     uint32_t flags_memo;
     bool repeatable_memo;
+    uint8_t standby_memo;                  /* of sql_standby: enum sql_standby, */
+    uint64_t standby_generation;           /* of this catalog, */
+    const struct catalog *standby_catalog; /* compared only */
+    uint32_t rule_memo;                    /* private to rules_match */
+    uint64_t rule_generation;
     uint64_t memo_generation;
     const struct catalog *memo_catalog;
     bool complete; /* the grammar understood all of it */
     /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE, and no effect but
      * FX_READ or FX_SHOW */
     bool repeatable_text;
-    bool read_only_begin; /* BEGIN READ ONLY */
+    bool read_only_begin;    /* BEGIN READ ONLY */
+    bool read_write_begin;   /* BEGIN READ WRITE */
+    bool serializable_begin; /* BEGIN or SET TRANSACTION with ISOLATION LEVEL SERIALIZABLE */
+    /* With what a statement reads, locks or changes rows; for naming the reason, not for proofs. */
+    bool selects, explains, modifies, into, locks_rows, locks_table;
     uint64_t digest;
     struct str text; /* normalised text, owned */
     /* The text without a single constant, and its digest, for statistics and logs: constants stay

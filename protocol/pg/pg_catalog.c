@@ -3,10 +3,13 @@
  * Read by the codec, through pg_catalog.h.  Constant data, any thread.
  *
  * Rows are (kind, schema, name, flags), all text, none NULL:
- *   r  a relation.  Flags: "r" reading it is proved, "w" writing is, "s" a read is repeatable.
- *   f  a proved function (all overloads of a name in its schema together).  Flags: "q" proved when
- *      called with its schema, "b" also by the bare name, "s" repeatable.  A name that is not
- *      proved has no row, and takes "b" from its namesakes.
+ *   r  a relation.  Flags: "r" reading it is proved, "w" writing is, "s" a read is repeatable, "t"
+ *      a standby may read it; where it may not, "z" for a sequence, "x" a foreign table, "u" an
+ *      unlogged one, "y" a view of the server.  "p" a table for itself (catalog_relation_plain).
+ *   f  a function (all overloads of a name in its schema together).  Flags: "q" proved when called
+ *      with its schema, "b" also by the bare name, "s" repeatable, "t" a standby may call it, "y"
+ *      it shows the server.  A name that is not proved has neither q nor b, and takes "b" from its
+ *      namesakes.
  *   c  the database runs code of its own behind operators, casts, types, index support or
  *      attribute notation; the name says which, for a log.  Schema and flags are empty.
  *   v  a volatile function is behind one of these.
@@ -29,6 +32,10 @@
  * for only built-in functions and those of trusted libraries are left: none may be volatile, and
  * none may show the backend or other sessions.  It does not matter what writing would call.
  *
+ * "A standby may" (sql_standby.h) asks for no proof of what the session keeps: a user's function
+ * counts by its label.  Nothing volatile, no lock, no unlogged table, nothing that shows the
+ * server.
+ *
  * The relations that are not proved are a closure over (relation, mark):
  *   R  reading is not proved, and so writing is not
  *   W  writing is not proved
@@ -36,6 +43,7 @@
  *   Q  R here and in everything below: t.f may call a function on its rows, or a partition key
  *      folds
  *   V  reading is not repeatable
+ *   N  reading reads an unlogged table
  *   U  V here and in everything below: t.f may call a volatile function
  * An index, check or partition key can spoil a read because the planner folds constant calls in
  * it, that is, runs them.  A call is safe from folding when its first argument is a column, unless
@@ -101,6 +109,8 @@
     "pg_listening_channels,pg_show_all_settings,pg_config,pg_get_replication_slots,"               \
     "pg_current_xact_id,pg_current_xact_id_if_assigned,pg_current_snapshot,txid_current,"          \
     "txid_current_if_assigned,txid_current_snapshot,pg_trigger_depth"
+/* Steady, but the answer of a standby is another one. */
+#define DIFFERS "current_setting,pg_my_temp_schema,pg_is_other_temp_schema"
 /* System views of the tables below them. Those not named here show the server at work. */
 #define STEADY_VIEWS                                                                               \
     "pg_roles,pg_shadow,pg_group,pg_user,pg_policies,pg_rules,pg_views,pg_tables,pg_matviews,"     \
@@ -124,7 +134,7 @@ const char pg_catalog_query[] =
      * show them. */
     "risk AS MATERIALIZED (\n"
     " SELECT p.oid, p.proname, n.hidden, n.opaque, n.session OR n.hidden OR n.opaque AS harmful,\n"
-    "  p.provolatile" EQ "'v' OR n.shows AS unsteady\n"
+    "  n.shows, p.provolatile" EQ "'v' OR n.shows AS unsteady\n"
     " FROM pg_catalog.pg_proc p CROSS JOIN LATERAL (SELECT p.proname" EQ "ANY (" NAMES(SESSION) "),"
         " p.proname" EQ "ANY (" NAMES(HIDDEN) "),\n"
     "  p.proname" EQ "ANY (" NAMES(OPAQUE) "), p.proname" EQ "ANY (" NAMES(SHOWS) ")"
@@ -302,7 +312,11 @@ const char pg_catalog_query[] =
         " AND b.objid" EQ "r.oid AND r.ev_type" EQ "'1'\n"
     " JOIN pg_catalog.pg_class c ON c.oid" EQ "r.ev_class\n"
     " UNION ALL\n"
-    " SELECT c.oid, 'R' FROM pg_catalog.pg_class c WHERE c.relkind" EQ "'f'\n"
+    " SELECT c.oid, m.mark FROM pg_catalog.pg_class c CROSS JOIN (VALUES ('R'), ('V')) m(mark)\n"
+    " WHERE c.relkind" EQ "'f'\n"
+    " UNION ALL\n"
+    " SELECT c.oid, 'N' FROM pg_catalog.pg_class c WHERE c.relpersistence" EQ "'u'"
+        " AND c.relkind" EQ "ANY ('{r,p,m,S}'::pg_catalog.\"char\"[])\n"
     " UNION ALL\n"
     " SELECT d.adrelid, CASE WHEN a.attgenerated" EQ "'v' THEN 'R' ELSE 'W' END\n"
     " FROM broken b JOIN pg_catalog.pg_attrdef d ON b.classid" EQ CLASS("pg_attrdef") ""
@@ -367,12 +381,12 @@ const char pg_catalog_query[] =
     "  WHERE d.classid" EQ CLASS("pg_rewrite") " AND d.refclassid" EQ CLASS("pg_class") ""
         " AND d.refobjid" NE "r.ev_class) d(src, dst, kind)\n"
     " JOIN (VALUES ('v'::pg_catalog.\"char\", 'R', 'R'), ('v', 'W', 'W'), ('v', 'V', 'V'),"
-        " ('m', 'R', 'W'))\n"
+        " ('v', 'N', 'N'), ('m', 'R', 'W'))\n"
     "  m(kind, cause, mark) ON m.kind" EQ "d.kind\n"
     " UNION ALL\n"
     " SELECT d.refobjid, m.mark, p.polrelid, m.mark\n"
     " FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy p ON p.oid" EQ "d.objid"
-        " CROSS JOIN (VALUES ('R'), ('V')) m(mark)\n"
+        " CROSS JOIN (VALUES ('R'), ('V'), ('N')) m(mark)\n"
     " JOIN pg_catalog.pg_class c ON c.oid" EQ "p.polrelid AND c.relrowsecurity\n"
     " WHERE d.classid" EQ CLASS("pg_policy") " AND d.refclassid" EQ CLASS("pg_class") ""
         " AND d.refobjid" NE "p.polrelid\n"
@@ -380,7 +394,8 @@ const char pg_catalog_query[] =
     " SELECT x.src, x.cause, x.dst, x.mark FROM pg_catalog.pg_inherits i CROSS"
         " JOIN LATERAL (VALUES\n"
     "  (i.inhrelid, 'R', i.inhparent, 'R'), (i.inhrelid, 'W', i.inhparent, 'W'),\n"
-    "  (i.inhrelid, 'V', i.inhparent, 'V'), (i.inhparent, 'U', i.inhrelid, 'U'),"
+    "  (i.inhrelid, 'V', i.inhparent, 'V'), (i.inhrelid, 'N', i.inhparent, 'N'),\n"
+    "  (i.inhparent, 'U', i.inhrelid, 'U'),"
         " (i.inhparent, 'U', i.inhrelid, 'V'),\n"
     "  (i.inhparent, 'P', i.inhrelid, 'P'), (i.inhparent, 'P', i.inhrelid, 'W'),\n"
     "  (i.inhparent, 'Q', i.inhrelid, 'Q'), (i.inhparent, 'Q', i.inhrelid, 'R')) x(src, cause, dst,"
@@ -402,10 +417,12 @@ const char pg_catalog_query[] =
     " UNION\n"
     " SELECT e.dst, e.mark FROM marked m JOIN edge e ON e.src" EQ "m.rel"
         " AND e.cause" EQ "m.mark),\n"
-    /* R forbids reading, V doing so twice; any mark but V and U forbids writing. */
-    "spoiled(rel, read, twice, write) AS (\n"
+    /* R forbids reading, V doing so twice, N on a standby; any mark but V, U and N forbids
+     * writing. */
+    "spoiled(rel, read, twice, unlogged, write) AS (\n"
     " SELECT m.rel, pg_catalog.bool_or(m.mark" EQ "'R'), pg_catalog.bool_or(m.mark" EQ "'V'),\n"
-    "  pg_catalog.bool_or(m.mark" NE "ALL ('{V,U}'::pg_catalog.text[]))"
+    "  pg_catalog.bool_or(m.mark" EQ "'N'),\n"
+    "  pg_catalog.bool_or(m.mark" NE "ALL ('{V,U,N}'::pg_catalog.text[]))"
         " FROM marked m GROUP BY m.rel),\n"
     /* Not materialized: then the planner knows that an oid is there once. */
     "suspect(oid, bad, loose) AS NOT MATERIALIZED (\n"
@@ -463,28 +480,52 @@ const char pg_catalog_query[] =
     " UNION\n"
     " SELECT t.typname FROM pg_catalog.pg_type t\n"
     " WHERE t.oid" GE "16384 AND t.typelem" EQ "0"
-        " AND t.typtype" NE "ALL ('{c,p}'::pg_catalog.\"char\"[]))\n"
+        " AND t.typtype" NE "ALL ('{c,p}'::pg_catalog.\"char\"[])),\n"
+    /* Writing to it writes elsewhere, or reading it reads elsewhere. */
+    "tied(rel) AS MATERIALIZED (\n"
+    " SELECT i.inhrelid FROM pg_catalog.pg_inherits i\n"
+    " UNION\n"
+    " SELECT i.inhparent FROM pg_catalog.pg_inherits i\n"
+    " UNION\n"
+    " SELECT k.confrelid FROM pg_catalog.pg_constraint k WHERE k.contype" EQ "'f'\n"
+    "  AND (k.confdeltype" EQ "ANY ('{c,n,d}'::pg_catalog.\"char\"[])\n"
+    "   OR k.confupdtype" EQ "ANY ('{c,n,d}'::pg_catalog.\"char\"[]))\n"
+    " UNION\n"
+    " SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal"
+        " AND t.tgenabled" NE "'D'\n"
+    " UNION\n"
+    " SELECT r.ev_class FROM pg_catalog.pg_rewrite r)\n"
     "SELECT 'r' AS kind, n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name,"
         "\n"
     " pg_catalog.concat(CASE WHEN s.write IS NOT TRUE THEN 'rw' WHEN NOT s.read THEN 'r' END,\n"
-    "  CASE WHEN (s.read OR s.twice) IS NOT TRUE AND c.relkind" NE "'S' THEN 's' END) AS flags\n"
+    "  CASE WHEN (s.read OR s.twice) IS NOT TRUE AND c.relkind" NE "'S' THEN 's' END,\n"
+    "  CASE WHEN c.relkind" EQ "'S' THEN 'z' WHEN c.relkind" EQ "'f' THEN 'x'"
+        " WHEN s.unlogged THEN 'u'\n"
+    "   WHEN s.twice IS NOT TRUE THEN 't' WHEN c.oid" LT "16384 THEN 'y' END,\n"
+    "  CASE WHEN c.relkind" EQ "'r' AND NOT c.relrowsecurity AND (s.read OR s.write) IS NOT TRUE\n"
+    "   AND c.oid" NE "ALL (SELECT t.rel FROM tied t) THEN 'p' END) AS flags\n"
     "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid" EQ "c.relnamespace LEFT"
         " JOIN spoiled s ON s.rel" EQ "c.oid\n"
     "WHERE c.relkind" EQ "ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[])"
         " AND c.relpersistence" NE "'t'\n"
     "UNION ALL\n"
-    "SELECT 'f', n.nspname::pg_catalog.text, p.proname::pg_catalog.text,\n"
-    " pg_catalog.concat(CASE WHEN pg_catalog.bool_or(s.name IS NOT NULL) THEN 'q' ELSE 'bq' END,\n"
-    "  CASE WHEN NOT pg_catalog.bool_or(l.oid IS NOT NULL OR p.proname" EQ "'pg_my_temp_schema')"
-        " THEN 's' END)\n"
-    "FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid" EQ "p.pronamespace\n"
-    "LEFT JOIN risk r ON r.oid" EQ "p.oid LEFT JOIN bad b ON b.oid" EQ "p.oid\n"
-    "LEFT JOIN shadow s ON s.name" EQ "p.proname\n"
-    "LEFT JOIN loose l ON l.oid" EQ "p.oid\n"
-    "WHERE p.pronamespace" EQ "'pg_catalog'::pg_catalog.regnamespace OR p.oid" GE "16384\n"
-    "GROUP BY n.nspname, p.proname\n"
-    "HAVING NOT pg_catalog.bool_or(b.oid IS NOT NULL OR p.prokind" EQ "'p'"
-        " OR COALESCE(r.opaque, false))\n"
+    "SELECT 'f', n.nspname::pg_catalog.text, u.name::pg_catalog.text,\n"
+    " pg_catalog.concat(CASE WHEN u.bad THEN NULL WHEN u.shadowed THEN 'q' ELSE 'bq' END,\n"
+    "  CASE WHEN NOT (u.bad OR u.loose OR u.name" EQ "'pg_my_temp_schema') THEN 's' END,\n"
+    "  CASE WHEN u.shows THEN 'y' WHEN NOT (u.loose OR u.opaque) THEN 't' END)\n"
+    "FROM (SELECT p.pronamespace, p.proname,\n"
+    "  pg_catalog.bool_or(b.oid IS NOT NULL OR p.prokind" EQ "'p' OR COALESCE(r.opaque, false)),\n"
+    "  pg_catalog.bool_or(s.name IS NOT NULL), pg_catalog.bool_or(l.oid IS NOT NULL),\n"
+    "  pg_catalog.bool_or(COALESCE(r.shows, false)"
+        " OR p.oid" LT "16384 AND p.proname" EQ "ANY (" NAMES(DIFFERS) ")),\n"
+    "  pg_catalog.bool_or(p.prokind" EQ "'p' OR COALESCE(r.opaque, false))\n"
+    " FROM pg_catalog.pg_proc p\n"
+    " LEFT JOIN risk r ON r.oid" EQ "p.oid LEFT JOIN bad b ON b.oid" EQ "p.oid\n"
+    " LEFT JOIN shadow s ON s.name" EQ "p.proname LEFT JOIN loose l ON l.oid" EQ "p.oid\n"
+    " WHERE p.pronamespace" EQ "'pg_catalog'::pg_catalog.regnamespace OR p.oid" GE "16384\n"
+    " GROUP BY p.pronamespace, p.proname)\n"
+    " u(space, name, bad, shadowed, loose, shows, opaque)\n"
+    "JOIN pg_catalog.pg_namespace n ON n.oid" EQ "u.space\n"
     "UNION ALL\n"
     "SELECT m.kind, '', u.reason, ''\n"
     "FROM (SELECT c.reason, pg_catalog.bool_or(c.bad), pg_catalog.bool_or(c.loose) FROM custom c"

@@ -271,3 +271,8 @@ uint32_t sql_builtin_function(struct str name)
     }
     return 0;
 }
+
+bool sql_builtin_advisory(struct str name)
+{
+    return str_starts(name, STR("pg_advisory_")) || str_starts(name, STR("pg_try_advisory_"));
+}

@@ -15,5 +15,7 @@ bool sql_builtin_operator(struct str name); /* an operator of pg_catalog has thi
 /* FX_ bits of calling the built-in function of that name; 0 when it only reads. set_config is not
  * here: its effect is in its arguments. */
 uint32_t sql_builtin_function(struct str name);
+/* It takes, tries or gives back an advisory lock, of the session or of the transaction. */
+bool sql_builtin_advisory(struct str name);
 
 #endif

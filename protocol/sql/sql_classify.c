@@ -88,23 +88,38 @@ static bool finish(struct reader *r, struct sql_draft *d, uint32_t effects)
     return true;
 }
 
-/* Modes of BEGIN, START TRANSACTION, SET TRANSACTION and SET SESSION CHARACTERISTICS. */
-static bool eat_modes(struct reader *r, bool *read_only)
+struct modes { /* what was said last */
+    bool read_only, read_write, serializable;
+};
+
+static bool eat_access(struct reader *r, struct modes *m)
 {
-    *read_only = false;
+    m->read_only = eat(r, STR("only"));
+    m->read_write = !m->read_only;
+    return m->read_only || eat(r, STR("write"));
+}
+
+static bool eat_isolation(struct reader *r, struct modes *m)
+{
+    if (!eat(r, STR("level"))) {
+        return false;
+    }
+    m->serializable = eat(r, STR("serializable"));
+    return m->serializable || (eat(r, STR("repeatable")) && eat(r, STR("read"))) ||
+           (eat(r, STR("read")) && (eat(r, STR("committed")) || eat(r, STR("uncommitted"))));
+}
+
+/* Modes of BEGIN, START TRANSACTION, SET TRANSACTION and SET SESSION CHARACTERISTICS. */
+static bool eat_modes(struct reader *r, struct modes *m)
+{
+    *m = (struct modes){0};
     while (r->tok.kind == SQL_TOK_WORD) {
         if (eat(r, STR("read"))) {
-            *read_only = sql_lex_is_word(&r->tok, STR("only"));
-            if (!eat(r, STR("only")) && !eat(r, STR("write"))) {
+            if (!eat_access(r, m)) {
                 return false;
             }
         } else if (eat(r, STR("isolation"))) {
-            bool ok = eat(r, STR("level")) &&
-                      (eat(r, STR("serializable")) ||
-                       (eat(r, STR("repeatable")) && eat(r, STR("read"))) ||
-                       (eat(r, STR("read")) &&
-                        (eat(r, STR("committed")) || eat(r, STR("uncommitted")))));
-            if (!ok) {
+            if (!eat_isolation(r, m)) {
                 return false;
             }
         } else {
@@ -125,7 +140,7 @@ static bool eat_modes(struct reader *r, bool *read_only)
 
 static bool on_begin(struct reader *r, struct sql_draft *d, bool start)
 {
-    bool read_only;
+    struct modes m;
 
     if (start) {
         if (!eat(r, STR("transaction"))) {
@@ -134,10 +149,12 @@ static bool on_begin(struct reader *r, struct sql_draft *d, bool start)
     } else if (!eat(r, STR("transaction"))) {
         (void)eat(r, STR("work"));
     }
-    if (!eat_modes(r, &read_only) || !finish(r, d, FX_BEGIN | FX_TXCTL)) {
+    if (!eat_modes(r, &m) || !finish(r, d, FX_BEGIN | FX_TXCTL)) {
         return false;
     }
-    d->read_only_begin = read_only;
+    d->read_only_begin = m.read_only;
+    d->read_write_begin = m.read_write;
+    d->serializable_begin = m.serializable;
     return true;
 }
 
@@ -295,10 +312,10 @@ static bool set_plain(struct reader *r, struct sql_draft *d, bool local)
 
 static bool set_characteristics(struct reader *r, struct sql_draft *d)
 {
-    bool read_only;
+    struct modes m;
 
     if (!eat(r, STR("as")) || !eat(r, STR("transaction")) || r->tok.kind != SQL_TOK_WORD ||
-        !eat_modes(r, &read_only) || !finish(r, d, 0)) {
+        !eat_modes(r, &m) || !finish(r, d, 0)) {
         return false;
     }
     sql_draft_var(d, STR("default_transaction_isolation"), false);
@@ -309,9 +326,9 @@ static bool set_characteristics(struct reader *r, struct sql_draft *d)
 
 static bool set_transaction(struct reader *r, struct sql_draft *d)
 {
-    bool read_only;
+    struct modes m;
 
-    return r->tok.kind == SQL_TOK_WORD && eat_modes(r, &read_only) && finish(r, d, FX_LOCAL);
+    return r->tok.kind == SQL_TOK_WORD && eat_modes(r, &m) && finish(r, d, FX_LOCAL);
 }
 
 static bool on_set(struct reader *r, struct sql_draft *d)

@@ -232,6 +232,14 @@ static void copy_flags(const struct sql_draft *d, struct facts *f)
     f->effects = d->effects | (d->complete ? 0 : (uint32_t)FX_UNKNOWN);
     f->repeatable_text = d->repeatable_text && d->complete;
     f->read_only_begin = d->read_only_begin;
+    f->read_write_begin = d->read_write_begin;
+    f->serializable_begin = d->serializable_begin;
+    f->selects = d->selects;
+    f->explains = d->explains;
+    f->modifies = d->modifies;
+    f->into = d->into;
+    f->locks_rows = d->locks_rows;
+    f->locks_table = d->locks_table;
     f->custom_types = d->custom_types;
     f->custom_operators = d->custom_operators;
     f->operators = d->operators;

@@ -35,6 +35,8 @@ struct sql_draft_list {
 struct sql_draft {
     uint32_t effects;
     bool complete, repeatable_text, read_only_begin;
+    bool read_write_begin, serializable_begin;
+    bool selects, explains, modifies, into, locks_rows, locks_table;
     bool custom_types, custom_operators, operators, session_values;
     bool vars_set; /* one of vars was set to a value, so vars_reset is false */
     struct sql_draft_list relations, functions, vars, assigned, conflict;

@@ -339,6 +339,9 @@ static void read_statement(struct sql_tree_scan *sc, const struct sql_json *j, u
     sc->names_only = str_eq(j->v[value].key, STR("PrepareStmt"));
     scan_nodes(sc, j, value, to);
     sql_tree_statement(j, value, sc);
+    sc->d->locks_rows |= sc->locks;
+    sc->d->into |= sc->into;
+    sc->d->modifies |= sc->modifies;
     if (sc->pg_temp && (sc->effects & FX_DDL) != 0) {
         sc->effects |= FX_TEMP;
     }
@@ -367,5 +370,6 @@ void sql_tree_read(const struct sql_json *j, struct str text, struct sql_draft *
     d->effects |= n > 1 ? (uint32_t)FX_MULTI : n == 0 ? (uint32_t)FX_EMPTY : 0;
     d->repeatable_text &= n == 1 && (d->effects & ~(uint32_t)(FX_READ | FX_SHOW)) == 0;
     d->read_only_begin &= n == 1;
+    d->read_write_begin &= n == 1;
     d->complete = true;
 }

@@ -22,30 +22,35 @@ static void judge_select(const struct sql_json *j, uint32_t value, struct sql_tr
 {
     (void)j;
     (void)value;
+    sc->d->selects = true;
     sc->d->repeatable_text = !sc->locks && !sc->into && !sc->modifies;
 }
 
-static bool begins_read_only(const struct sql_json *j, uint32_t value)
+/* The modes of BEGIN; of a mode given twice the last one holds. */
+static void judge_begin(const struct sql_json *j, uint32_t value, struct sql_draft *d)
 {
     uint32_t options = sql_json_get(j, value, STR("options"));
-    bool read_only = false;
 
-    if (options == SQL_JSON_NONE) {
-        return false;
-    }
-    for (uint32_t i = j->v[options].child; i != SQL_JSON_NONE; i = j->v[i].next) {
+    d->read_only_begin = d->read_write_begin = d->serializable_begin = false;
+    for (uint32_t i = options == SQL_JSON_NONE ? SQL_JSON_NONE : j->v[options].child;
+         i != SQL_JSON_NONE; i = j->v[i].next) {
         uint32_t def = sql_json_get(j, i, STR("DefElem"));
-        if (def == SQL_JSON_NONE ||
-            !str_eq(sql_json_text(j, def, STR("defname")), STR("transaction_read_only"))) {
+        uint32_t arg = def == SQL_JSON_NONE ? SQL_JSON_NONE : sql_json_get(j, def, STR("arg"));
+        uint32_t c = arg == SQL_JSON_NONE ? SQL_JSON_NONE : sql_json_get(j, arg, STR("A_Const"));
+        if (c == SQL_JSON_NONE) {
             continue;
         }
-        uint32_t arg = sql_json_get(j, def, STR("arg"));
-        uint32_t c = arg == SQL_JSON_NONE ? SQL_JSON_NONE : sql_json_get(j, arg, STR("A_Const"));
-        uint32_t v = c == SQL_JSON_NONE ? SQL_JSON_NONE : sql_json_get(j, c, STR("ival"));
-        /* the last one holds */
-        read_only = v != SQL_JSON_NONE && str_eq(sql_json_text(j, v, STR("ival")), STR("1"));
+        struct str mode = sql_json_text(j, def, STR("defname"));
+        uint32_t number = sql_json_get(j, c, STR("ival"));
+        uint32_t word = sql_json_get(j, c, STR("sval"));
+        if (str_eq(mode, STR("transaction_read_only")) && number != SQL_JSON_NONE) {
+            d->read_only_begin = str_eq(sql_json_text(j, number, STR("ival")), STR("1"));
+            d->read_write_begin = !d->read_only_begin;
+        } else if (str_eq(mode, STR("transaction_isolation")) && word != SQL_JSON_NONE) {
+            d->serializable_begin = str_eq(sql_json_text(j, word, STR("sval")),
+                                           STR("serializable"));
+        }
     }
-    return read_only;
 }
 
 static void judge_transaction(const struct sql_json *j, uint32_t value, struct sql_tree_scan *sc)
@@ -55,7 +60,7 @@ static void judge_transaction(const struct sql_json *j, uint32_t value, struct s
     sc->effects |= FX_TXCTL;
     if (str_eq(kind, STR("TRANS_STMT_BEGIN")) || str_eq(kind, STR("TRANS_STMT_START"))) {
         sc->effects |= FX_BEGIN;
-        sc->d->read_only_begin = begins_read_only(j, value);
+        judge_begin(j, value, sc->d);
     } else if (str_eq(kind, STR("TRANS_STMT_COMMIT")) || str_eq(kind, STR("TRANS_STMT_ROLLBACK")) ||
                str_eq(kind, STR("TRANS_STMT_PREPARE"))) {
         sc->effects |= FX_END;
@@ -201,6 +206,7 @@ static void judge_explain(const struct sql_json *j, uint32_t value, struct sql_t
     uint32_t options = sql_json_get(j, value, STR("options"));
     bool analyze = false;
 
+    sc->d->explains = true;
     judge_inner(j, value, sc);
     sc->effects |= FX_READ;
     for (uint32_t i = options == SQL_JSON_NONE ? SQL_JSON_NONE : j->v[options].child;
@@ -214,8 +220,16 @@ static void judge_explain(const struct sql_json *j, uint32_t value, struct sql_t
     }
 }
 
+static void judge_lock(const struct sql_json *j, uint32_t value, struct sql_tree_scan *sc)
+{
+    (void)j;
+    (void)value;
+    sc->d->locks_table = true;
+}
+
 static void judge_create_as(const struct sql_json *j, uint32_t value, struct sql_tree_scan *sc)
 {
+    sc->d->into = true;
     judge_inner(j, value, sc);
 }
 
@@ -248,7 +262,7 @@ static const struct kind kinds[] = {
     KIND("ExplainStmt", 0, judge_explain),
     KIND("CreateTableAsStmt", FX_DDL | FX_WRITE, judge_create_as),
     KIND("TruncateStmt", FX_WRITE | FX_SEQ_WRITE, NULL),
-    KIND("LockStmt", FX_WRITE, NULL),
+    KIND("LockStmt", FX_WRITE, judge_lock),
     KIND("CheckPointStmt", FX_WRITE, NULL),
     KIND("DropStmt", FX_DDL | FX_WRITE | FX_TEMP, NULL),
     KIND("DropOwnedStmt", FX_DDL | FX_WRITE | FX_TEMP, NULL),

@@ -170,6 +170,58 @@ static void volatile_code_is_remembered_apart(void **state)
     catalog_put(&c);
 }
 
+static enum catalog_use use_of(const struct catalog *c, const char *schema, const char *name)
+{
+    return catalog_relation_use(c, str_of(schema), str_of(name));
+}
+
+static void why_a_standby_may_not_read_is_told(void **state)
+{
+    static const struct {
+        const char *name, *flags;
+        enum catalog_use use;
+    } rows[] = {
+        {"yes", "rwst", CATALOG_STANDBY},      {"label", "t", CATALOG_STANDBY},
+        {"volatile", "rw", CATALOG_VOLATILE},  {"unlogged", "rwsu", CATALOG_UNLOGGED},
+        {"sequence", "rwz", CATALOG_SEQUENCE}, {"far", "x", CATALOG_FOREIGN},
+        {"sessions", "ry", CATALOG_SHOWS},
+    };
+    struct catalog *c = catalog_new(1);
+    (void)state;
+    assert_int_equal(use_of(c, "public", "yes"), CATALOG_UNKNOWN);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(add(c, "r", "public", rows[i].name, rows[i].flags), ST_OK);
+        assert_int_equal(use_of(c, "public", rows[i].name), rows[i].use);
+        assert_int_equal(use_of(c, "", rows[i].name), rows[i].use);
+        assert_int_equal(use_of(c, "other", rows[i].name), CATALOG_UNKNOWN);
+    }
+    /* One namesake spoils the bare name. */
+    assert_int_equal(add(c, "r", "other", "yes", "rwsu"), ST_OK);
+    assert_int_equal(use_of(c, "public", "yes"), CATALOG_STANDBY);
+    assert_int_equal(use_of(c, "", "yes"), CATALOG_VOLATILE);
+    assert_int_equal(add(c, "f", "public", "f", "t"), ST_OK);
+    assert_int_equal(add(c, "f", "public", "g", "y"), ST_OK);
+    assert_int_equal(catalog_function_use(c, STR("public"), STR("f")), CATALOG_STANDBY);
+    assert_int_equal(catalog_function_use(c, STR(""), STR("g")), CATALOG_SHOWS);
+    assert_int_equal(catalog_function_use(c, STR(""), STR("h")), CATALOG_UNKNOWN);
+    assert_false(calls(c, "public", "f")); /* a label is no proof of what is left behind */
+    catalog_put(&c);
+}
+
+static void a_table_for_itself_is_marked(void **state)
+{
+    struct catalog *c = catalog_new(1);
+    (void)state;
+    assert_int_equal(add(c, "r", "public", "a", "rwstp"), ST_OK);
+    assert_int_equal(add(c, "r", "public", "b", "rwst"), ST_OK);
+    assert_true(catalog_relation_plain(c, STR(""), STR("a")));
+    assert_false(catalog_relation_plain(c, STR(""), STR("b")));
+    assert_int_equal(add(c, "r", "other", "a", "rwst"), ST_OK);
+    assert_true(catalog_relation_plain(c, STR("public"), STR("a")));
+    assert_false(catalog_relation_plain(c, STR(""), STR("a")));
+    catalog_put(&c);
+}
+
 static void custom_code_is_remembered(void **state)
 {
     (void)state;
@@ -186,7 +238,7 @@ static void rows_that_make_no_sense_are_refused(void **state)
     (void)state;
     static const char *const bad[][4] = {
         {"x", "public", "t", "rw"},   {"", "public", "t", "rw"},      {"rr", "public", "t", "rw"},
-        {"r", "", "t", "rw"},         {"r", "public", "", "rw"},      {"r", "public", "t", "x"},
+        {"r", "", "t", "rw"},         {"r", "public", "", "rw"},      {"r", "public", "t", "k"},
         {"r", "public", "t", "rsws"}, {"f", "pg_catalog", "f", "ss"}, {"r", "public", "t", "rr"},
         {"r", "public", "t", "b"},    {"f", "pg_catalog", "f", "r"},  {"f", "", "f", "b"},
         {NULL, "public", "t", "rw"},  {"r", NULL, "t", "rw"},         {"r", "public", NULL, "rw"},
@@ -367,6 +419,8 @@ int main(void)
         cmocka_unit_test(functions_are_proved_bare_or_only_with_their_schema),
         cmocka_unit_test(a_read_is_repeatable_only_where_it_is_proved_too),
         cmocka_unit_test(volatile_code_is_remembered_apart),
+        cmocka_unit_test(why_a_standby_may_not_read_is_told),
+        cmocka_unit_test(a_table_for_itself_is_marked),
         cmocka_unit_test(custom_code_is_remembered),
         cmocka_unit_test(rows_that_make_no_sense_are_refused),
         cmocka_unit_test(a_wrong_number_of_columns_is_refused),
