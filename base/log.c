@@ -5,11 +5,13 @@
  * line is ever written to a descriptor that was just closed.  A file line is one write(2) to a
  * descriptor opened with O_APPEND, so several processes may share a file.
  * Before log_configure everything up to LL_LOG goes to standard error.
- * What a peer said may be part of a line: control characters become \xNN here, whoever forgot.
+ * What a peer said may be part of a line: log_format.c escapes it, whoever forgot.
+ * Sites that have left out lines hang on a list that only grows: they are static objects.
  */
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/log_format.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -22,8 +24,8 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define TEXT_MAX 2048 /* bytes of one line's text before escaping */
-#define HEAD_MAX 128
+#define TEXT_MAX 2048        /* bytes of one line's text before escaping */
+#define LOG_LINE_BYTES 32768 /* of a line with all that is escaped in it */
 #define SITE_LINES_PER_SEC 10
 
 static struct {
@@ -31,6 +33,9 @@ static struct {
     int fd;               /* -1: no file */
     char *file, *ident;   /* owned */
     bool to_stderr, to_syslog;
+    /* read and changed without the lock: */
+    _Atomic int format;
+    struct log_site *_Atomic sites; /* that have ever left out a line */
 } sink = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .to_stderr = true};
 
 static _Atomic int threshold = LL_LOG;
@@ -136,6 +141,7 @@ enum status log_configure(const struct log_config *cfg, struct error *err)
     if (sink.to_syslog)
         openlog(ident, LOG_PID | LOG_NDELAY, facility); /* keeps the pointer */
     atomic_store_explicit(&threshold, (int)cfg->level, memory_order_relaxed);
+    atomic_store_explicit(&sink.format, (int)cfg->format, memory_order_relaxed);
     pthread_mutex_unlock(&sink.lock);
 
     if (old_fd >= 0)
@@ -167,25 +173,6 @@ bool log_enabled(enum log_level level)
     return (int)level <= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
-/* Escapes text into dst, which has room for four bytes per byte of it; returns the length. */
-static size_t escape(char *dst, const char *text)
-{
-    static const char hex[] = "0123456789abcdef";
-    size_t n = 0;
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c >= ' ' && c != 0x7f) {
-            dst[n++] = *text;
-            continue;
-        }
-        dst[n++] = '\\';
-        dst[n++] = 'x';
-        dst[n++] = hex[c >> 4];
-        dst[n++] = hex[c & 15];
-    }
-    return n;
-}
-
 /* A sink that takes no more loses lines; it must not stop the proxy. */
 static void write_line(int fd, const char *line, size_t n)
 {
@@ -198,6 +185,31 @@ static void write_line(int fd, const char *line, size_t n)
         line += put;
         n -= (size_t)put;
     }
+}
+
+static void emit(enum log_level level, struct str text, const struct log_field *fields, size_t n)
+{
+    char line[LOG_LINE_BYTES];
+    const struct log_entry e = {.wall = clock_wall_us(),
+                                .pid = (int)getpid(),
+                                .level = level_name(level),
+                                .text = text,
+                                .fields = fields,
+                                .nfields = n};
+    size_t at = 0, len;
+    if (atomic_load_explicit(&sink.format, memory_order_relaxed) == LOG_FORMAT_JSON)
+        len = log_format_json(&e, line, sizeof(line));
+    else
+        len = log_format_text(&e, line, sizeof(line), &at);
+    pthread_mutex_lock(&sink.lock);
+    if (sink.to_syslog)
+        syslog(level_priority(level), "%s", line + at);
+    line[len] = '\n';
+    if (sink.fd >= 0)
+        write_line(sink.fd, line, len + 1);
+    if (sink.to_stderr)
+        write_line(STDERR_FILENO, line, len + 1);
+    pthread_mutex_unlock(&sink.lock);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
@@ -214,40 +226,63 @@ void log_line(enum log_level level, const char *fmt, ...)
         text[0] = '\0';
     else if ((size_t)n >= sizeof(text))
         memcpy(text + sizeof(text) - 4, "...", 4);
-
-    char line[HEAD_MAX + 4 * TEXT_MAX + 2], when[48];
-    clock_format_ms(clock_wall_us(), when, sizeof(when));
-    int head = snprintf(line, HEAD_MAX, "%s [%d] %s ", when, (int)getpid(), level_name(level));
-    size_t at = head < 0 ? 0 : MIN((size_t)head, (size_t)HEAD_MAX - 1);
-    size_t len = at + escape(line + at, text);
-    line[len] = '\0';
-
-    pthread_mutex_lock(&sink.lock);
-    if (sink.to_syslog)
-        syslog(level_priority(level), "%s", line + at);
-    line[len] = '\n';
-    if (sink.fd >= 0)
-        write_line(sink.fd, line, len + 1);
-    if (sink.to_stderr)
-        write_line(STDERR_FILENO, line, len + 1);
-    pthread_mutex_unlock(&sink.lock);
+    emit(level, str_of(text), NULL, 0);
     errno = saved_errno;
+}
+
+void log_event(enum log_level level, const char *text, const struct log_field *fields, size_t n)
+{
+    if (log_enabled(level))
+        emit(level, str_of(text), fields, n);
+}
+
+/* ---- floods ---------------------------------------------------------------------------------- */
+
+static int64_t this_second(void)
+{
+    return clock_mono_us() / USEC_PER_SEC + 1; /* 0 is a site never used */
+}
+
+/* Once in its life a site is put on the list. */
+static void list_site(struct log_site *site)
+{
+    if (atomic_exchange_explicit(&site->listed, true, memory_order_relaxed))
+        return;
+    site->next = atomic_load_explicit(&sink.sites, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&sink.sites, &site->next, site,
+                                                  memory_order_release, memory_order_relaxed)) {
+    }
 }
 
 bool log_site_pass(struct log_site *site, uint32_t *dropped)
 {
     *dropped = 0;
-    int64_t now = clock_mono_us() / USEC_PER_SEC + 1; /* 0 is a site never used */
+    int64_t now = this_second();
     int64_t window = atomic_load_explicit(&site->window, memory_order_relaxed);
+    uint32_t most = site->per_sec > 0 ? (uint32_t)site->per_sec : SITE_LINES_PER_SEC;
     /* One thread opens the new second; the others count in it. */
     if (now != window &&
         atomic_compare_exchange_strong_explicit(&site->window, &window, now, memory_order_relaxed,
                                                 memory_order_relaxed))
         atomic_store_explicit(&site->count, 0, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&site->count, 1, memory_order_relaxed) >= SITE_LINES_PER_SEC) {
+    if (atomic_fetch_add_explicit(&site->count, 1, memory_order_relaxed) >= most) {
         atomic_fetch_add_explicit(&site->dropped, 1, memory_order_relaxed);
+        list_site(site);
         return false;
     }
     *dropped = atomic_exchange_explicit(&site->dropped, 0, memory_order_relaxed);
     return true;
+}
+
+void log_flush_sites(void)
+{
+    int64_t now = this_second();
+    struct log_site *s = atomic_load_explicit(&sink.sites, memory_order_acquire);
+    for (; s != NULL; s = s->next) {
+        if (atomic_load_explicit(&s->window, memory_order_relaxed) == now)
+            continue; /* it may still say so itself */
+        uint32_t n = atomic_exchange_explicit(&s->dropped, 0, memory_order_relaxed);
+        if (n > 0)
+            log_line(LL_WARNING, "%u lines left out like: %s", n, s->what);
+    }
 }

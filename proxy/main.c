@@ -29,6 +29,7 @@
 
 #define SIGNALS 6
 #define DRAIN_CHECK_S 0.05
+#define LOG_FLUSH_S 1. /* how late it is said that lines were left out */
 #define RESOLVER_THREADS 2
 
 struct program {
@@ -40,7 +41,7 @@ struct program {
     const struct options *cli;
     struct tls_ticket_keys *tickets;
     ev_signal signals[SIGNALS];
-    ev_timer stats, drain;
+    ev_timer stats, drain, flush;
     bool now; /* stop without waiting */
 };
 
@@ -55,7 +56,8 @@ static enum status configure_log(const struct config_options *o, const struct op
                             .to_syslog = o->syslog,
                             .ident = o->syslog_ident,
                             .facility = o->syslog_facility,
-                            .level = (enum log_level)MIN(level, (int)LL_NOISE)};
+                            .level = (enum log_level)MIN(level, (int)LL_NOISE),
+                            .format = o->log_format};
     return log_configure(&lc, err);
 }
 
@@ -237,6 +239,14 @@ static void on_stats(struct ev_loop *loop, ev_timer *t, int revents)
     admin_tick(container_of(t, struct program, stats)->process.admin);
 }
 
+static void on_flush(struct ev_loop *loop, ev_timer *t, int revents)
+{
+    (void)loop;
+    (void)t;
+    (void)revents;
+    log_flush_sites();
+}
+
 static void watch(struct program *g)
 {
     static const int numbers[SIGNALS] = {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -248,6 +258,8 @@ static void watch(struct program *g)
     double period = (double)g->runtime->config->opt.stats_period / USEC_PER_SEC;
     ev_timer_init(&g->stats, on_stats, period, period);
     ev_timer_start(g->loop, &g->stats);
+    ev_timer_init(&g->flush, on_flush, LOG_FLUSH_S, LOG_FLUSH_S);
+    ev_timer_start(g->loop, &g->flush);
     ev_timer_init(&g->drain, on_drain, DRAIN_CHECK_S, DRAIN_CHECK_S);
 }
 

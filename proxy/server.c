@@ -29,8 +29,10 @@ static void free_slot(struct server *s, struct flight *f)
     mem_free(f->journal);
     mem_free(f->copy.p);
     s->conn.worker->memory.in_bytes -= f->copy.cap;
+    mem_free(f->said.p);
     f->journal = NULL;
     f->copy.p = NULL;
+    f->said.p = NULL;
     f->cap_journal = 0;
     f->copy.cap = 0;
 }
@@ -63,9 +65,11 @@ struct flight *server_push(struct server *s, enum flight_kind kind, struct clien
     uint16_t cap = f->cap_journal;
     uint8_t *copy = f->copy.p;
     uint32_t copy_cap = f->copy.cap;
+    char *said = f->said.p;
     *f = (struct flight){.kind = kind, .client = c, .journal = journal, .cap_journal = cap};
     f->copy.p = copy;
     f->copy.cap = copy_cap;
+    f->said.p = said;
     if (kind != FLIGHT_CLIENT) {
         f->ended = true;
         s->unnamed_known = false; /* a text of ours replaces the unnamed statement */

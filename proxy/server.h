@@ -106,11 +106,15 @@ struct flight {
     struct facts *facts;          /* reference: of a single simple statement; NULL otherwise */
     struct statement_batch batch; /* what it runs, for statistics; empty: nobody asks */
     usec_t waited;                /* its client, for a server */
-    struct str text;              /* owned copy: PREPARE by text */
-    uint64_t digest;              /* of a repeatable read, whose time is noted; 0: none */
-    struct {                      /* the request as it came, to be sent again elsewhere */
-        uint8_t *p;               /* owned, kept with the slot */
-        uint32_t n, cap;          /* n 0: not kept */
+    struct {                      /* its values, for the log; only if asked for */
+        char *p;                  /* owned, kept with the slot; NULL: never asked for */
+        uint16_t n;
+    } said;
+    struct str text;     /* owned copy: PREPARE by text */
+    uint64_t digest;     /* of a repeatable read, whose time is noted; 0: none */
+    struct {             /* the request as it came, to be sent again elsewhere */
+        uint8_t *p;      /* owned, kept with the slot */
+        uint32_t n, cap; /* n 0: not kept */
     } copy;
 };
 

@@ -229,8 +229,8 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
     f->digest = plan->digest;
     f->waited = c->waited;
     c->waited = 0;
-    if (w->noting)
-        statement_batch_move(&f->batch, &plan->batch);
+    if (w->noting.on)
+        session_note_begin(s, f, r, plan);
     if (f->digest != 0)
         session_share_keep(w, f, r->raw);
     if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
@@ -344,8 +344,8 @@ static enum taken next_piece(struct client *c, struct flight *f, const struct wi
     }
     if (k != KILL_WAIT && c->server != NULL) {
         f->effects |= plan.effects;
-        if (c->conn.worker->noting)
-            statement_batch_move(&f->batch, &plan.batch);
+        if (c->conn.worker->noting.on)
+            session_note_begin(c->server, f, r, &plan);
         if (plan.effects & FX_UNLISTEN)
             listen_note_unlisten(c, r, &plan);
         session_send(c, c->server, f, &rest);

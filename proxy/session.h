@@ -120,6 +120,10 @@ size_t session_output(struct server *s, struct str data, bool full);
 void session_settle(struct server *s); /* tx idle, nothing in flight: ask, clean or release */
 
 /* session_note.c */
+/* A request, or a further piece of one, goes out on f and is to be noted; takes plan->batch
+ * over. */
+void session_note_begin(struct server *s, struct flight *f, const struct wire_req *r,
+                        struct plan *plan);
 /* A request that is to be noted is over: answered, or (failed) lost with its server. */
 void session_note(struct server *s, const struct flight *f, uint64_t rows, bool failed);
 

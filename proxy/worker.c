@@ -203,7 +203,11 @@ static void configure_noting(struct worker *w)
 {
     const struct config_options *o = worker_options(w);
     statements_configure(w->statements, o->track_statements, (size_t)o->track_statements_memory);
-    w->noting = o->track_statements;
+    bool logs = o->log_min_duration > 0 && o->log_min_duration_sample > 0;
+    w->noting.on = o->track_statements || logs;
+    w->noting.said = logs && o->log_parameters;
+    w->noting.slow_us = logs ? o->log_min_duration : INT64_MAX;
+    w->noting.percent = o->log_min_duration_sample;
 }
 
 struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)

@@ -56,7 +56,13 @@ struct worker {
     struct stmt_registry stmts;
     struct sql_cache *sql;
     struct statements *statements;
-    bool noting;         /* requests are noted when they are done (session_note.c) */
+    struct {            /* what is done when a request is over (session_note.c) */
+        bool on;        /* anything at all */
+        bool said;      /* flights keep what was said in the request */
+        usec_t slow_us; /* those that took so long are logged; INT64_MAX: none */
+        int percent;    /* of these, and */
+        int credit;     /* what is left of it */
+    } noting;
     struct list clients; /* all of them */
     struct list servers;
     struct list cancels; /* connections that carry a cancel request */

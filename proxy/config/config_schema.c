@@ -52,6 +52,12 @@ static const struct config_enum proxy_protocols[] = {
     {NULL, 0},
 };
 
+static const struct config_enum log_formats[] = {
+    {"text", LOG_FORMAT_TEXT},
+    {"json", LOG_FORMAT_JSON},
+    {NULL, 0},
+};
+
 const struct config_option config_schema[] = {
     {OPTION(admin_users, CONFIG_STRING), .def = "",
      .help = "Comma-separated users who may run every console command."},
@@ -280,6 +286,16 @@ const struct config_option config_schema[] = {
     {OPTION(http_listen, CONFIG_STRING), .def = "", .restart = true, .ours = true,
      .help = "PORT or ADDRESS:PORT for HTTP: metrics, health and readiness; a port alone is on "
              "127.0.0.1; empty: none."},
+    {OPTION(log_format, CONFIG_ENUM), .def = "text", .values = log_formats, .ours = true,
+     .help = "Form of log lines: text, or json with one object a line."},
+    {OPTION(log_min_duration, CONFIG_TIME), .def = "0", .min = 0, .max = CONFIG_TIME_MAX,
+     .unit = "seconds", .ours = true,
+     .help = "Log requests that took so long, waiting for a server included; 0: none."},
+    {OPTION(log_min_duration_sample, CONFIG_INT), .def = "100", .min = 0, .max = 100,
+     .unit = "percent", .ours = true, .help = "How many of the requests over log_min_duration."},
+    {OPTION(log_parameters, CONFIG_BOOL), .def = "0", .ours = true,
+     .help = "Log the values of slow requests too; otherwise no constant of a statement is ever "
+             "logged."},
     {OPTION(max_buffer_memory, CONFIG_SIZE), .def = "0", .min = 0, .max = INT64_MAX,
      .unit = "bytes", .ours = true,
      .help = "Memory of all connection buffers together; past it reading pauses, then the largest "

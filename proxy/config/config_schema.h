@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "proxy/net/tls_ctx.h"
 
 struct wire;
@@ -104,6 +105,10 @@ struct config_options { /* in the order of SHOW CONFIG */
     bool client_direct_tls;
     bool http_auth;
     const char *http_listen;
+    enum log_format log_format;
+    usec_t log_min_duration; /* 0: nothing */
+    int log_min_duration_sample;
+    bool log_parameters;
     int64_t max_buffer_memory; /* bytes; 0: no limit */
     int max_pinned, max_waiting, multiplex_depth;
     usec_t pin_timeout;

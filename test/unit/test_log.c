@@ -191,6 +191,37 @@ static void flood_from_one_place_is_limited_and_counted(void **state)
         assert_non_null(strstr(text, "LOG 990 similar lines left out\n"));
 }
 
+static void what_was_left_out_is_said_when_the_site_falls_silent(void **state)
+{
+    struct world *w = *state;
+    flood(1000);
+    log_flush_sites();
+    clock_test_advance(2 * USEC_PER_SEC);
+    log_flush_sites();
+    const char *text = read_all(w->file);
+    int lines = count_lines(text);
+    assert_non_null(strstr(text, " lines left out like: server is down\n"));
+    clock_test_advance(2 * USEC_PER_SEC);
+    log_flush_sites(); /* once */
+    assert_int_equal(count_lines(read_all(w->file)), lines);
+}
+
+static void lines_are_objects_when_that_is_configured(void **state)
+{
+    struct world *w = *state;
+    struct error err;
+    struct log_config cfg = {.file = w->file, .level = LL_LOG, .format = LOG_FORMAT_JSON};
+    assert_int_equal(log_configure(&cfg, &err), ST_OK);
+    const struct log_field field = {.name = "n", .kind = LOG_NUMBER, .number = 5};
+    log_event(LL_WARNING, "said \"so\"", &field, 1);
+    log_event(LL_DEBUG, "not this", NULL, 0);
+    const char *text = read_all(w->file);
+    assert_int_equal(count_lines(text), 1);
+    assert_memory_equal(text, "{\"time\":\"", 9);
+    assert_non_null(
+        strstr(text, "\"level\":\"WARNING\",\"message\":\"said \\\"so\\\"\",\"n\":5}\n"));
+}
+
 static void *chatter(void *arg)
 {
     for (int i = 0; i < 100; i++)
@@ -228,6 +259,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_settings_change_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(standard_error_gets_the_line_as_well, set_up, tear_down),
         cmocka_unit_test_setup_teardown(flood_from_one_place_is_limited_and_counted, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_was_left_out_is_said_when_the_site_falls_silent,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lines_are_objects_when_that_is_configured, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(lines_of_threads_do_not_mix_even_while_reopening, set_up,
                                         tear_down),
