@@ -193,6 +193,7 @@ static void judge_inner(const struct sql_json *j, uint32_t value, struct sql_tre
     } else if (str_eq(j->v[inner].key, STR("DeclareCursorStmt"))) {
         judge_declare(j, inner, sc);
     } else if (str_eq(j->v[inner].key, STR("CreateTableAsStmt"))) {
+        sc->into = true;
         sc->effects |= FX_DDL | FX_WRITE;
         judge_inner(j, inner, sc); /* the grammar allows no third level */
     }

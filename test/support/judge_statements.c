@@ -1,13 +1,17 @@
-/* judge_statements.c - says of statements whether they are repeatable, for test_repeatable_sql.py.
+/* judge_statements.c - says of statements whether they are repeatable, for test_repeatable_sql.py,
+ * or whether a standby may run them, for test_standby_sql.py.
  *
  * Standard input: the rows of the catalog question, one a line, columns parted by tabs; an empty
  * line; then one statement a line.  Standard output: a line for each statement, "yes", "no", or
- * "no unknown" when sql_effects holds FX_UNKNOWN.  Not a unit test and not part of the program.
+ * "no unknown" when sql_effects holds FX_UNKNOWN; with the argument "standby" the name of the
+ * verdict, and ", plain" for statements whose relations are all tables by themselves.  Not a unit
+ * test and not part of the program.
  */
 #include "base/base.h"
 #include "base/status.h"
 #include "protocol/catalog.h"
 #include "protocol/sql/sql_cache.h"
+#include "protocol/sql_standby.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +51,19 @@ static void judge(struct sql_cache *sql, const struct catalog *cat, struct str t
     facts_put(&f);
 }
 
-int main(void)
+static void judge_standby(struct sql_cache *sql, const struct catalog *cat, struct str text)
 {
+    struct facts *f = sql_cache_get(sql, text, 0);
+    bool plain = f->nrelations > 0;
+    for (uint16_t i = 0; i < f->nrelations; i++)
+        plain &= catalog_relation_plain(cat, f->relations[i].schema, f->relations[i].name);
+    (void)printf("%s%s\n", sql_standby_name(sql_standby(f, cat)), plain ? ", plain" : "");
+    facts_put(&f);
+}
+
+int main(int argc, char **argv)
+{
+    bool standby = argc > 1 && strcmp(argv[1], "standby") == 0;
     struct catalog *cat = catalog_new(1);
     struct sql_cache *sql = sql_cache_new(1 << 20);
     char *buf = NULL;
@@ -59,7 +74,7 @@ int main(void)
             return 1;
     }
     while (next_line(&buf, &cap, &line))
-        judge(sql, cat, line);
+        (standby ? judge_standby : judge)(sql, cat, line);
     free(buf);
     sql_cache_free(&sql);
     catalog_put(&cat);
