@@ -1,0 +1,244 @@
+"""test_cache_scripts.py - the result cache's Lua programs in a real Redis, one after the other."""
+
+import os
+import re
+import socket
+import subprocess
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+F, G = "00112233445566aa", "00112233445566bb"  # two variants of an entry
+LONG = 60000
+
+
+def kinds():
+    """{name: number} of enum cache_cmd_kind."""
+    with open(f"{ROOT}/cache/cache_lease.h", encoding="utf-8") as f:
+        body = re.search(r"enum cache_cmd_kind \{(.*?)\};", f.read(), re.S).group(1)
+    names = re.findall(r"^    CACHE_CMD_([A-Z_]+),", body, re.M)
+    return {name: i for i, name in enumerate(names)}
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    program = str(tmp_path_factory.mktemp("scripts") / "print")
+    subprocess.run([os.environ.get("CC", "cc").split()[0], "-std=c11", "-I", ROOT, "-o", program,
+                    f"{ROOT}/test/support/print_cache_scripts.c", f"{ROOT}/cache/cache_script.c"],
+                   check=True, timeout=60)
+    out = subprocess.run([program], check=True, capture_output=True, timeout=10).stdout.split(b"\0")
+    by_number = dict(zip(map(int, out[0:-1:2]), out[1::2]))
+    return {name: by_number[n] for name, n in kinds().items() if n in by_number}
+
+
+class Redis:
+    """A connection; calls are commands, errors come back as exceptions."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(path)
+        self.file = self.sock.makefile("rb")
+
+    def read(self):
+        line = self.file.readline()[:-2]
+        kind, rest = line[:1], line[1:]
+        if kind == b"-":
+            raise RuntimeError(rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind == b"+":
+            return rest.decode()
+        if kind == b"$":
+            return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2].decode("latin-1")
+        return [self.read() for _ in range(int(rest))]
+
+    def __call__(self, *args):
+        raw = [a if isinstance(a, bytes) else str(a).encode() for a in args]
+        self.sock.sendall(b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in raw))
+        return self.read()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("redis")
+    path = str(folder / "s")
+    process = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--dir", str(folder)],
+                               stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    yield Redis(path)
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def run(server, scripts):
+    server("FLUSHALL")
+
+    def call(name, keys, *args):
+        return server("EVAL", scripts[name], len(keys), *keys, *args)
+    call.redis = server
+    return call
+
+
+def take(run, nonce="a1", field=F, ms=LONG, flag=0):
+    return run("TAKE_ENTRY", ["k:1"], field, nonce, ms, flag)
+
+
+def store(run, nonce="a1", field=F, value="V", ttl=LONG):
+    return run("STORE", ["k:1"], field, nonce, ttl, value)
+
+
+def test_a_miss_gives_one_lease(run):
+    assert take(run) == [1, 0]
+    assert take(run, "b2") == [0, 0]
+    assert take(run, "b2", field=G) == [1, 0]
+    assert store(run, "b2") == 0
+    assert store(run) == 1
+    assert take(run, "b2") == [0, 0, "V"]
+    assert store(run) == 0
+    assert LONG - 5000 < run.redis("PTTL", "k:1") <= LONG
+
+
+def test_a_value_that_does_not_count_can_be_replaced(run):
+    take(run)
+    store(run)
+    assert take(run, "b2", flag=1) == [1, 0]
+    assert store(run, "b2", value="W") == 1
+    assert take(run) == [0, 0, "W"]
+
+
+def test_a_lease_ends_with_its_time(run):
+    assert take(run, ms=1) == [1, 0]
+    time.sleep(0.01)
+    assert take(run, "b2") == [1, 0]
+    assert store(run) == 0
+    assert store(run, "b2") == 1
+
+
+def test_a_write_closes_the_entry_and_voids_leases(run):
+    take(run)
+    take(run, "b2", field=G)
+    store(run)
+    assert run("BEGIN", ["k:1"], "c3", LONG) == 1
+    assert run.redis("HKEYS", "k:1") == ["!w"]
+    assert take(run) == [0, 1]
+    assert store(run, "b2", field=G) == 0
+    assert run("END", ["k:1"], "c3") == 1
+    assert run.redis("EXISTS", "k:1") == 0
+    assert store(run, "b2", field=G) == 0
+    assert take(run) == [1, 0]
+
+
+def test_two_writes_close_it_until_both_have_ended(run):
+    run("BEGIN", ["k:1"], "c3", LONG)
+    run("BEGIN", ["k:1"], "d4", LONG)
+    run("END", ["k:1"], "c3")
+    assert take(run) == [0, 1]
+    assert run.redis("PTTL", "k:1") > LONG - 5000
+    run("END", ["k:1"], "d4")
+    assert take(run) == [1, 0]
+
+
+def test_an_intent_ends_with_its_deadline(run):
+    run("BEGIN", ["k:1"], "c3", 1)
+    run("BEGIN", ["k:1"], "d4", LONG)
+    time.sleep(0.01)
+    run("END", ["k:1"], "d4")
+    assert run.redis("EXISTS", "k:1") == 0
+    run("BEGIN", ["k:1"], "c3", 1)
+    time.sleep(0.01)
+    assert take(run) == [1, 0]
+    assert run.redis("HGET", "k:1", "!w") is None
+
+
+def test_an_end_drops_what_was_stored_when_the_intent_was_lost(run):
+    run("BEGIN", ["k:1"], "c3", LONG)
+    run.redis("DEL", "k:1")
+    take(run)
+    store(run)
+    take(run, "b2", field=G)
+    run("END", ["k:1"], "c3")
+    assert run.redis("EXISTS", "k:1") == 0
+    assert store(run, "b2", field=G) == 0
+
+
+def test_variants_share_the_life_of_the_first(run):
+    take(run)
+    store(run, ttl=1000)
+    take(run, "b2", field=G, ms=10)
+    assert store(run, "b2", field=G, ttl=LONG) == 1
+    assert run.redis("PTTL", "k:1") <= 1100
+    take(run, "c3", flag=1)
+    assert store(run, "c3", ttl=500) == 1
+    assert run.redis("PTTL", "k:1") <= 500
+
+
+def test_a_foreign_key_is_left_alone(run):
+    run.redis("SET", "k:1", "theirs")
+    for call in (lambda: take(run), lambda: store(run), lambda: run("BEGIN", ["k:1"], "c3", LONG),
+                 lambda: run("END", ["k:1"], "c3")):
+        with pytest.raises(RuntimeError, match="WRONGTYPE"):
+            call()
+    assert run.redis("GET", "k:1") == "theirs"
+
+
+def test_the_generation_of_a_rule_is_made_once_and_changes_with_writes(run):
+    assert run("TAKE_RULE", ["r"], "f1") == ["f1", 0]
+    assert run("TAKE_RULE", ["r"], "f2") == ["f1", 0]
+    assert run("RULE_BEGIN", ["r"], "c3", LONG, "f3") == 1
+    assert run("TAKE_RULE", ["r"], "f4") == ["f3", 1]
+    assert run("RULE_END", ["r"], "c3", "f5") == 1
+    assert run("TAKE_RULE", ["r"], "f6") == ["f5", 0]
+    assert run.redis("HGET", "r", "!w") is None
+
+
+def test_open_writes_of_a_rule_end_one_by_one_or_with_their_deadlines(run):
+    run("RULE_BEGIN", ["r"], "c3", LONG, "f1")
+    run("RULE_BEGIN", ["r"], "d4", 1, "f2")
+    run("RULE_END", ["r"], "c3", "f3")
+    time.sleep(0.01)
+    assert run("TAKE_RULE", ["r"], "f4") == ["f3", 0]
+    assert run.redis("HGET", "r", "!w") is None
+
+
+def clock(run):
+    sec, usec = run.redis("TIME")
+    return int(sec) * 1000 + int(usec) // 1000
+
+
+def renew(run, name, fresh, dirty=0, deadline=None, period=1000):
+    deadline = clock(run) + period if deadline is None else deadline
+    return run("RENEW", ["world", "member:" + name], name, "1c", deadline, fresh, dirty, period)[:3]
+
+
+def test_the_world_is_made_by_the_first_and_grows(run):
+    assert renew(run, "one", "e1") == ["e1", "one", 1]
+    assert renew(run, "one", "e2") == ["e1", "one", 1]
+    assert renew(run, "two", "e3") == ["e3", "one,two", 1]
+    assert run.redis("EXISTS", "member:one", "member:two") == 2
+    assert renew(run, "one", "e4") == ["e3", "one,two", 1]
+    assert renew(run, "one", "e5", dirty=1) == ["e5", "one,two", 1]
+    assert run("LEAVE", ["world", "member:one"], "one") == 1
+    assert renew(run, "two", "e6") == ["e5", "two", 1]
+
+
+def test_quarantine_ends(run):
+    renew(run, "one", "e1", period=5)
+    time.sleep(0.02)
+    assert renew(run, "one", "e1", period=5) == ["e1", "one", 0]
+    assert run.redis("HGET", "world", "q") is None
+
+
+def test_a_late_renewal_revives_nothing(run):
+    renew(run, "one", "e1", deadline=clock(run) - 1)
+    assert run.redis("EXISTS", "member:one") == 0
+
+
+def test_presence_ends_at_its_deadline(run):
+    renew(run, "one", "e1", deadline=clock(run) + 20)
+    assert run.redis("EXISTS", "member:one") == 1
+    time.sleep(0.03)
+    assert run.redis("EXISTS", "member:one") == 0
