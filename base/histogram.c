@@ -23,14 +23,19 @@ static unsigned bucket_of(uint64_t us)
     return MIN((octave - STEPS_LOG2 + 1) * STEPS + step, HISTOGRAM_BUCKETS - 1u);
 }
 
+uint64_t histogram_bucket_begin(unsigned i)
+{
+    if (i < STEPS)
+        return i;
+    return (uint64_t)(STEPS + i % STEPS) << (i / STEPS - 1);
+}
+
 /* The value in the middle of bucket i. */
 static usec_t bucket_middle(unsigned i)
 {
     if (i < STEPS)
         return (usec_t)i;
-    unsigned shift = i / STEPS - 1;
-    uint64_t low = (uint64_t)(STEPS + i % STEPS) << shift;
-    return (usec_t)(low + ((uint64_t)1 << shift) / 2);
+    return (usec_t)(histogram_bucket_begin(i) + ((uint64_t)1 << (i / STEPS - 1)) / 2);
 }
 
 /* The owner is the only writer: a plain add on an atomic, without the locked instruction. */
@@ -54,6 +59,26 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
         add(&into->count[i], atomic_load_explicit(&from->count[i], memory_order_relaxed));
     add(&into->total, atomic_load_explicit(&from->total, memory_order_relaxed));
     add(&into->sum_us, atomic_load_explicit(&from->sum_us, memory_order_relaxed));
+}
+
+static unsigned octave_of(unsigned i)
+{
+    if (i >= STEPS)
+        return i / STEPS + STEPS_LOG2;
+    return i == 0 ? 0 : 32u - (unsigned)__builtin_clz(i);
+}
+
+uint64_t histogram_fold(const struct histogram *h, uint64_t *octaves, uint64_t *all)
+{
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        uint64_t n = atomic_load_explicit(&h->count[i], memory_order_relaxed);
+        if (n == 0)
+            continue;
+        octaves[octave_of(i)] += n;
+        if (all != NULL)
+            all[i] += n;
+    }
+    return atomic_load_explicit(&h->sum_us, memory_order_relaxed);
 }
 
 usec_t histogram_quantile(const struct histogram *h, double q)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 
 #define HISTOGRAM_BUCKETS 256
+#define HISTOGRAM_OCTAVES 35 /* [0]: 0; [k]: below 2^k us and not below half of that */
 
 struct histogram {
     _Atomic uint64_t count[HISTOGRAM_BUCKETS];
@@ -18,6 +19,11 @@ struct histogram {
 
 void histogram_add(struct histogram *h, usec_t us);
 void histogram_merge(struct histogram *into, const struct histogram *from);
+/* Adds the counts to octaves (HISTOGRAM_OCTAVES of them) and, unless NULL, to all
+ * (HISTOGRAM_BUCKETS); returns the sum of the times, in us. The owner's thread, or any. */
+uint64_t histogram_fold(const struct histogram *h, uint64_t *octaves, uint64_t *all);
+/* The first value of bucket i, in us: of bucket i + 1 it is where bucket i ends. */
+uint64_t histogram_bucket_begin(unsigned i);
 usec_t histogram_quantile(const struct histogram *h, double q); /* 0 when empty; 0 <= q <= 1 */
 
 #endif

@@ -76,8 +76,9 @@ Written by `docs/gen_manual.py` from the table in `proxy/metrics/metrics.c`. Do 
   `localhost` and to addresses as host, so that a foreign page in a browser cannot read it.
 - **Limits.** 64 connections, 15 seconds of silence, 16 KiB of request, 8 large answers at a time, 64 MiB
   each.
-- **Cost.** Workers are asked by message, as for the console, and copy their numbers; text is made on the
-  HTTP thread. There is no lock on the data path.
+- **Cost.** Workers are asked by message, as for the console, and copy their numbers, 64 pools in a turn of
+  their loop; text is made on the HTTP thread. There is no lock on the data path. `make bench` counts what
+  the histograms cost a transaction and times a scrape of 1,000 pools.
 
 In a Prometheus configuration:
 
@@ -94,7 +95,15 @@ In a Prometheus configuration:
 - States of a client: `idle` has no server, `waiting` is queued for one, `active` runs a request on a server
   of its own, `sharing` runs a read on a server that others use too, `holding` keeps its server between
   requests: in a transaction, or for a reason of `penstock_pool_pinned_servers`.
-- `penstock_pool_pinned_servers` shows only reasons that there are.
+- `penstock_pool_pinned_servers` shows only reasons that there are, as do errors by code and refusals by
+  cause. At most 24 codes a pool are told apart; further ones are `other`.
+- Times are measured from one turn of a worker's loop to another, and each bucket ends at a power of two of
+  microseconds. Histograms are kept only while the port is open: they take 6 KiB a pool and worker.
+  `penstock_pool_wait_seconds` has every client that got a server, so its first bucket are those that did
+  not wait. `penstock_pool_share_depth` is there for pools that share.
+- **Errors** come from the database, **refusals** from Penstock: a `query_timeout` is both a timeout of kind
+  `query` and the error 57014 with which the database ended it; a `query_wait_timeout` is a timeout and the
+  refusal `pool_timeout`.
 
 ## Table
 

@@ -63,6 +63,7 @@ enum cause {
     C_PORTAL_UNKNOWN, /* console */
     C_INTERNAL,
 };
+#define CAUSES (C_INTERNAL + 1)
 
 /* What a server's error means to the core; retry and pool rules use this, never a code. */
 enum server_error {

@@ -96,6 +96,8 @@ void cancel_answer(struct worker *w, const struct cancel_asker *a)
 
 void cancel_client(struct client *c)
 {
+    if (c->state == CL_WAIT || c->state == CL_SHARED || c->state == CL_BUSY)
+        c->pool->measure.counts.cancels++;
     switch (c->state) {
     case CL_WAIT:
         session_wait_failed(c, C_CANCELLED, STR_NONE, STR_NONE);

@@ -90,9 +90,37 @@ static void busy_too_long(struct client *c)
     }
 }
 
+static void note_timeout(const struct client *c)
+{
+    struct measure_counts *n = c->pool != NULL ? &c->pool->measure.counts : NULL;
+    switch (c->state) {
+    case CL_WELCOME:
+    case CL_WAIT:
+        n->timeouts[MEASURE_QUERY_WAIT]++;
+        break;
+    case CL_SHARED:
+    case CL_BUSY:
+        n->timeouts[MEASURE_QUERY] += c->timed_out == 0;
+        break;
+    case CL_HELD:
+        n->timeouts[c->server->tx != TX_IDLE ? MEASURE_IDLE_TRANSACTION : MEASURE_CLIENT_IDLE]++;
+        break;
+    case CL_IDLE:
+        n->timeouts[MEASURE_CLIENT_IDLE]++;
+        break;
+    case CL_STARTUP:
+    case CL_AUTH:
+    case CL_ADMIN:
+    case CL_ENDING:
+    case CL_CLOSED:
+        break;
+    }
+}
+
 static void on_timeout(struct timeout *t)
 {
     struct client *c = container_of(t, struct client, timeout);
+    note_timeout(c);
     switch (c->state) {
     case CL_STARTUP:
     case CL_AUTH:
@@ -130,8 +158,10 @@ static void on_timeout(struct timeout *t)
 static void on_tx_timeout(struct timeout *t)
 {
     struct client *c = container_of(t, struct client, tx_timeout);
-    if (c->state == CL_BUSY || c->state == CL_HELD || c->state == CL_SHARED)
-        client_fatal(c, C_TX_TIMEOUT, STR_NONE);
+    if (c->state != CL_BUSY && c->state != CL_HELD && c->state != CL_SHARED)
+        return;
+    c->pool->measure.counts.timeouts[MEASURE_TRANSACTION]++;
+    client_fatal(c, C_TX_TIMEOUT, STR_NONE);
 }
 
 /* A login that waits for its first server waits no longer than a request would. */
@@ -348,6 +378,8 @@ void client_tell(struct client *c, const struct wire_fault *f)
 {
     conn_wire(&c->conn)->cl_error(c->wire_state, f, &c->conn.out);
     conn_dirty(&c->conn);
+    uint64_t *told = c->pool != NULL ? c->pool->measure.counts.told : c->conn.worker->told;
+    told[f->cause]++;
     if (!worker_options(c->conn.worker)->log_pooler_errors)
         return;
     struct str text = f->text.n > 0 ? f->text : str_of(cause_name(f->cause));

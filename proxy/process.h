@@ -56,6 +56,8 @@ struct process {
         _Atomic bool paused;         /* PAUSE without a database */
         _Atomic size_t buffer_bytes; /* of all connections */
         _Atomic uint64_t next_id;    /* of clients and servers, for the console */
+        /* Questions to all workers that are under way: what they count must not go meanwhile. */
+        _Atomic int gathers;
         /* The newest snapshot, which a worker may not have got yet. To be compared only. */
         _Atomic(const struct runtime *) newest;
     } shared;

@@ -50,6 +50,7 @@ void session_served(struct client *c, struct server *s)
     c->pool->stats.server_assignments++;
     c->waited = c->wait_at != 0 ? w->now - c->wait_at : 0;
     c->pool->stats.wait_time += (uint64_t)c->waited;
+    measure_took(&c->pool->measure, MEASURE_WAIT, c->waited);
     c->wait_at = 0;
     c->told_queued = false;
     c->timed_out = 0;

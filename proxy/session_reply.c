@@ -85,18 +85,24 @@ static void upload_failed(struct server *s)
 
 /* ---- ends ------------------------------------------------------------------------------------ */
 
-static void count_request(struct server *s, const struct flight *f, enum tx_state tx)
+static void count_request(struct server *s, const struct flight *f,
+                          const struct wire_server_event *ev)
 {
     struct stats *st = &s->pool->stats;
+    struct measure *m = &s->pool->measure;
     usec_t now = s->conn.worker->now;
     st->query_time += (uint64_t)(now - f->start);
-    if (tx == TX_IDLE) {
-        st->xacts++;
-        if (f->client != NULL) {
-            st->xact_time += (uint64_t)(now - f->client->xact_at);
-            f->client->xact_at = now;
-        }
-    }
+    measure_took(m, MEASURE_REQUEST, now - f->start);
+    if (UNLIKELY(ev->error != SE_NONE))
+        measure_error(m, ev->code);
+    if (ev->tx != TX_IDLE)
+        return;
+    st->xacts++;
+    if (f->client == NULL)
+        return;
+    st->xact_time += (uint64_t)(now - f->client->xact_at);
+    measure_took(m, MEASURE_XACT, now - f->client->xact_at);
+    f->client->xact_at = now;
 }
 
 /* What is prepared may be planned for what no longer is. Inside a transaction others see nothing of
@@ -116,7 +122,7 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     session_apply(s, f, ev);
     session_note_asks(s, f, ev->tags);
     if (!f->taken)
-        count_request(s, f, ev->tx);
+        count_request(s, f, ev);
     if (f->batch.runs > 0)
         session_note(s, f, ev->rows, ev->error != SE_NONE);
     note_definitions(s, ev);

@@ -75,11 +75,13 @@ struct worker {
     } memory;
     struct map pools; /* key -> struct pool */
     struct list pool_list;
+    uint64_t pools_made;
     struct list giving; /* pools with an idle server that another worker should have */
     struct timeout housekeeping;
     struct map verifiers;      /* user -> struct verifier of client_login.c */
     struct client_slot *slots; /* owned array */
     uint32_t nslots, free_slot;
+    uint64_t told[CAUSES]; /* errors told to clients that have no pool (yet) */
     struct wire_part parts[WIRE_PARTS_MAX];
     struct stmt *part_stmts[WIRE_PARTS_MAX];
     struct {

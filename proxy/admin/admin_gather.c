@@ -34,10 +34,13 @@ static void gather_free(struct admin_gather *g)
     for (unsigned i = 0; i < g->nparts; i++) {
         buf_fini(&g->parts[i].rows);
         mem_free(g->parts[i].pools);
+        mem_free(g->parts[i].times);
         mem_free(g->parts[i].peers);
         mem_free(g->parts[i].statements);
     }
     admin_reply_free(&g->reply);
+    if (g->started)
+        atomic_fetch_sub(&g->admin->process->shared.gathers, 1);
     if (g->free_arg != NULL)
         g->free_arg(g->arg);
     mem_free(g);
@@ -61,7 +64,13 @@ static void on_gathered(struct message *m, void *ctx)
 static void on_worker(struct worker *w, void *arg)
 {
     struct admin_gather *g = arg;
-    g->collect(w, g, &g->parts[w->index]);
+    struct admin_part *part = &g->parts[w->index];
+    part->more = false;
+    g->collect(w, g, part);
+    if (part->more) {
+        worker_post_call(w, on_worker, g);
+        return;
+    }
     if (atomic_fetch_sub_explicit(&g->left, 1, memory_order_acq_rel) > 1)
         return;
     g->m.deliver = on_gathered;
@@ -73,6 +82,8 @@ void admin_gather_start(struct admin_gather *g)
     struct process *p = g->admin->process;
     for (unsigned i = 0; i < g->nparts; i++)
         CHECK(p->workers[i] != NULL); /* admin_run refuses commands when they are gone */
+    g->started = true;
+    atomic_fetch_add(&p->shared.gathers, 1);
     for (unsigned i = 0; i < g->nparts; i++)
         worker_post_call(p->workers[i], on_worker, g);
 }
@@ -95,10 +106,10 @@ void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out)
     }
 }
 
-struct admin_pool_row *admin_gather_add_pool(struct admin_part *part)
+struct admin_pool_row *admin_gather_add_pool(struct admin_part *part, size_t expected)
 {
     if (part->npools == part->cap_pools) {
-        part->cap_pools = MAX(part->cap_pools * 2, (size_t)16);
+        part->cap_pools = MAX(part->cap_pools * 2, expected);
         part->pools = mem_resize(part->pools, part->cap_pools * sizeof(*part->pools));
     }
     struct admin_pool_row *row = &part->pools[part->npools++];
@@ -108,7 +119,8 @@ struct admin_pool_row *admin_gather_add_pool(struct admin_part *part)
 
 static int by_name(const void *x, const void *y)
 {
-    const struct admin_pool_row *a = x, *b = y;
+    const struct admin_pool_row *a = *(const struct admin_pool_row *const *)x;
+    const struct admin_pool_row *b = *(const struct admin_pool_row *const *)y;
     int d = strcmp(a->shared->db->name, b->shared->db->name);
     return d != 0 ? d : strcmp(a->shared->user->name, b->shared->user->name);
 }
@@ -146,6 +158,7 @@ static void merge(struct admin_pool_row *into, const struct admin_pool_row *r)
     into->longest_tx = MAX(into->longest_tx, r->longest_tx);
     into->longest_idle_in_tx = MAX(into->longest_idle_in_tx, r->longest_idle_in_tx);
     stats_add(&into->stats, &r->stats);
+    measure_add(&into->measured, &r->measured);
 }
 
 struct rows {
@@ -166,9 +179,13 @@ static void add_row(struct rows *r, const struct admin_pool_row *row)
 static void add_left(void *arg, struct pool_shared *p)
 {
     static const struct stats none;
-    struct admin_pool_row row = {.shared = p, .left_only = true, .stats = p->shared.left};
-    if (memcmp(&row.stats, &none, sizeof(none)) != 0)
-        add_row(arg, &row);
+    if (memcmp(&p->shared.left, &none, sizeof(none)) == 0)
+        return;
+    struct admin_pool_row row = {.shared = p,
+                                 .left_only = true,
+                                 .stats = p->shared.left,
+                                 .measured = p->shared.left_measured};
+    add_row(arg, &row);
 }
 
 static bool wanted(const struct admin_gather *g, const struct admin_pool_row *row, bool with_user)
@@ -179,28 +196,47 @@ static bool wanted(const struct admin_gather *g, const struct admin_pool_row *ro
            config_find_database(admin_config(g->admin), str_of(row->shared->db->name)) != NULL;
 }
 
-static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, bool with_user)
+/* All that there are, in the order of names. The rows are large and stay where they are. */
+static const struct admin_pool_row **in_order(const struct admin_gather *g, const struct rows *left,
+                                              size_t *n)
 {
-    struct rows r = {NULL, 0, 0};
-    size_t kept = 0;
+    size_t all = left->n;
+    for (unsigned i = 0; i < g->nparts; i++)
+        all += g->parts[i].npools;
+    const struct admin_pool_row **order = mem_new((all + 1) * sizeof(struct admin_pool_row *));
+    *n = 0;
     for (unsigned i = 0; i < g->nparts; i++)
         for (size_t k = 0; k < g->parts[i].npools; k++)
-            add_row(&r, &g->parts[i].pools[k]);
-    registry_each_pool(g->admin->process->registry, add_left, &r);
-    if (r.n > 0)
-        qsort(r.list, r.n, sizeof(*r.list), by_name);
-    for (size_t i = 0; i < r.n; i++) {
-        struct admin_pool_row *last = kept > 0 ? &r.list[kept - 1] : NULL;
-        if (last != NULL && last->shared->db == r.list[i].shared->db &&
-            (!with_user || last->shared->user == r.list[i].shared->user))
-            merge(last, &r.list[i]);
-        else
-            r.list[kept++] = r.list[i];
+            order[(*n)++] = &g->parts[i].pools[k];
+    for (size_t i = 0; i < left->n; i++)
+        order[(*n)++] = &left->list[i];
+    qsort(order, *n, sizeof(struct admin_pool_row *), by_name);
+    return order;
+}
+
+static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, bool with_user)
+{
+    struct rows left = {NULL, 0, 0}, r = {NULL, 0, 0};
+    size_t all;
+    registry_each_pool(g->admin->process->registry, add_left, &left);
+    const struct admin_pool_row **order = in_order(g, &left, &all);
+    for (size_t i = 0; i < all; i++) {
+        struct admin_pool_row *last = r.n > 0 ? &r.list[r.n - 1] : NULL;
+        bool same = last != NULL && last->shared->db == order[i]->shared->db &&
+                    (!with_user || last->shared->user == order[i]->shared->user);
+        if (same) {
+            merge(last, order[i]);
+            continue;
+        }
+        if (last != NULL && !wanted(g, last, with_user))
+            r.n--;
+        add_row(&r, order[i]);
     }
-    *n = 0;
-    for (size_t i = 0; i < kept; i++)
-        if (wanted(g, &r.list[i], with_user))
-            r.list[(*n)++] = r.list[i];
+    if (r.n > 0 && !wanted(g, &r.list[r.n - 1], with_user))
+        r.n--;
+    mem_free(order);
+    mem_free(left.list);
+    *n = r.n;
     return r.list;
 }
 

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #define PINS_TEXT 160
+#define POOLS_AT_ONCE 64 /* in one turn of the loop: clients are served in between */
 
 /* ---- one row for both kinds ------------------------------------------------------------------ */
 
@@ -319,15 +320,17 @@ static void count_servers(const struct pool *p, struct admin_pool_row *row)
     row->sv_active = row->sv_alone + row->sv_shared;
 }
 
-static void pool_row(const struct pool *p, struct admin_part *part)
+static void pool_row(const struct pool *p, const struct admin_gather *g, struct admin_part *part)
 {
-    struct admin_pool_row *row = admin_gather_add_pool(part);
+    struct admin_pool_row *row = admin_gather_add_pool(part, map_count(&p->worker->pools));
     row->shared = p->shared;
     row->mode = pool_mode(p);
     row->balance = p->gone ? CONFIG_ROUND_ROBIN : (int)p->db->load_balance; /* db: gone too */
     row->limit = pool_limit(p) == INT_MAX ? 0 : pool_limit(p);
     row->failing = p->backoff > 0;
     row->stats = p->stats;
+    if (g->measures)
+        measure_read(&p->measure, &row->measured, part->times);
     count_clients(p, row);
     count_servers(p, row);
 }
@@ -373,14 +376,27 @@ static void count_worker(struct worker *w, struct admin_counts *n)
     n->tracked = (int64_t)tracked.rows;
     n->tracked_bytes = (int64_t)tracked.bytes;
     n->tracked_evicted = (int64_t)tracked.evicted;
+    for (int i = 0; i < CAUSES; i++)
+        n->told[i] = (int64_t)w->told[i];
 }
 
 void admin_live_pools(struct worker *w, struct admin_gather *g, struct admin_part *part)
 {
     struct list *it, *tmp;
-    (void)g;
-    LIST_EACH(it, tmp, &w->pool_list)
-        pool_row(container_of(it, struct pool, link), part);
+    int n = 0;
+    if (g->measures && part->times == NULL)
+        part->times = mem_new(MEASURE_TIMES * sizeof(*part->times));
+    LIST_EACH(it, tmp, &w->pool_list) { /* in the order in which they were made */
+        const struct pool *p = container_of(it, struct pool, link);
+        if (p->serial <= part->after)
+            continue;
+        if (n++ == POOLS_AT_ONCE) {
+            part->more = true;
+            return;
+        }
+        pool_row(p, g, part);
+        part->after = p->serial;
+    }
     count_worker(w, &part->counts);
 }
 

@@ -37,6 +37,7 @@ struct admin_counts {
     int64_t sql_entries, sql_bytes, sql_parsed, turns;
     int64_t cpu_us;
     int64_t tracked, tracked_bytes, tracked_evicted; /* statistics of statements */
+    int64_t told[CAUSES]; /* errors told to clients that have no pool (yet) */
     int64_t found; /* of what was looked for: killed clients, closing servers, unwritten buffers */
 };
 
@@ -58,6 +59,7 @@ struct admin_pool_row {
     int balance;    /* enum config_balance */
     bool left_only; /* no worker has it any more: stats is all there is */
     struct stats stats;
+    struct measured measured; /* where the gather wants it */
 };
 
 struct admin_peer_row {
@@ -75,6 +77,9 @@ struct admin_part { /* of a gather: one worker's */
     struct admin_counts counts;
     struct admin_pool_row *pools; /* owned array */
     size_t npools, cap_pools;
+    uint64_t after; /* the last pool that has a row: pool->serial */
+    bool more;      /* collect has not finished, and is called again in the next turn */
+    uint64_t (*times)[HISTOGRAM_BUCKETS]; /* owned, MEASURE_TIMES of them; NULL: not wanted */
     struct admin_peer_row *peers; /* owned array: those that this worker passes requests on to */
     size_t npeers;
     struct admin_statement *statements; /* owned array */
@@ -101,8 +106,10 @@ struct admin_gather {
     uint64_t client;             /* KILL_CLIENT */
     enum admin_view_id view;
     bool last_call; /* SUSPEND: the time is over */
+    bool measures;  /* what pools have measured is wanted too */
     usec_t started_wall;
     void (*collect)(struct worker *w, struct admin_gather *g, struct admin_part *part);
+    bool started;
     void (*finish)(struct admin_gather *g); /* main thread; g is freed afterwards */
     _Atomic unsigned left;
     unsigned nparts;
@@ -120,7 +127,8 @@ void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out)
 struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *n);
 /* The same per database: stats only. */
 struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n);
-struct admin_pool_row *admin_gather_add_pool(struct admin_part *part);
+/* expected: how many there will be, or so; not 0. */
+struct admin_pool_row *admin_gather_add_pool(struct admin_part *part, size_t expected);
 bool admin_gather_in_scope(const struct admin_gather *g, const struct pool *p);
 
 /* ---- the console's state --------------------------------------------------------------------- */

@@ -161,6 +161,126 @@ static void pool_pins(const struct metrics_view *v, const struct metric *m, stru
                                               .value = (uint64_t)v->sample->pools[i].pins[k]});
 }
 
+/* ---- measures of pools ----------------------------------------------------------------------- */
+
+static void pool_count(const struct metrics_view *v, size_t i, const char *label, const char *word,
+                       uint64_t n, struct metrics_out *o)
+{
+    metrics_out_line(
+        o, &(struct metrics_line){
+               .labels = v->pool_labels[i], .extra = label, .extra_value = word, .value = n});
+}
+
+/* Codes and causes: only those that have come up. */
+static void pool_errors(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
+{
+    (void)m;
+    for (size_t i = 0; i < v->sample->npools; i++) {
+        const struct measure_counts *c = &v->sample->pools[i].measured.counts;
+        for (int k = 0; k < MEASURE_CODES && c->codes[k].n > 0; k++)
+            pool_count(v, i, "code", c->codes[k].text, c->codes[k].n, o);
+        if (c->other_codes > 0)
+            pool_count(v, i, "code", "other", c->other_codes, o);
+    }
+}
+
+static void pool_refusals(const struct metrics_view *v, const struct metric *m,
+                          struct metrics_out *o)
+{
+    (void)m;
+    for (size_t i = 0; i < v->sample->npools; i++)
+        for (int k = 0; k < CAUSES; k++)
+            if (v->sample->pools[i].measured.counts.told[k] > 0)
+                pool_count(v, i, "cause", cause_name((enum cause)k),
+                           v->sample->pools[i].measured.counts.told[k], o);
+}
+
+static void pool_timeouts(const struct metrics_view *v, const struct metric *m,
+                          struct metrics_out *o)
+{
+    (void)m;
+    for (size_t i = 0; i < v->sample->npools; i++)
+        for (int k = 0; k < MEASURE_TIMEOUTS; k++)
+            pool_count(v, i, "timeout", measure_timeout_names[k],
+                       v->sample->pools[i].measured.counts.timeouts[k], o);
+}
+
+struct bound { /* of a histogram's buckets: below the octave, or up to the depth, before next */
+    int next;
+    const char *le;
+};
+
+static void put_histogram(struct metrics_out *o, struct str labels, const uint64_t *counts,
+                          const struct bound *bounds, size_t nbounds)
+{
+    uint64_t n = 0;
+    int at = 0;
+    struct metrics_line l = {.suffix = "_bucket", .labels = labels, .extra = "le"};
+    for (size_t i = 0; i < nbounds; i++) {
+        while (at < bounds[i].next)
+            n += counts[at++];
+        l.extra_value = bounds[i].le;
+        l.value = n;
+        metrics_out_line(o, &l);
+    }
+    metrics_out_line(o, &(struct metrics_line){.suffix = "_count", .labels = labels, .value = n});
+}
+
+/* at: enum measure_time. */
+static void pool_histogram(const struct metrics_view *v, const struct metric *m,
+                           struct metrics_out *o)
+{
+    static const struct bound bounds[] = {
+        {8, "0.000128"},  {9, "0.000256"},   {10, "0.000512"},           {11, "0.001024"},
+        {12, "0.002048"}, {13, "0.004096"},  {14, "0.008192"},           {15, "0.016384"},
+        {16, "0.032768"}, {17, "0.065536"},  {18, "0.131072"},           {19, "0.262144"},
+        {20, "0.524288"}, {21, "1.048576"},  {22, "2.097152"},           {23, "4.194304"},
+        {24, "8.388608"}, {25, "16.777216"}, {HISTOGRAM_OCTAVES, "+Inf"}};
+    for (size_t i = 0; i < v->sample->npools; i++) {
+        const struct measured *x = &v->sample->pools[i].measured;
+        put_histogram(o, v->pool_labels[i], x->times[m->at].octaves, bounds, ARRAY_LEN(bounds));
+        metrics_out_line(o, &(struct metrics_line){.suffix = "_sum",
+                                                   .labels = v->pool_labels[i],
+                                                   .form = METRICS_SECONDS,
+                                                   .value = x->times[m->at].sum_us});
+    }
+}
+
+static void pool_depth(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
+{
+    static const struct bound bounds[] = {{1, "1.0"},  {2, "2.0"},  {3, "4.0"},  {4, "8.0"},
+                                          {5, "16.0"}, {6, "32.0"}, {7, "64.0"}, {7, "+Inf"}};
+    (void)m;
+    for (size_t i = 0; i < v->sample->npools; i++) {
+        const struct measure_counts *c = &v->sample->pools[i].measured.counts;
+        if (c->depth_sum == 0)
+            continue; /* it does not share */
+        put_histogram(o, v->pool_labels[i], c->depth, bounds, ARRAY_LEN(bounds));
+        metrics_out_line(o, &(struct metrics_line){.suffix = "_sum",
+                                                   .labels = v->pool_labels[i],
+                                                   .value = c->depth_sum});
+    }
+}
+
+static void worker_refusals(const struct metrics_view *v, const struct metric *m,
+                            struct metrics_out *o)
+{
+    struct buf b;
+    (void)m;
+    for (unsigned i = 0; i < v->sample->nworkers; i++) {
+        buf_init(&b, LABELS_MAX);
+        buf_printf(&b, "worker=\"%u\"", i);
+        for (int k = 0; k < CAUSES; k++)
+            if (v->sample->workers[i].told[k] > 0)
+                metrics_out_line(
+                    o, &(struct metrics_line){.labels = buf_str(&b),
+                                              .extra = "cause",
+                                              .extra_value = cause_name((enum cause)k),
+                                              .value = (uint64_t)v->sample->workers[i].told[k]});
+        buf_fini(&b);
+    }
+}
+
 /* ---- databases and users --------------------------------------------------------------------- */
 
 static void of_name(struct metrics_out *o, const char *label, const char *name, uint64_t value)
@@ -198,6 +318,7 @@ enum {
 #define STATS_UNIT_STATS_USEC "seconds"
 
 #define TOTAL(field) offsetof(struct metrics_totals, field)
+#define COUNT(field) offsetof(struct admin_pool_row, measured.counts.field)
 #define PROCESS(field) offsetof(struct metrics_process, field)
 #define WORKER(field) offsetof(struct admin_counts, field)
 #define DATABASE(field) offsetof(struct metrics_database, field)
@@ -289,8 +410,8 @@ const struct metric metrics_table[] = {
      "For how long the worst of them has sent nothing.", pool_time, ROW(longest_idle_in_tx)},
     {"penstock_pool_pinned_servers", G, "", POOL ", reason",
      "Servers that stay with their client, by reason; one may have several.", pool_pins, 0},
-    {"penstock_pool_cancels", G, "", POOL, "Cancel requests on their way to servers.", pool,
-     ROW(cancels)},
+    {"penstock_pool_cancels_in_flight", G, "", POOL, "Cancel requests on their way to servers.",
+     pool, ROW(cancels)},
     {"penstock_pool_in_flight_requests", G, "", POOL,
      "Requests that servers have not answered yet.", pool, ROW(in_flight)},
     {"penstock_pool_share_width", G, "", POOL,
@@ -302,6 +423,31 @@ const struct metric metrics_table[] = {
     {"penstock_pool_" metric, C, STATS_UNIT_##unit, POOL, help, pool_stat, STAT_##field},
     STATS_COUNTERS(X)
 #undef X
+
+        {"penstock_pool_wait_seconds", METRIC_HISTOGRAM, "seconds", POOL,
+         "How long clients waited for their server; 0 for those that did not.", pool_histogram,
+         MEASURE_WAIT},
+    {"penstock_pool_query_seconds", METRIC_HISTOGRAM, "seconds", POOL,
+     "How long requests took, from being sent to the end of their answer.", pool_histogram,
+     MEASURE_REQUEST},
+    {"penstock_pool_transaction_seconds", METRIC_HISTOGRAM, "seconds", POOL,
+     "How long transactions took, from their server to their end.", pool_histogram, MEASURE_XACT},
+    {"penstock_pool_share_depth", METRIC_HISTOGRAM, "", POOL,
+     "Requests in flight on a shared server when one was sent, that one included.", pool_depth, 0},
+    {"penstock_pool_errors", C, "", POOL ", code",
+     "Errors of the database in answers to clients, by its code.", pool_errors, 0},
+    {"penstock_pool_refusals", C, "", POOL ", cause",
+     "Errors of the proxy's own that clients were told, by cause.", pool_refusals, 0},
+    {"penstock_pool_timeouts", C, "", POOL ", timeout", "Timeouts of clients that ran out.",
+     pool_timeouts, 0},
+    {"penstock_pool_cancels", C, "", POOL, "Requests that their client asked to be stopped.", pool,
+     COUNT(cancels)},
+    {"penstock_pool_server_logins", C, "", POOL, "Connections to the database that were made.",
+     pool, COUNT(logins)},
+    {"penstock_pool_failed_server_logins", C, "", POOL,
+     "Attempts to connect to the database that failed.", pool, COUNT(failed_logins)},
+    {"penstock_worker_refusals", C, "", "worker, cause",
+     "Errors that clients were told which had no pool yet, by cause.", worker_refusals, 0},
 };
 
 const size_t metrics_count = ARRAY_LEN(metrics_table);

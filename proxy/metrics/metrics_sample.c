@@ -106,6 +106,13 @@ static void fill_totals(struct metrics_totals *t, const struct process *p,
 
 /* ---- asking ---------------------------------------------------------------------------------- */
 
+static void add_times(uint64_t (*into)[HISTOGRAM_BUCKETS], uint64_t (*from)[HISTOGRAM_BUCKETS])
+{
+    for (int i = 0; i < MEASURE_TIMES && from != NULL; i++)
+        for (int k = 0; k < HISTOGRAM_BUCKETS; k++)
+            into[i][k] += from[i][k];
+}
+
 static void gathered(struct admin_gather *g)
 {
     struct question *q = g->arg;
@@ -115,8 +122,10 @@ static void gathered(struct admin_gather *g)
     atomic_init(&s->refs, 1);
     s->taken_wall = clock_wall_us();
     s->nworkers = g->nparts;
-    for (unsigned i = 0; i < g->nparts; i++)
+    for (unsigned i = 0; i < g->nparts; i++) {
         s->workers[i] = g->parts[i].counts;
+        add_times(s->times, g->parts[i].times);
+    }
     s->pools = admin_gather_pools(g, &s->npools);
     fill_databases(s, p->registry, cfg);
     fill_users(s, p->registry);
@@ -132,6 +141,7 @@ void metrics_sample_take(struct admin *a, void (*done)(void *arg, struct metrics
     *q = (struct question){done, arg};
     g->arg = q;
     g->free_arg = mem_free;
+    g->measures = true;
     g->collect = admin_live_pools;
     g->finish = gathered;
     admin_gather_start(g);

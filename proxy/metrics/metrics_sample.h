@@ -37,6 +37,7 @@ struct metrics_sample {
     size_t ndatabases;
     struct metrics_user *users;
     size_t nusers;
+    uint64_t times[MEASURE_TIMES][HISTOGRAM_BUCKETS]; /* of all pools that there are */
     unsigned nworkers;
     struct admin_counts workers[]; /* by index */
 };

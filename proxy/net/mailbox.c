@@ -46,13 +46,15 @@ bool mailbox_post(struct mailbox *mb, struct message *m)
 
 void mailbox_drain(struct mailbox *mb)
 {
-    for (;;) {
+    pthread_mutex_lock(&mb->shared.lock);
+    const struct list *last = list_last(&mb->shared.queue), *l = NULL;
+    pthread_mutex_unlock(&mb->shared.lock);
+    while (l != last) { /* nobody else takes any out, so it comes */
         pthread_mutex_lock(&mb->shared.lock);
-        struct list *l = list_pop_front(&mb->shared.queue);
+        struct list *first = list_pop_front(&mb->shared.queue);
         pthread_mutex_unlock(&mb->shared.lock);
-        if (l == NULL)
-            return;
-        struct message *m = container_of(l, struct message, link);
+        l = first;
+        struct message *m = container_of(first, struct message, link);
         m->deliver(m, mb->ctx);
     }
 }

@@ -35,7 +35,9 @@ void mailbox_init(struct mailbox *mb, struct ev_loop *loop, void *ctx);
 void mailbox_fini(struct mailbox *mb);
 /* false: the receiver has closed; the caller still owns m. */
 bool mailbox_post(struct mailbox *mb, struct message *m);
-void mailbox_drain(struct mailbox *mb); /* owner only; also called by the wake-up */
+/* Delivers what is there now; what that posts comes with the next turn. Owner only; also called by
+ * the wake-up. */
+void mailbox_drain(struct mailbox *mb);
 void mailbox_close(struct mailbox *mb); /* owner only; delivers what is there, refuses the rest */
 
 #endif

@@ -161,6 +161,7 @@ void pool_connect_failed(struct pool *p, enum server_error se, struct str code, 
         text = str_of(told);
     }
     usec_t longest = MAX(worker_options(p->worker)->server_login_retry, BACKOFF_MIN_US);
+    p->measure.counts.failed_logins++;
     p->backoff = p->backoff == 0 ? BACKOFF_MIN_US : MIN(p->backoff * 2, longest);
     p->retry_at = p->worker->now + p->backoff;
     if (se == SE_AUTH || se == SE_NO_DB) {
@@ -359,6 +360,7 @@ static void adopt_profile(struct pool *p)
 void pool_server_ready(struct pool *p, struct server *s)
 {
     p->ever_ready = true;
+    p->measure.counts.logins++;
     p->backoff = 0;
     p->retry_at = 0;
     p->host_down_until[s->host_index] = 0;
@@ -438,7 +440,9 @@ static struct pool *make(struct worker *w, const struct config_database *db, str
     list_init(&p->giving);
     list_init(&p->link);
     list_push_back(&w->pool_list, &p->link);
+    p->serial = ++w->pools_made;
     map_init(&p->accepted);
+    measure_init(&p->measure, worker_options(w)->http_listen[0] != '\0');
     timeout_init(&p->scheduled, on_scheduled);
     map_put(&w->pools, key, p);
     configure(p);
@@ -493,11 +497,19 @@ void pool_reconfigure(struct pool *p, const struct config_database *db)
     memset(p->host_down_until, 0, sizeof(p->host_down_until));
 }
 
+static void leave_counts(struct pool *p)
+{
+    struct measured m;
+    measure_read(&p->measure, &m, NULL);
+    registry_leave(p->worker->process->registry, p->shared, &p->stats, &m);
+    measure_fini(&p->measure);
+}
+
 void pool_free(struct pool *p)
 {
     struct worker *w = p->worker;
     CHECK(p->nidle + p->nactive + p->nconnecting + p->nsharing == 0);
-    registry_leave_stats(w->process->registry, p->shared, &p->stats);
+    leave_counts(p);
     catalog_abandon(p);
     listen_free(p);
     for (struct waiter *x; (x = pool_oldest(p, WAIT_ANY)) != NULL;)

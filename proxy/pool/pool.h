@@ -24,6 +24,7 @@
 #include "protocol/auth/scram.h"
 #include "protocol/catalog.h"
 #include "proxy/config/config.h"
+#include "proxy/measure.h"
 #include "proxy/pool/pace.h"
 #include "proxy/pool/registry.h"
 #include "proxy/pool/width.h"
@@ -67,7 +68,8 @@ struct pool {
     struct worker *worker;            /* borrowed */
     struct pool_shared *shared;       /* borrowed from the registry */
     const struct config_database *db; /* borrowed from the worker's runtime; renewed on reload */
-    struct list link;                 /* in worker->pool_list */
+    struct list link;                 /* in worker->pool_list, in the order of serial */
+    uint64_t serial;                  /* counts the worker's pools, from 1 */
     struct list giving;               /* in worker->giving */
     char *key;                        /* owned */
     size_t key_len;
@@ -109,6 +111,7 @@ struct pool {
     struct list clients; /* all clients of this pool */
     usec_t empty_since;  /* neither clients nor servers; 0: in use */
     struct stats stats;
+    struct measure measure;
     bool gone; /* its database entry was removed: closes when the last client left */
 };
 

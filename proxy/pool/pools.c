@@ -115,6 +115,13 @@ static void notify_waiting(struct pool *p)
     }
 }
 
+/* While all pools of the process are being counted, none may go: its counts would be found twice,
+ * in it and where pool_free leaves them. */
+static bool being_counted(const struct pool *p)
+{
+    return atomic_load_explicit(&p->worker->process->shared.gathers, memory_order_acquire) > 0;
+}
+
 static bool disposable(struct pool *p)
 {
     if (p->nclients > 0 || p->nwaiters > 0 ||
@@ -124,6 +131,8 @@ static bool disposable(struct pool *p)
     }
     if (p->empty_since == 0)
         p->empty_since = p->worker->now;
+    if (being_counted(p))
+        return false;
     if (p->gone || p->replication[0] != '\0')
         return true;
     usec_t empty = p->worker->now - p->empty_since,
@@ -251,7 +260,7 @@ void pool_close_servers(struct pool *p, const char *why)
 
 void pool_free_when_empty(struct pool *p)
 {
-    if (p->nclients == 0 && p->nwaiters == 0)
+    if (p->nclients == 0 && p->nwaiters == 0 && !being_counted(p))
         pool_free(p);
     else
         p->gone = true;

@@ -202,10 +202,12 @@ void registry_each_pool(struct registry *r, void (*fn)(void *arg, struct pool_sh
     pthread_mutex_unlock(&r->lock);
 }
 
-void registry_leave_stats(struct registry *r, struct pool_shared *p, const struct stats *s)
+void registry_leave(struct registry *r, struct pool_shared *p, const struct stats *s,
+                    const struct measured *m)
 {
     pthread_mutex_lock(&r->lock);
     stats_add(&p->shared.left, s);
+    measure_add(&p->shared.left_measured, m);
     pthread_mutex_unlock(&r->lock);
 }
 

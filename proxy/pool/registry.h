@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "protocol/auth/scram.h"
 #include "protocol/catalog.h"
+#include "proxy/measure.h"
 #include "proxy/stats.h"
 #include "protocol/wire.h"
 
@@ -70,7 +71,9 @@ struct pool_shared {
             _Atomic int idle;
             _Atomic int64_t oldest; /* since when that worker's first waiter waits; 0: none */
         } worker[WORKERS_MAX];
-        struct stats left; /* of workers' pools that are gone; under the registry's lock */
+        /* of workers' pools that are gone; under the registry's lock */
+        struct stats left;
+        struct measured left_measured;
     } shared;
 };
 
@@ -93,7 +96,8 @@ void registry_each_pool(struct registry *r, void (*fn)(void *arg, struct pool_sh
                         void *arg);
 
 /* A worker's pool ends: what it has counted is kept, so that no sum ever falls. */
-void registry_leave_stats(struct registry *r, struct pool_shared *p, const struct stats *s);
+void registry_leave(struct registry *r, struct pool_shared *p, const struct stats *s,
+                    const struct measured *m);
 
 /* The settings to welcome clients with; keeps the first. */
 void registry_set_profile(struct registry *r, struct pool_shared *p, const struct wire_var *vars,

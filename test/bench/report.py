@@ -224,6 +224,24 @@ def _instructions(data):
             + _table(["what", "penstock", "pgbouncer", "ratio"], rows))
 
 
+def _watching(data):
+    return "## Instructions per transaction, watched\n\n" + _table(
+        ["protocol", "without HTTP", "with HTTP", "more"],
+        [[mode, _text(_mid(r, "penstock", "off"), ".0f"), _text(_mid(r, "penstock", "on"), ".0f"),
+          _text(_ratio_of(r, "on", "off"), "+.1%")] for mode, r in data.items()])
+
+
+def _ratio_of(runs, a, b):
+    return median([r[a] / r[b] - 1 for r in runs.get("penstock", []) if r])
+
+
+def _scrapes(data):
+    return "## A scrape of /metrics under load\n\n" + _table(
+        ["pools", "ms", "worst", "bytes"],
+        [[n, *(_text(_mid(r, "penstock", w), ".0f") for w in ("ms", "worst", "bytes"))]
+         for n, r in data.items()])
+
+
 def _syscalls(data):
     rows = []
     for clients, runs in data.items():
@@ -324,7 +342,8 @@ Penstock with 1 worker unless said, and with multiplex_depth = 1 unless it says 
 """]
     for part, form in (("load", _load), ("unix", _unix), ("mix", _mix), ("neighbours", _neighbours),
                        ("memory", _memory), ("logins", _logins),
-                       ("instructions", _instructions), ("syscalls", _syscalls)):
+                       ("instructions", _instructions), ("watching", _watching),
+                       ("scrapes", _scrapes), ("syscalls", _syscalls)):
         if bench.results.get(part):
             parts.append(form(bench.results[part]))
     parts.append(_aims(bench.results))

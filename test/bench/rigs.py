@@ -131,11 +131,11 @@ class Proxy(Penstock):
     """Penstock or PgBouncer with one and the same configuration.
 
     wrap goes in front of the program; depth is Penstock's multiplex_depth; unix: the servers are
-    reached through PostgreSQL's Unix socket.
+    reached through PostgreSQL's Unix socket; more: further lines of Penstock's file.
     """
 
     def __init__(self, name, pg, servers, auth="trust", workers=1, wrap=(), max_clients=11000,
-                 depth=1, unix=False):
+                 depth=1, unix=False, more=""):
         self.name, self.wrap, self.mine = name, list(wrap), not name.startswith("pgbouncer")
         self.shares = self.mine and depth > 1
         super().__init__(cluster=pg, start=False, auth_type=auth)
@@ -148,7 +148,7 @@ class Proxy(Penstock):
                                   max_clients=max_clients)
         if self.mine:
             self.raw_ini += (f"workers = {workers}\nmax_prepared_statements = 200\n"
-                             f"multiplex_depth = {depth}\n")
+                             f"multiplex_depth = {depth}\n{more}")
         self.write()
         self.start(60)
 

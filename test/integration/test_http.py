@@ -9,6 +9,7 @@ from support import pgwire as w
 from support import procs
 from support.common import DB, SECRET, USER
 from support.http import Http
+from support.pgwire import ServerError
 from support.penstock import ADMIN, ADMIN_SECRET, STATS, STATS_SECRET
 
 pytestmark = pytest.mark.penstock_only
@@ -131,6 +132,109 @@ def test_counters_survive_the_pool_that_counted(pg, proxy, http):
     with p.connect(USER, SECRET, DB) as c:
         c.query("SELECT 1")
         assert http.scrape().get("penstock_pool_queries_total", database=DB, user=USER) == 6
+
+
+def test_histograms_hold_every_wait_request_and_transaction(pg, proxy, http):
+    p = proxy(pg, pool_size=1, config=http.config())
+    with p.connect(USER, SECRET, DB) as c:
+        for _ in range(20):
+            c.query("SELECT 1")
+        c.query("SELECT pg_sleep(0.1)")
+        c.query("BEGIN")
+        c.query("SELECT pg_sleep(0.05)")
+        with p.connect(USER, SECRET, DB) as late:
+            late.send(w.query("SELECT 1"))
+            procs.wait_for(lambda: p.pool(DB)["cl_waiting"] == 1)
+            c.query("COMMIT")
+            late.read_until()
+    scrape, of = http.scrape(), dict(database=DB, user=USER)
+    for name, counter, n in (("query", "query_time", 25), ("transaction", "transaction_time", 23),
+                             ("wait", "wait_time", 23)):
+        assert scrape.get(f"penstock_pool_{name}_seconds_count", **of) == n, name
+        total = scrape.get(f"penstock_pool_{counter}_seconds_total", **of)
+        assert scrape.get(f"penstock_pool_{name}_seconds_sum", **of) == total
+    quick = scrape.get("penstock_pool_query_seconds_bucket", le="0.032768", **of)
+    slow = scrape.get("penstock_pool_query_seconds_bucket", le="16.777216", **of)
+    assert quick <= 23 and slow == 25
+    assert scrape.get("penstock_pool_server_assignments_total", **of) == 23
+
+
+def test_errors_by_code_and_refusals_by_cause(pg, proxy, http):
+    p = proxy(pg, config=http.config(query_timeout=0.2, idle_transaction_timeout=0.2))
+    of = dict(database=DB, user=USER)
+    with p.connect(USER, SECRET, DB) as c:
+        for sql in ("SELECT 1/0", "SELECT 1/0", "SELECT nothing", "SELECT pg_sleep(5)"):
+            with pytest.raises(ServerError):
+                c.query(sql)
+        c.query("BEGIN")
+        procs.wait_for(lambda: http.scrape().get("penstock_pool_timeouts_total",
+                                                 timeout="idle_transaction", **of) == 1)
+    scrape = http.scrape()
+    codes = {s.labels["code"]: s.value for s in scrape.all("penstock_pool_errors_total", **of)}
+    assert codes == {"22012": 2, "42703": 1, "57014": 1}
+    assert scrape.get("penstock_pool_timeouts_total", timeout="query", **of) == 1
+    assert scrape.get("penstock_pool_refusals_total", cause="idle_tx_timeout", **of) == 1
+    with pytest.raises(ServerError):
+        p.connect(USER, "wrong", DB)
+    assert http.scrape().get("penstock_worker_refusals_total", cause="auth") == 1
+
+
+def test_waits_that_end_badly(pg, proxy, http):
+    p = proxy(pg, pool_size=1, config=http.config(query_wait_timeout=0.3))
+    of = dict(database=DB, user=USER)
+    with p.connect(USER, SECRET, DB) as held, p.connect(USER, SECRET, DB) as c:
+        held.query("BEGIN")
+        with pytest.raises(ServerError):
+            c.query("SELECT 1")
+        scrape = http.scrape()
+        assert scrape.get("penstock_pool_timeouts_total", timeout="query_wait", **of) == 1
+        assert scrape.get("penstock_pool_refusals_total", cause="pool_timeout", **of) == 1
+        held.send(w.query("SELECT pg_sleep(60)"))
+        procs.wait_for(lambda: p.pool(DB)["in_flight"] == 1)
+        held.cancel()
+        held.read_until()
+        assert http.scrape().get("penstock_pool_cancels_total", **of) == 1
+        held.query("ROLLBACK")
+
+
+def test_connections_to_the_database_that_fail(pg, proxy, http):
+    hole = procs.Port()
+    p = proxy(databases={DB: {"host": pg.host, "port": pg.port},
+                         "second": {"host": "127.0.0.1", "port": hole.number, "user": USER,
+                                    "password": SECRET}}, config=http.config())
+    p.connect(USER, SECRET, DB).close()
+    with pytest.raises(ServerError):
+        with p.connect(USER, SECRET, "second") as c:
+            c.query("SELECT 1")
+    scrape = http.scrape()
+    hole.release()
+    assert scrape.get("penstock_pool_server_logins_total", database=DB, user=USER) == 1
+    assert scrape.get("penstock_pool_failed_server_logins_total", database="second") >= 1
+    assert scrape.get("penstock_pool_failing_workers", database="second") == 1
+
+
+def test_depth_of_shared_servers(pg, proxy, http):
+    p = proxy(pg, pool_size=1, config=http.config(multiplex_depth=16))
+    clients = [p.connect(USER, SECRET, DB) for _ in range(8)]
+    clients[0].query("CREATE TABLE IF NOT EXISTS http_depth (n int)")
+    of = dict(database=DB, user=USER)
+
+    def shared():
+        for _ in range(20):
+            for c in clients:
+                c.send(w.query("SELECT n FROM http_depth"))
+            for c in clients:
+                c.read_until()
+        return http.scrape().get("penstock_pool_shared_requests_total", **of) > 0
+
+    procs.wait_for(shared, 30)
+    scrape = http.scrape()
+    n = scrape.get("penstock_pool_share_depth_count", **of)
+    alone = scrape.get("penstock_pool_share_depth_bucket", le="1.0", **of)
+    assert n - alone == scrape.get("penstock_pool_shared_requests_total", **of)
+    assert n < scrape.get("penstock_pool_share_depth_sum", **of) <= 16 * n
+    for c in clients:
+        c.close()
 
 
 def test_process_and_workers(watched, http):
@@ -284,7 +388,7 @@ BAD = {
     "a long header": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100000 + b"\r\n\r\n",
     "many headers": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 20000 + b"\r\n",
     "a body": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
-    "a huge body": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+    "a huge body": b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
     "chunks": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
     "an open head": b"GET /metrics HTTP/1.1\r\nHost: loc",
     "no host": b"GET /metrics HTTP/1.1\r\n\r\n",

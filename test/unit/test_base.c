@@ -340,6 +340,24 @@ static void merge_adds_and_extremes_stay_in_bounds(void **state)
     assert_true(histogram_quantile(&b, 1) > (usec_t)70 * 60 * USEC_PER_SEC);
 }
 
+static void an_octave_ends_below_a_power_of_two(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < 33; k++) {
+        struct histogram h = {0};
+        uint64_t octaves[HISTOGRAM_OCTAVES] = {0}, all[HISTOGRAM_BUCKETS] = {0};
+        uint64_t first = k == 0 ? 0 : (uint64_t)1 << (k - 1), last = ((uint64_t)1 << k) - 1;
+        histogram_add(&h, (usec_t)first);
+        histogram_add(&h, (usec_t)last);
+        assert_int_equal(histogram_fold(&h, octaves, all), first + last);
+        assert_int_equal(octaves[k], 2);
+        unsigned i = 0;
+        while (all[i] == 0)
+            i++;
+        assert_in_range(first, histogram_bucket_begin(i), histogram_bucket_begin(i + 1) - 1);
+    }
+}
+
 /* ---- check ----------------------------------------------------------------------------------- */
 
 static void failed_check_names_its_place_and_aborts(void **state)
@@ -392,6 +410,7 @@ int main(void)
         cmocka_unit_test(quantile_of_one_value_errs_by_an_eighth_at_most),
         cmocka_unit_test(quantiles_rank_the_values),
         cmocka_unit_test(merge_adds_and_extremes_stay_in_bounds),
+        cmocka_unit_test(an_octave_ends_below_a_power_of_two),
         cmocka_unit_test(failed_check_names_its_place_and_aborts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

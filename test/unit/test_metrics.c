@@ -121,6 +121,68 @@ static void names_end_with_their_unit_and_none_comes_twice(void **state)
     }
 }
 
+/* ---- measures -------------------------------------------------------------------------------- */
+
+static void codes_are_told_apart_up_to_a_number_and_odd_ones_are_not_kept(void **state)
+{
+    struct measure m = {0};
+    struct measured sum = {0}, one;
+    char code[8];
+    (void)state;
+    measure_init(&m, false);
+    for (int i = 0; i < MEASURE_CODES + 6; i++) {
+        snprintf(code, sizeof(code), "A%04d", i);
+        measure_error(&m, str_of(code));
+    }
+    measure_error(&m, STR("A0003"));
+    measure_error(&m, STR("\"}\n"));
+    measure_error(&m, STR(""));
+    measure_error(&m, STR("A00030000"));
+    assert_string_equal(m.counts.codes[3].text, "A0003");
+    assert_int_equal(m.counts.codes[3].n, 2);
+    assert_int_equal(m.counts.other_codes, 9);
+    struct measure other = {0};
+    measure_error(&other, STR("A0003"));
+    measure_error(&other, STR("B0000"));
+    measure_read(&m, &one, NULL);
+    measure_add(&sum, &one);
+    measure_read(&other, &one, NULL);
+    measure_add(&sum, &one);
+    assert_int_equal(sum.counts.codes[3].n, 3);
+    assert_int_equal(sum.counts.other_codes, 10);
+    measure_fini(&m);
+}
+
+static void a_depth_is_noted_in_the_bucket_that_it_is_not_above(void **state)
+{
+    static const uint32_t depths[] = {1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64};
+    static const uint64_t want[MEASURE_DEPTHS] = {1, 1, 2, 2, 2, 2, 2};
+    struct measure m = {0};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(depths); i++)
+        measure_depth(&m, depths[i]);
+    assert_memory_equal(m.counts.depth, want, sizeof(want));
+    assert_int_equal(m.counts.depth_sum, 194);
+}
+
+static void times_are_noted_only_where_they_are_shown(void **state)
+{
+    struct measure off = {0}, on = {0};
+    struct measured out;
+    (void)state;
+    measure_init(&off, false);
+    measure_took(&off, MEASURE_WAIT, 100);
+    measure_read(&off, &out, NULL);
+    assert_int_equal(out.times[MEASURE_WAIT].sum_us, 0);
+    measure_init(&on, true);
+    measure_took(&on, MEASURE_XACT, 100);
+    measure_read(&on, &out, NULL);
+    assert_int_equal(out.times[MEASURE_XACT].sum_us, 100);
+    assert_int_equal(out.times[MEASURE_XACT].octaves[7], 1);
+    assert_int_equal(out.times[MEASURE_WAIT].sum_us, 0);
+    measure_fini(&on);
+}
+
 /* ---- the port -------------------------------------------------------------------------------- */
 
 static void an_address_is_a_port_or_an_address_and_a_port(void **state)
@@ -188,6 +250,9 @@ int main(void)
         cmocka_unit_test(a_line_has_all_its_labels_and_the_suffix_of_its_type),
         cmocka_unit_test(a_page_that_does_not_fit_says_so),
         cmocka_unit_test(names_end_with_their_unit_and_none_comes_twice),
+        cmocka_unit_test(codes_are_told_apart_up_to_a_number_and_odd_ones_are_not_kept),
+        cmocka_unit_test(a_depth_is_noted_in_the_bucket_that_it_is_not_above),
+        cmocka_unit_test(times_are_noted_only_where_they_are_shown),
         cmocka_unit_test(an_address_is_a_port_or_an_address_and_a_port),
         cmocka_unit_test(a_host_is_plain_when_nobody_else_could_name_it),
     };
