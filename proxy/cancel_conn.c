@@ -100,8 +100,7 @@ static void on_timeout(struct timeout *t)
     finish(container_of(t, struct cancel_conn, timeout), CANCEL_LATE);
 }
 
-static const struct conn_ops cancel_ops = {on_data,      on_gone,   on_drained,
-                                           on_connected, on_secure, NULL};
+static const struct conn_ops cancel_ops = {on_data, on_gone, on_drained, on_connected, on_secure};
 
 enum status cancel_conn_open(struct cancel_conn *x, struct worker *w,
                              const struct sockaddr_storage *addr, uint32_t len,

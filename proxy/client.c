@@ -232,8 +232,7 @@ static void on_secure(struct conn *conn)
     (void)conn; /* the start-up packet follows */
 }
 
-static const struct conn_ops client_ops = {on_data, on_gone,   on_drained,
-                                           NULL,    on_secure, login_direct_tls};
+static const struct conn_ops client_ops = {on_data, on_gone, on_drained, NULL, on_secure};
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -302,11 +301,7 @@ void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer
     worker_timeout(w, &c->timeout, client_limit_us(c, CL_STARTUP));
     w->wire->cl_init(c->wire_state);
     w->wire->cl_limits(c->wire_state, (size_t)worker_options(w)->max_packet_size);
-    if (!is_unix)
-        worker_tune_socket(w, fd);
     login_begin(c);
-    c->conn.look_for_tls = !is_unix && w->runtime->client_tls != NULL &&
-                           worker_options(w)->client_direct_tls;
     conn_start(&c->conn);
 }
 

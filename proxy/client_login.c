@@ -279,9 +279,8 @@ static bool answer_tls(struct client *c, const struct wire_client_event *ev, siz
     }
     if (!yes)
         return conn_is_open(&c->conn) && !ev->direct_tls;
-    /* the hello itself has been read only where a PROXY header came before it */
     if (ev->direct_tls)
-        return c->login->proxy_done && worker_options(c->conn.worker)->client_direct_tls;
+        return worker_options(c->conn.worker)->client_direct_tls;
     if (behind > 0) {
         client_fatal(c, C_PROTOCOL, STR("received unencrypted data after SSL request"));
         return false;
@@ -289,7 +288,7 @@ static bool answer_tls(struct client *c, const struct wire_client_event *ev, siz
     return true;
 }
 
-/* early: what came behind a PROXY header and belongs to the handshake. */
+/* early: what has been read already and belongs to the handshake. */
 static bool start_tls(struct client *c, bool direct, struct str early)
 {
     struct tls *t = tls_start(c->conn.worker->runtime->client_tls, c->conn.fd, true, NULL, direct);
@@ -301,15 +300,6 @@ static bool start_tls(struct client *c, bool direct, struct str early)
     }
     conn_secure(&c->conn, t);
     return conn_is_open(&c->conn);
-}
-
-void login_direct_tls(struct conn *conn)
-{
-    struct client *c = (struct client *)conn;
-    if (worker_options(conn->worker)->proxy_protocol == CONFIG_PROXY_ON && !c->login->proxy_done)
-        client_close(c, "no PROXY header");
-    else
-        start_tls(c, true, STR_NONE);
 }
 
 /* Returns how much was used of the PROXY header, SIZE_MAX: wait for more or given up. */

@@ -13,7 +13,6 @@
 
 void login_begin(struct client *c);
 size_t login_input(struct client *c, struct str data, bool full);
-void login_direct_tls(struct conn *conn); /* the client began with a TLS hello */
 void login_free(struct client *c);
 /* The settings to welcome it with are known (s NULL), or its private server is there
  * (replication). */

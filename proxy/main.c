@@ -75,8 +75,7 @@ static enum status publish(struct program *g, struct config *cfg, struct error *
     resolver_set_ttl(g->process.resolver, cfg->opt.dns_max_ttl, cfg->opt.dns_nxdomain_ttl);
     atomic_store_explicit(&g->process.shared.newest, rt, memory_order_release);
     if (g->listener != NULL)
-        listener_set_tcp(g->listener, &(struct sockopt_tcp){.keepalive = cfg->opt.tcp_keepalive},
-                         cfg->opt.tcp_defer_accept);
+        listener_set_tcp(g->listener, worker_tcp(&cfg->opt), cfg->opt.tcp_defer_accept);
     http_publish(g->process.http, cfg);
     for (unsigned i = 0; i < g->process.nworkers; i++)
         worker_post_runtime(g->process.workers[i], runtime_get(rt));
@@ -225,7 +224,7 @@ static enum status listen_all(struct program *g, struct error *err)
                                  .backlog = o->listen_backlog,
                                  .defer_accept_s = o->tcp_defer_accept,
                                  .reuseport = o->so_reuseport,
-                                 .tcp = {.keepalive = o->tcp_keepalive}};
+                                 .tcp = worker_tcp(o)};
     struct listener_handler h = {on_accept, g};
     return listener_new(g->loop, &lc, h, &g->listener, err);
 }

@@ -363,7 +363,7 @@ static void on_connected(struct conn *c)
 {
     struct server *s = (struct server *)c;
     server_set_state(s, SV_LOGIN);
-    worker_tune_socket(c->worker, c->fd);
+    worker_tune_server(c->worker, c->fd);
     if (!begins_with_tls(s)) {
         start_up(s);
         return;
@@ -377,8 +377,7 @@ static void on_secure(struct conn *c)
     start_up((struct server *)c);
 }
 
-static const struct conn_ops server_ops = {on_data,      on_gone,   on_drained,
-                                           on_connected, on_secure, NULL};
+static const struct conn_ops server_ops = {on_data, on_gone, on_drained, on_connected, on_secure};
 
 /* ---- address and connection ------------------------------------------------------------------ */
 

@@ -117,15 +117,19 @@ const struct config_options *worker_options(const struct worker *w)
     return &w->runtime->config->opt;
 }
 
-void worker_tune_socket(struct worker *w, int fd)
+struct sockopt_tcp worker_tcp(const struct config_options *o)
 {
-    const struct config_options *o = worker_options(w);
-    struct sockopt_tcp t = {.keepalive = o->tcp_keepalive,
-                            .keepcnt = o->tcp_keepcnt,
-                            .keepidle_s = o->tcp_keepidle,
-                            .keepintvl_s = o->tcp_keepintvl,
-                            .user_timeout_ms = o->tcp_user_timeout,
-                            .buffer = o->tcp_socket_buffer};
+    return (struct sockopt_tcp){.keepalive = o->tcp_keepalive,
+                                .keepcnt = o->tcp_keepcnt,
+                                .keepidle_s = o->tcp_keepidle,
+                                .keepintvl_s = o->tcp_keepintvl,
+                                .user_timeout_ms = o->tcp_user_timeout,
+                                .buffer = o->tcp_socket_buffer};
+}
+
+void worker_tune_server(struct worker *w, int fd)
+{
+    const struct sockopt_tcp t = worker_tcp(worker_options(w));
     struct error err;
     if (sockopt_tune(fd, &t, &err) != ST_OK)
         LOG_LIMITED(LL_WARNING, "socket options: %s", err.text);

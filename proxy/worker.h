@@ -119,6 +119,9 @@ struct client *worker_slot_find(const struct worker *w, uint32_t id);
 void worker_timeout(struct worker *w, struct timeout *t, usec_t length);
 const struct config *worker_config(const struct worker *w);
 const struct config_options *worker_options(const struct worker *w);
-void worker_tune_socket(struct worker *w, int fd); /* the tcp_* options */
+/* The tcp_* options, which clients' sockets get from the listener, and servers' from here. */
+struct sockopt_tcp;
+struct sockopt_tcp worker_tcp(const struct config_options *o);
+void worker_tune_server(struct worker *w, int fd);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "protocol/auth/saslprep.h"
+#include "protocol/auth/scram_hash.h"
 #include "protocol/auth/scram_message.h"
 
 void scram_keys_wipe(struct scram_keys *keys)
@@ -36,16 +37,28 @@ enum status scram_derive_keys(struct scram_keys *out, struct str password, int i
     if (st != ST_OK)
         return st;
     uint8_t salted[SECRET_KEY_LEN];
+    struct scram_hash h;
+    scram_hash_begin(&h);
     bool ok = PKCS5_PBKDF2_HMAC(prepared, (int)n, (const uint8_t *)salt.p, (int)salt.n, iterations,
                                 EVP_sha256(), SECRET_KEY_LEN, salted) == 1 &&
-              scram_message_hmac(salted, STR("Client Key"), out->client_key) &&
-              scram_message_hmac(salted, STR("Server Key"), out->server_key);
+              scram_hash_hmac(&h, salted, STR("Client Key"), out->client_key) &&
+              scram_hash_hmac(&h, salted, STR("Server Key"), out->server_key);
+    scram_hash_end(&h);
     saslprep_free(&prepared, n);
     mem_wipe(salted, sizeof(salted));
     out->have_client_key = out->have_server_key = ok;
     if (!ok)
         scram_keys_wipe(out);
     return ok ? ST_OK : ST_UNSUPPORTED;
+}
+
+static bool stored_key(const uint8_t client_key[SECRET_KEY_LEN], uint8_t stored[SECRET_KEY_LEN])
+{
+    struct scram_hash h;
+    scram_hash_begin(&h);
+    bool ok = scram_hash_key(&h, client_key, stored);
+    scram_hash_end(&h);
+    return ok;
 }
 
 enum status scram_derive_verifier(struct secret *out, struct str password, int iterations,
@@ -58,7 +71,7 @@ enum status scram_derive_verifier(struct secret *out, struct str password, int i
         salt = (struct str){(const char *)fresh, sizeof(fresh)};
     }
     enum status st = scram_derive_keys(&keys, password, iterations, salt);
-    if (st == ST_OK && !scram_message_hash(keys.client_key, stored))
+    if (st == ST_OK && !stored_key(keys.client_key, stored))
         st = ST_UNSUPPORTED;
     if (st == ST_OK)
         st = secret_set_scram(out, salt, iterations, stored, keys.server_key);
@@ -75,7 +88,7 @@ bool scram_check_password(const struct secret *verifier, struct str password,
         return false;
     struct str salt = {(const char *)verifier->bytes, verifier->len};
     bool same = scram_derive_keys(&found, password, verifier->iterations, salt) == ST_OK &&
-                scram_message_hash(found.client_key, stored) &&
+                stored_key(found.client_key, stored) &&
                 secret_equal(stored, verifier->stored_key, SECRET_KEY_LEN) &&
                 secret_equal(found.server_key, verifier->server_key, SECRET_KEY_LEN);
     if (same && keys != NULL)

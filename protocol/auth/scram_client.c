@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "protocol/auth/b64.h"
+#include "protocol/auth/scram_hash.h"
 #include "protocol/auth/scram_message.h"
 
 static void put_escaped(struct buf *b, struct str user)
@@ -208,9 +209,12 @@ static bool make_proof(struct scram_client *c, uint8_t proof[SECRET_KEY_LEN])
 {
     uint8_t stored[SECRET_KEY_LEN];
     struct str text = buf_str(&c->transcript);
-    bool ok = scram_message_hash(c->keys.client_key, stored) &&
-              scram_message_hmac(stored, text, proof) &&
-              scram_message_hmac(c->keys.server_key, text, c->signature);
+    struct scram_hash h;
+    scram_hash_begin(&h);
+    bool ok = scram_hash_key(&h, c->keys.client_key, stored) &&
+              scram_hash_hmac(&h, stored, text, proof) &&
+              scram_hash_hmac(&h, c->keys.server_key, text, c->signature);
+    scram_hash_end(&h);
     if (ok)
         scram_message_xor(proof, c->keys.client_key);
     mem_wipe(stored, sizeof(stored));

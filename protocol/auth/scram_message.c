@@ -1,4 +1,4 @@
-/* scram_message.c - attributes, nonces and proofs for both SCRAM roles, see scram_message.h.
+/* scram_message.c - attributes and nonces for both SCRAM roles, see scram_message.h.
  *
  * Called by: scram.c, scram_server.c, scram_client.c.  No state, any thread.
  * Invariant: input is a slice with a length; nothing relies on a terminator.
@@ -6,9 +6,6 @@
 #include "base/base.h"
 
 #include "protocol/auth/scram_message.h"
-
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "base/mem.h"
 #include "base/random.h"
@@ -81,20 +78,6 @@ void scram_message_put_nonce(struct buf *b, struct str fixed)
     }
     random_bytes(raw, sizeof(raw));
     scram_message_put_b64(b, raw, sizeof(raw));
-}
-
-bool scram_message_hmac(const uint8_t key[SECRET_KEY_LEN], struct str data,
-                        uint8_t out[SECRET_KEY_LEN])
-{
-    unsigned len = 0;
-    return HMAC(EVP_sha256(), key, SECRET_KEY_LEN, (const uint8_t *)data.p, data.n, out, &len) !=
-               NULL &&
-           len == SECRET_KEY_LEN;
-}
-
-bool scram_message_hash(const uint8_t in[SECRET_KEY_LEN], uint8_t out[SECRET_KEY_LEN])
-{
-    return EVP_Digest(in, SECRET_KEY_LEN, out, NULL, EVP_sha256(), NULL) == 1;
 }
 
 void scram_message_xor(uint8_t a[SECRET_KEY_LEN], const uint8_t b[SECRET_KEY_LEN])

@@ -35,12 +35,6 @@ void scram_message_put_nonce(struct buf *b, struct str fixed);
 
 void scram_message_put_b64(struct buf *b, const void *p, size_t n);
 
-/* out = HMAC-SHA-256(key, data). false: the library refuses. */
-bool scram_message_hmac(const uint8_t key[SECRET_KEY_LEN], struct str data,
-                        uint8_t out[SECRET_KEY_LEN]) ATTR_NODISCARD;
-bool scram_message_hash(const uint8_t in[SECRET_KEY_LEN],
-                        uint8_t out[SECRET_KEY_LEN]) ATTR_NODISCARD;
-
 /* a = a XOR b */
 void scram_message_xor(uint8_t a[SECRET_KEY_LEN], const uint8_t b[SECRET_KEY_LEN]);
 

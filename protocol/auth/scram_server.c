@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "protocol/auth/b64.h"
+#include "protocol/auth/scram_hash.h"
 #include "protocol/auth/scram_message.h"
 
 struct str scram_server_mechanisms(bool plus)
@@ -49,10 +50,13 @@ static enum status init_mock(struct scram_server *s, const struct scram_server_c
     random_bytes(unknown, sizeof(unknown));
     struct str user = cfg->user.n > 0 ? cfg->user : STR(" ");
     enum status st = ST_UNSUPPORTED;
-    if (scram_message_hmac(key, user, salt)) {
+    struct scram_hash h;
+    scram_hash_begin(&h);
+    if (scram_hash_hmac(&h, key, user, salt)) {
         struct str text = {(const char *)salt, SCRAM_SALT_LEN};
         st = secret_set_scram(&s->verifier, text, iterations, unknown, unknown + SECRET_KEY_LEN);
     }
+    scram_hash_end(&h);
     mem_wipe(key, sizeof(key));
     return st;
 }
@@ -228,12 +232,13 @@ static enum status read_final(struct scram_server *s, struct str message, struct
 }
 
 /* true if proof shows that the client knows the password; then the keys are complete. */
-static bool check_proof(struct scram_server *s, const uint8_t proof[SECRET_KEY_LEN])
+static bool check_proof(struct scram_server *s, struct scram_hash *h,
+                        const uint8_t proof[SECRET_KEY_LEN])
 {
     uint8_t key[SECRET_KEY_LEN], stored[SECRET_KEY_LEN];
-    bool ok = scram_message_hmac(s->verifier.stored_key, buf_str(&s->transcript), key);
+    bool ok = scram_hash_hmac(h, s->verifier.stored_key, buf_str(&s->transcript), key);
     scram_message_xor(key, proof);
-    ok = ok && scram_message_hash(key, stored);
+    ok = ok && scram_hash_key(h, key, stored);
     ok = ok && secret_equal(stored, s->verifier.stored_key, SECRET_KEY_LEN);
     ok = ok && !s->mock;
     if (ok) {
@@ -245,10 +250,33 @@ static bool check_proof(struct scram_server *s, const uint8_t proof[SECRET_KEY_L
     return ok;
 }
 
+/* The client's proof is checked, and ours is made: the reply. */
+static enum status prove(struct scram_server *s, const uint8_t proof[SECRET_KEY_LEN],
+                         struct error *err)
+{
+    uint8_t signature[SECRET_KEY_LEN];
+    struct scram_hash h;
+    scram_hash_begin(&h);
+    bool ok = check_proof(s, &h, proof);
+    buf_reset(&s->reply);
+    if (ok && scram_hash_hmac(&h, s->verifier.server_key, buf_str(&s->transcript), signature)) {
+        buf_put(&s->reply, "v=", 2);
+        scram_message_put_b64(&s->reply, signature, sizeof(signature));
+    }
+    scram_hash_end(&h);
+    if (!ok)
+        return error_set(err, ST_DENIED, "SCRAM: proof does not match");
+    if (buf_len(&s->reply) == 0 || s->reply.failed) {
+        scram_keys_wipe(&s->keys);
+        return error_set(err, ST_MEMORY, "out of memory");
+    }
+    return ST_OK;
+}
+
 enum status scram_server_final(struct scram_server *s, struct str message, struct str *reply,
                                struct error *err)
 {
-    uint8_t proof[SECRET_KEY_LEN] = {0}, signature[SECRET_KEY_LEN];
+    uint8_t proof[SECRET_KEY_LEN] = {0};
     struct str signed_part = STR_NONE;
     bool in_order = s->state == SCRAM_SERVER_SENT;
     s->state = SCRAM_SERVER_FAILED;
@@ -261,17 +289,9 @@ enum status scram_server_final(struct scram_server *s, struct str message, struc
     buf_put_str(&s->transcript, signed_part);
     if (s->transcript.failed)
         return error_set(err, ST_MEMORY, "out of memory");
-    if (!check_proof(s, proof))
-        return error_set(err, ST_DENIED, "SCRAM: proof does not match");
-    buf_reset(&s->reply);
-    if (scram_message_hmac(s->verifier.server_key, buf_str(&s->transcript), signature)) {
-        buf_put(&s->reply, "v=", 2);
-        scram_message_put_b64(&s->reply, signature, sizeof(signature));
-    }
-    if (buf_len(&s->reply) == 0 || s->reply.failed) {
-        scram_keys_wipe(&s->keys);
-        return error_set(err, ST_MEMORY, "out of memory");
-    }
+    st = prove(s, proof, err);
+    if (st != ST_OK)
+        return st;
     s->state = SCRAM_SERVER_DONE;
     *reply = buf_str(&s->reply);
     return ST_OK;

@@ -277,15 +277,6 @@ static uint8_t *read_place(struct conn *c, size_t *have, size_t *room)
     return c->in;
 }
 
-/* A client that starts with TLS at once must be noticed before its hello is read as ours. */
-static bool starts_with_tls(struct conn *c)
-{
-    unsigned char b = 0;
-    if (recv(c->fd, &b, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
-        c->look_for_tls = false;
-    return b == 0x16;
-}
-
 static ssize_t read_some(struct conn *c, uint8_t *p, size_t room, const char **why)
 {
     if (c->tls == NULL) {
@@ -308,10 +299,6 @@ static ssize_t read_some(struct conn *c, uint8_t *p, size_t room, const char **w
 
 static void read_input(struct conn *c)
 {
-    if (UNLIKELY(c->look_for_tls) && starts_with_tls(c)) {
-        c->ops->on_direct_tls(c);
-        return;
-    }
     do {
         size_t have, room;
         uint8_t *p = read_place(c, &have, &room);

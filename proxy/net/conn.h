@@ -53,8 +53,6 @@ struct conn_ops {
     void (*on_drained)(struct conn *c); /* out fell to CONN_OUT_LOW after having been above HIGH */
     void (*on_connected)(struct conn *c); /* after conn_connect; may be NULL */
     void (*on_secure)(struct conn *c);    /* TLS handshake done; may be NULL */
-    /* the first byte is that of a TLS hello (look_for_tls) */
-    void (*on_direct_tls)(struct conn *c);
 };
 
 enum conn_state { CONN_CLOSED, CONN_CONNECTING, CONN_HANDSHAKE, CONN_OPEN };
@@ -71,7 +69,7 @@ struct conn {
     int fd;            /* -1 when closed */
     uint8_t state;     /* enum conn_state, set by conn.c only */
     uint8_t paused;    /* conn_pause bits */
-    bool want_write, was_high, in_callback, is_server, linger, look_for_tls;
+    bool want_write, was_high, in_callback, is_server, linger;
     uint64_t bytes_in, bytes_out;
 };
 

@@ -91,7 +91,7 @@ static void hand_over(struct listener *l, struct listener_socket *s, int fd,
     if (s->kind == LISTENER_UNIX) {
         if (sockopt_peer_cred(fd, &cred, &err) != ST_OK)
             LOG_LIMITED(LL_WARNING, "Unix socket client: %s", err.text);
-    } else if (sockopt_tune(fd, &l->cfg.tcp, &err) != ST_OK) {
+    } else if (sockopt_tune_tcp(fd, &l->cfg.tcp, &err) != ST_OK) {
         LOG_LIMITED(LL_WARNING, "client socket: %s", err.text);
     }
     l->handler.on_accept(l->handler.arg, fd, peer, cred.pid);
@@ -267,9 +267,9 @@ void listener_resume(struct listener *l)
     watch(l);
 }
 
-void listener_set_tcp(struct listener *l, const struct sockopt_tcp *tcp, int defer_accept_s)
+void listener_set_tcp(struct listener *l, struct sockopt_tcp tcp, int defer_accept_s)
 {
-    l->cfg.tcp = *tcp;
+    l->cfg.tcp = tcp;
     l->cfg.defer_accept_s = defer_accept_s;
     for (int i = 0; i < l->nsockets; i++)
         if (l->sockets[i].fd >= 0 && l->sockets[i].kind == LISTENER_TCP)

@@ -63,7 +63,7 @@ void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);
 
 /* After a reload: for connections accepted from now on. */
-void listener_set_tcp(struct listener *l, const struct sockopt_tcp *tcp, int defer_accept_s);
+void listener_set_tcp(struct listener *l, struct sockopt_tcp tcp, int defer_accept_s);
 uint16_t listener_port(const struct listener *l);
 /* Calls row for each open socket: "127.0.0.1" and its port, or "/tmp/.s.PGSQL.6432" and 0. */
 void listener_each(const struct listener *l,

@@ -26,8 +26,11 @@ static bool is_inet(int fd)
 
 enum status sockopt_tune(int fd, const struct sockopt_tcp *o, struct error *err)
 {
-    if (!is_inet(fd))
-        return ST_OK;
+    return is_inet(fd) ? sockopt_tune_tcp(fd, o, err) : ST_OK;
+}
+
+enum status sockopt_tune_tcp(int fd, const struct sockopt_tcp *o, struct error *err)
+{
     int alive = o->keepalive ? 1 : 0;
     const struct option all[] = {
         {IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"},

@@ -26,6 +26,8 @@ struct sockopt_tcp { /* the tcp_* keys; zero: the kernel's default */
 /* TCP_NODELAY always, the rest as o says. Does nothing on a Unix socket. Every option is tried; the
  * first that the kernel refuses is reported (ST_IO), and the socket is usable all the same. */
 enum status sockopt_tune(int fd, const struct sockopt_tcp *o, struct error *err) ATTR_NODISCARD;
+/* The same for a socket that is known to be a TCP socket. */
+enum status sockopt_tune_tcp(int fd, const struct sockopt_tcp *o, struct error *err) ATTR_NODISCARD;
 
 struct sockopt_cred { /* who was at the other end of a Unix socket when it connected */
     uint32_t uid, gid;

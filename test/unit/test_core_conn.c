@@ -58,7 +58,7 @@ static void on_connected(struct conn *c)
     ((struct end *)c)->connected++;
 }
 
-static const struct conn_ops ops = {on_data, on_gone, on_drained, on_connected, NULL, NULL};
+static const struct conn_ops ops = {on_data, on_gone, on_drained, on_connected, NULL};
 
 static struct end e; /* large; each test sets it up anew */
 
