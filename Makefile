@@ -102,7 +102,8 @@ say = @printf '  %-5s %s\n'
 endif
 
 .PHONY: all lib unit unit-build check check-integration check-all mutants soak bench bench-report demo \
-	deps asan ubsan tsan lint tidy format format-check fuzz-build fuzz-smoke cover docs-check install uninstall \
+	deps asan ubsan tsan lint tidy format format-check fuzz-build fuzz-smoke cover docs-check install \
+	install-program uninstall deb \
 	clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -263,16 +264,31 @@ cover:
 		awk '/^File/ {f=$$2} /^Lines/ {print $$0, f}' | grep -v /usr/ | sort -t: -k2 -n
 
 # ---- installing ------------------------------------------------------------------------------------
-install: all
-	install -D -m 0755 $(B)/penstock $(DESTDIR)$(PREFIX)/bin/penstock
-	@for f in $(wildcard etc/*.ini etc/*.txt etc/*.conf); do \
+# install-program: what every package has. install adds what belongs to the system it goes into; the
+# recipes in packaging/ put these files where their distribution wants them.
+install: install-program
+	@for f in $(wildcard packaging/etc/*.ini packaging/etc/*.txt); do \
 		t=$(DESTDIR)$(SYSCONFDIR)/penstock/$${f##*/}; \
 		if [ -e "$$t" ]; then echo "kept $$t"; else install -D -m 0640 "$$f" "$$t"; fi; done
+	@for f in $(wildcard packaging/systemd/*.service packaging/systemd/*.socket); do \
+		install -D -m 0644 "$$f" "$(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}"; done
+	install -D -m 0644 packaging/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/penstock.conf
+	install -D -m 0644 packaging/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/penstock.conf
+	install -D -m 0644 packaging/etc/logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/penstock
+	@for f in $(wildcard etc/*.ini); do \
+		install -D -m 0644 "$$f" "$(DESTDIR)$(PREFIX)/share/doc/penstock/examples/$${f##*/}"; done
+	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/penstock/copyright
+
+install-program: all
+	install -D -m 0755 $(B)/penstock $(DESTDIR)$(PREFIX)/bin/penstock
 	@for f in $(wildcard docs/*.1 docs/*.5 docs/*.8); do \
 		install -D -m 0644 "$$f" "$(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/}"; done
-	@for f in $(wildcard packaging/systemd/*.service); do \
-		install -D -m 0644 "$$f" "$(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}"; done
-	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/penstock/copyright
+	install -D -m 0644 packaging/completion/penstock.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/penstock
+
+# Packages of what is in this folder, below build/deb and build/rpm.
+deb:
+	packaging/deb/build.sh $(VERSION) build/deb
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/penstock

@@ -39,8 +39,20 @@ static const uint16_t legal[] = {
 
 /* ---- timers ---------------------------------------------------------------------------------- */
 
+/* The process ends, and this is between transactions. */
+static bool must_leave(const struct client *c, enum client_state st)
+{
+    enum process_phase phase = process_phase(c->conn.worker->process);
+    if (st == CL_IDLE)
+        return phase >= PHASE_DRAIN_SERVERS;
+    return st == CL_HELD && phase >= PHASE_DRAIN_TRANSACTIONS && c->server != NULL &&
+           c->server->tx == TX_IDLE;
+}
+
 usec_t client_limit_us(const struct client *c, enum client_state st)
 {
+    if (must_leave(c, st))
+        return 1; /* when this loop turn is over */
     switch (st) {
     case CL_STARTUP:
     case CL_AUTH:
@@ -120,6 +132,10 @@ static void note_timeout(const struct client *c)
 static void on_timeout(struct timeout *t)
 {
     struct client *c = container_of(t, struct client, timeout);
+    if (must_leave(c, c->state)) {
+        client_fatal(c, C_SHUTDOWN, STR_NONE);
+        return;
+    }
     note_timeout(c);
     switch (c->state) {
     case CL_STARTUP:
@@ -399,9 +415,8 @@ void clients_housekeeping(struct worker *w)
         return;
     LIST_EACH(it, tmp, &w->clients) {
         struct client *c = container_of(it, struct client, all);
-        bool begun = c->state == CL_BUSY || c->state == CL_SHARED || c->state == CL_HELD ||
-                     c->first_start != 0; /* it was sent, and is sent again */
-        if (!begun && c->state != CL_ENDING && c->state != CL_ADMIN)
+        bool waits = c->state <= CL_WELCOME || (c->state == CL_WAIT && c->first_start == 0);
+        if (waits || must_leave(c, c->state)) /* not one whose request was sent, and is again */
             client_fatal(c, C_SHUTDOWN, STR_NONE);
     }
 }

@@ -3,8 +3,9 @@
  * The main thread accepts connections and hands each to the worker with the fewest clients; it runs
  * signals, the console's commands, reload and statistics.  It owns the only mutable globals'
  * substitute, struct program, and everything in it.
- * Signals: HUP reload and reopen the log; TERM wait for clients, again: exit now; INT wait for
- * servers, again: exit now; QUIT exit now; USR1 PAUSE; USR2 RESUME.
+ * Signals: HUP reload and reopen the log; TERM wait for clients, or with shutdown_timeout let their
+ * transactions finish for so long, again: exit now; INT wait for servers, again: exit now; QUIT
+ * exit now; USR1 PAUSE; USR2 RESUME.
  */
 #include "base/check.h"
 #include "base/hash.h"
@@ -13,10 +14,13 @@
 #include "base/random.h"
 #include "proxy/admin/admin.h"
 #include "proxy/http/http.h"
+#include "proxy/inherit.h"
 #include "proxy/net/listener.h"
+#include "proxy/notify.h"
 #include "proxy/options.h"
 #include "proxy/pool/registry.h"
 #include "proxy/process.h"
+#include "proxy/watchdog.h"
 #include "proxy/worker.h"
 
 #include <ev.h>
@@ -41,7 +45,10 @@ struct program {
     const struct options *cli;
     struct tls_ticket_keys *tickets;
     ev_signal signals[SIGNALS];
-    ev_timer stats, drain, flush;
+    ev_timer stats, drain, deadline, flush;
+    struct inherit inherit;
+    struct notify notify;
+    struct watchdog watchdog;
     bool now; /* stop without waiting */
 };
 
@@ -88,6 +95,7 @@ static enum status reload(struct process *p, struct error *err)
 {
     struct program *g = container_of(p, struct program, process);
     struct config *cfg = NULL;
+    notify_reloading(&g->notify);
     log_reopen();
     enum status st = config_load_reload(g->runtime->config, NULL, &cfg, err);
     if (st == ST_OK)
@@ -96,6 +104,9 @@ static enum status reload(struct process *p, struct error *err)
         log_line(LL_ERROR, "reload failed, the old configuration stays: %s", err->text);
     else
         log_line(LL_LOG, "configuration reloaded");
+    notify_send(&g->notify, "READY=1\nSTATUS=%s%s",
+                st == ST_OK ? "serving" : "serving; the last reload failed: ",
+                st == ST_OK ? "" : err->text);
     return st;
 }
 
@@ -138,6 +149,39 @@ static void shut_down(struct process *p, enum process_phase phase, bool now)
         atomic_store(&p->shared.phase, (int)phase);
     listener_close(g->listener, LISTENER_TCP); /* the Unix socket stays for the console */
     ev_timer_start(g->loop, &g->drain);
+    notify_send(&g->notify, "STOPPING=1\nSTATUS=draining, %d clients are connected",
+                atomic_load(&p->shared.clients));
+}
+
+static void on_deadline(struct ev_loop *loop, ev_timer *t, int revents)
+{
+    (void)loop;
+    (void)revents;
+    struct program *g = container_of(t, struct program, deadline);
+    log_line(LL_WARNING, "shutdown_timeout is over, %d clients are closed",
+             atomic_load(&g->process.shared.clients));
+    shut_down(&g->process, PHASE_STOP, true);
+}
+
+/* SIGTERM: as PgBouncer does, or within the time that the configuration gives. */
+static void terminate(struct program *g)
+{
+    usec_t limit = g->runtime->config->opt.shutdown_timeout;
+    if (process_phase(&g->process) >= PHASE_DRAIN_CLIENTS) {
+        log_line(LL_LOG, "got SIGTERM again, ending now");
+        shut_down(&g->process, PHASE_STOP, true);
+        return;
+    }
+    if (limit == 0) {
+        log_line(LL_LOG, "got SIGTERM, shutting down when all clients have left");
+        shut_down(&g->process, PHASE_DRAIN_CLIENTS, false);
+        return;
+    }
+    log_line(LL_LOG, "got SIGTERM, shutting down when all transactions have ended, or in %g s",
+             (double)limit / USEC_PER_SEC);
+    shut_down(&g->process, PHASE_DRAIN_TRANSACTIONS, false);
+    ev_timer_set(&g->deadline, (double)limit / USEC_PER_SEC, 0.);
+    ev_timer_start(g->loop, &g->deadline);
 }
 
 static void count_used(void *arg, struct db_shared *d)
@@ -154,7 +198,7 @@ static void on_drain(struct ev_loop *loop, ev_timer *t, int revents)
     int clients = atomic_load(&g->process.shared.clients);
     registry_each_db(g->process.registry, count_used, &servers);
     bool done = clients == 0;
-    if (process_phase(&g->process) == PHASE_DRAIN_SERVERS)
+    if (process_phase(&g->process) >= PHASE_DRAIN_SERVERS)
         done = done || servers == 0;
     if (done)
         shut_down(&g->process, PHASE_STOP, true);
@@ -172,8 +216,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int revents)
         (void)!reload(&g->process, &err);
         break;
     case SIGTERM:
-        log_line(LL_LOG, "got SIGTERM, shutting down when all clients have left");
-        shut_down(&g->process, PHASE_DRAIN_CLIENTS, phase != PHASE_RUN);
+        terminate(g);
         break;
     case SIGINT:
         log_line(LL_LOG, "got SIGINT, shutting down when no server is in use");
@@ -216,15 +259,17 @@ static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer, in
 static enum status listen_all(struct program *g, struct error *err)
 {
     const struct config_options *o = &g->runtime->config->opt;
-    struct listener_config lc = {.addrs = o->listen_addr,
-                                 .unix_dir = o->unix_socket_dir,
-                                 .unix_group = o->unix_socket_group,
-                                 .unix_mode = o->unix_socket_mode,
-                                 .port = (uint16_t)o->listen_port,
-                                 .backlog = o->listen_backlog,
-                                 .defer_accept_s = o->tcp_defer_accept,
-                                 .reuseport = o->so_reuseport,
-                                 .tcp = worker_tcp(o)};
+    struct listener_config lc = {
+        .addrs = o->listen_addr,
+        .unix_dir = o->unix_socket_dir,
+        .unix_group = o->unix_socket_group,
+        .unix_mode = o->unix_socket_mode,
+        .port = (uint16_t)o->listen_port,
+        .backlog = o->listen_backlog,
+        .defer_accept_s = o->tcp_defer_accept,
+        .reuseport = o->so_reuseport,
+        .tcp = worker_tcp(o),
+        .given = {g->inherit.sockets, g->inherit.nsockets, g->inherit.activated}};
     struct listener_handler h = {on_accept, g};
     return listener_new(g->loop, &lc, h, &g->listener, err);
 }
@@ -260,6 +305,7 @@ static void watch(struct program *g)
     ev_timer_init(&g->flush, on_flush, LOG_FLUSH_S, LOG_FLUSH_S);
     ev_timer_start(g->loop, &g->flush);
     ev_timer_init(&g->drain, on_drain, DRAIN_CHECK_S, DRAIN_CHECK_S);
+    ev_timer_init(&g->deadline, on_deadline, 0., 0.);
 }
 
 static void raise_fd_limit(const struct config_options *o)
@@ -307,12 +353,15 @@ static enum status start(struct program *g, struct error *err)
         st = worker_start(p->workers[i], err);
     if (st == ST_OK)
         st = http_start(p, g->runtime->config, &p->http, err);
+    if (st == ST_OK)
+        watchdog_start(&g->watchdog, g->loop, p, &g->notify);
     return st;
 }
 
 static void stop(struct program *g)
 {
     struct process *p = &g->process;
+    watchdog_stop(&g->watchdog);
     http_stop(p->http);
     if (g->listener != NULL)
         listener_free(&g->listener);
@@ -344,9 +393,13 @@ static int run(const struct options *o, struct config *cfg)
     g->cli = o;
     g->process.wire = &pg_wire;
     g->tickets = tls_ticket_keys_new();
+    enum status given = inherit_read(&g->inherit, &err);
+    notify_init(&g->notify, g->inherit.heir);
     g->loop = ev_default_loop(EVFLAG_NOENV);
-    enum status st = runtime_new(cfg, g->tickets, &g->runtime, &err);
+    enum status st = runtime_new(cfg, g->tickets, &g->runtime, given == ST_OK ? &err : NULL);
     atomic_store_explicit(&g->process.shared.newest, g->runtime, memory_order_release);
+    if (st == ST_OK)
+        st = given;
     if (st == ST_OK)
         st = configure_log(&cfg->opt, o, &err);
     if (st == ST_OK)
@@ -357,6 +410,7 @@ static int run(const struct options *o, struct config *cfg)
         if (st == ST_OK) {
             log_line(LL_LOG, "process up: penstock %s, %u workers", PENSTOCK_VERSION,
                      g->process.nworkers);
+            notify_send(&g->notify, "READY=1\nMAINPID=%d\nSTATUS=serving", (int)getpid());
             ev_run(g->loop, 0);
         } else {
             log_line(LL_FATAL, "%s", err.text);
@@ -369,6 +423,8 @@ static int run(const struct options *o, struct config *cfg)
         options_remove_pidfile(&g->runtime->config->opt, pidfile);
     runtime_put(&g->runtime);
     tls_ticket_keys_free(&g->tickets);
+    inherit_fini(&g->inherit);
+    notify_fini(&g->notify);
     ev_loop_destroy(g->loop);
     mem_free(g);
     return st == ST_OK ? 0 : 1;

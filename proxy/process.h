@@ -32,8 +32,9 @@ struct runtime {
 /* only ever grows */
 enum process_phase {
     PHASE_RUN,
-    PHASE_DRAIN_CLIENTS, /* no new clients; ends when the last one left */
-    PHASE_DRAIN_SERVERS, /* no new requests; ends when no server is in use */
+    PHASE_DRAIN_CLIENTS,      /* no new clients; ends when the last one left */
+    PHASE_DRAIN_SERVERS,      /* no new requests; ends when no server is in use */
+    PHASE_DRAIN_TRANSACTIONS, /* the same, and a pin alone keeps no client */
     PHASE_STOP,
 };
 

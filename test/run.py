@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs test suites and ends with one line: N passed, N failed, N skipped.
 
-    run.py wire|integration|drivers|checker|unit|docs ...   those suites
-    run.py check       unit, docs, wire, integration, main drivers, checker for 60 s
+    run.py wire|integration|drivers|checker|unit|docs|packages ...   those suites
+    run.py check       unit, docs, wire, integration, main drivers, packages, checker for 60 s
     run.py check-all   the same with FULL=1, with 1 and with 4 workers; wire, integration and the
                        checker also on PostgreSQL 18
     run.py soak        the checker for SOAK_SECONDS (3600), with 10 times the clients' work
@@ -27,8 +27,10 @@ sys.path.insert(0, TEST)
 from support import procs  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "build", "test-results")
-LIMITS = {"docs": 120, "wire": 420, "integration": 600, "drivers": 420, "drivers-all": 2400}
-CHECK = ["unit", "docs", "wire", "integration", "drivers", "checker"]
+LIMITS = {"docs": 120, "wire": 420, "integration": 600, "drivers": 420, "drivers-all": 2400,
+          "packages": 600, "packages-all": 2400}
+CHECK = ["unit", "docs", "wire", "integration", "drivers", "packages", "checker"]
+ONCE = ("unit", "packages")         # the number of workers makes no difference
 
 
 class Totals:
@@ -121,7 +123,7 @@ def pytest(totals, suite, label, args, env):
     if not found:
         totals.skipped.append(f"{label}: no tests there yet")
         return "nothing there"
-    limit = LIMITS["drivers-all" if suite == "drivers" and env.get("FULL") else suite]
+    limit = LIMITS[suite + "-all" if env.get("FULL") and suite + "-all" in LIMITS else suite]
     limit *= 2 if env.get("SLOW") else 1
     code, _ = command([python(), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
                        "--tb=short", "--durations=5", f"--junitxml={report}", folder, *args],
@@ -184,7 +186,7 @@ def plan(names, env):
             for workers in ("1", "4"):
                 more = {**env, "FULL": "1", "PENSTOCK_WORKERS": workers}
                 out += [(s, more, f" with {workers} worker(s)")
-                        for s in CHECK if workers == "1" or s != "unit"]
+                        for s in CHECK if workers == "1" or s not in ONCE]
             out += [(s, {**env, "PENSTOCK_PG": "18"}, " on PostgreSQL 18")
                     for s in ("wire", "integration", "checker")]
         else:
@@ -193,7 +195,8 @@ def plan(names, env):
 
 
 def main():
-    known = {"docs", "unit", "wire", "integration", "drivers", "checker", "check", "check-all", "soak"}
+    known = {"docs", "unit", "wire", "integration", "drivers", "packages", "checker", "check", "check-all",
+             "soak"}
     names = [a for a in sys.argv[1:] if a in known]
     args = [a for a in sys.argv[1:] if a not in known]
     if not names:

@@ -319,6 +319,10 @@ const struct config_option config_schema[] = {
      .ours = true,
      .help =
          "Whether TCP clients are announced by a PROXY header; optional trusts whoever sends one."},
+    {OPTION(shutdown_timeout, CONFIG_TIME), .def = "0", .penstock_def = "30", .min = 0,
+     .max = CONFIG_TIME_MAX, .unit = "seconds", .ours = true,
+     .help = "How long SIGTERM lets transactions finish; clients outside of one are sent away at "
+             "once. 0: it waits until all clients have left of their own accord."},
     {OPTION(sql_cache_memory, CONFIG_SIZE), .def = "16MB", .min = 0, .max = INT64_MAX,
      .unit = "bytes", .restart = true, .ours = true,
      .help = "Memory per worker for what is known of statements."},

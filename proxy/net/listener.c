@@ -182,10 +182,12 @@ static enum status open_kinds(struct listener *l, unsigned kinds, struct error *
     struct listener_socket fresh[LISTENER_SOCKETS_MAX];
     int n = 0;
     enum status st = ST_OK;
-    if ((kinds & LISTENER_TCP) != 0 && l->cfg.addrs != NULL && !any_open(l, LISTENER_TCP))
+    if (l->cfg.given.instead)
+        st = listener_open_given(&l->cfg, fresh, &n, err);
+    else if ((kinds & LISTENER_TCP) != 0 && l->cfg.addrs != NULL && !any_open(l, LISTENER_TCP))
         st = listener_open_tcp(&l->cfg, fresh, &n, err);
-    if (st == ST_OK && (kinds & LISTENER_UNIX) != 0 && l->cfg.unix_dir != NULL &&
-        !any_open(l, LISTENER_UNIX))
+    if (st == ST_OK && !l->cfg.given.instead && (kinds & LISTENER_UNIX) != 0 &&
+        l->cfg.unix_dir != NULL && !any_open(l, LISTENER_UNIX))
         st = listener_open_unix(&l->cfg, fresh, &n, err);
     if (st == ST_OK && n > 0) {
         bool was_paused = l->paused;
@@ -219,6 +221,7 @@ enum status listener_new(struct ev_loop *loop, const struct listener_config *cfg
     l->spare_fd = spare_open();
     ev_timer_init(&l->rest, on_rested, REST_S, 0.);
     enum status st = open_kinds(l, LISTENER_ALL, err);
+    l->cfg.given = (struct listener_given){NULL, 0, cfg->given.instead};
     if (st != ST_OK) {
         listener_free(&l);
         return st;
@@ -253,6 +256,22 @@ void listener_close(struct listener *l, enum listener_kind kinds)
 enum status listener_reopen(struct listener *l, enum listener_kind kinds, struct error *err)
 {
     return open_kinds(l, (unsigned)kinds, err);
+}
+
+int listener_fds(const struct listener *l, int *fds)
+{
+    int n = 0;
+    for (int i = 0; i < l->nsockets; i++)
+        if (l->sockets[i].fd >= 0)
+            fds[n++] = l->sockets[i].fd;
+    return n;
+}
+
+void listener_leave(struct listener *l)
+{
+    for (int i = 0; i < l->nsockets; i++)
+        l->sockets[i].ino = 0;
+    listener_close(l, LISTENER_ALL);
 }
 
 void listener_pause(struct listener *l)

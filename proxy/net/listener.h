@@ -22,7 +22,16 @@
 #include <ev.h>
 #include <sys/socket.h>
 
+#define LISTENER_SOCKETS_MAX 64
+
 struct listener;
+
+/* Listening sockets that the process was started with. Those that are taken are -1 afterwards. */
+struct listener_given {
+    int *fds;
+    int n;
+    bool instead; /* they are what is listened on, whatever addrs and unix_dir say */
+};
 
 struct listener_config { /* strings are copied */
     const char *addrs;   /* listen_addr: "*", names and addresses with commas; NULL or "": no TCP */
@@ -35,6 +44,7 @@ struct listener_config { /* strings are copied */
     bool reuseport;
     double rest_s; /* after a shortage; 0: half a second */
     struct sockopt_tcp tcp;
+    struct listener_given given; /* used while listener_new runs */
 };
 
 /* fd is the receiver's. pid: of a Unix peer (0: unknown or TCP), for "unix(pid)". It may close
@@ -46,8 +56,9 @@ struct listener_handler {
 
 enum listener_kind { LISTENER_TCP = 1u << 0, LISTENER_UNIX = 1u << 1, LISTENER_ALL = 3u };
 
-/* Opens everything or nothing; "*" is content with one of IPv4 and IPv6. Looks names up, and may
- * block for that. ST_IO or ST_INVALID with the address and the reason. */
+/* Opens everything or nothing; "*" is content with one of IPv4 and IPv6. An address that one of the
+ * given sockets has is not opened but taken from there. Looks names up, and may block for that.
+ * ST_IO or ST_INVALID with the address and the reason. */
 enum status listener_new(struct ev_loop *loop, const struct listener_config *cfg,
                          struct listener_handler handler, struct listener **out,
                          struct error *err) ATTR_NODISCARD;
@@ -58,6 +69,11 @@ void listener_close(struct listener *l, enum listener_kind kinds);
 /* Opens again what listener_close closed. */
 enum status listener_reopen(struct listener *l, enum listener_kind kinds,
                             struct error *err) ATTR_NODISCARD;
+/* For a successor: writes the open sockets to fds (room for LISTENER_SOCKETS_MAX), borrowed;
+ * returns how many. */
+int listener_fds(const struct listener *l, int *fds);
+/* The sockets are a successor's now: closes them here and leaves the Unix socket's file alone. */
+void listener_leave(struct listener *l);
 /* Leaves clients in the kernel's queue for a while (SUSPEND). */
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);

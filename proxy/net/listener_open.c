@@ -13,6 +13,73 @@
 
 #define HOST_CAP 256
 
+/* ---- sockets that are there already ---------------------------------------------------------- */
+
+/* Only the part that counts is compared: of a Unix address what the kernel says of its length. */
+static bool has_address(int fd, const struct sockaddr_storage *want)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    memset(&ss, 0, sizeof(ss));
+    return getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && memcmp(&ss, want, sizeof(ss)) == 0;
+}
+
+/* A given socket with that address, which is the caller's from now on; -1: none. */
+static int take_given(const struct listener_given *g, const struct sockaddr_storage *ss)
+{
+    for (int i = 0; i < g->n; i++) {
+        int fd = g->fds[i];
+        if (fd < 0 || !has_address(fd, ss))
+            continue;
+        g->fds[i] = -1;
+        return fd;
+    }
+    return -1;
+}
+
+static bool is_listening(int fd)
+{
+    int on = 0, type = 0;
+    socklen_t len = sizeof(on);
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) != 0 || !on)
+        return false;
+    len = sizeof(type);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+}
+
+static enum status add_given(int fd, struct listener_socket *s, struct error *err)
+{
+    socklen_t len = sizeof(s->addr);
+    memset(s, 0, sizeof(*s));
+    s->fd = fd;
+    if (!is_listening(fd) || getsockname(fd, (struct sockaddr *)&s->addr, &len) != 0)
+        return error_set(err, ST_INVALID, "descriptor %d is no listening stream socket", fd);
+    if (s->addr.ss_family != AF_UNIX && s->addr.ss_family != AF_INET &&
+        s->addr.ss_family != AF_INET6)
+        return error_set(err, ST_INVALID, "descriptor %d listens on an address of unknown kind",
+                         fd);
+    s->kind = s->addr.ss_family == AF_UNIX ? LISTENER_UNIX : LISTENER_TCP;
+    return ST_OK;
+}
+
+enum status listener_open_given(const struct listener_config *cfg, struct listener_socket *list,
+                                int *n, struct error *err)
+{
+    for (int i = 0; i < cfg->given.n; i++) {
+        if (*n == LISTENER_SOCKETS_MAX)
+            return error_set(err, ST_LIMIT, "too many addresses to listen on");
+        struct listener_socket *s = &list[(*n)++];
+        int fd = cfg->given.fds[i];
+        cfg->given.fds[i] = -1;
+        enum status st = add_given(fd, s, err);
+        if (st != ST_OK)
+            return st;
+        if (s->kind == LISTENER_TCP && cfg->defer_accept_s > 0)
+            listener_open_defer(s->fd, cfg->defer_accept_s);
+    }
+    return ST_OK;
+}
+
 /* ---- TCP ------------------------------------------------------------------------------------- */
 
 void listener_open_defer(int fd, int seconds)
@@ -72,8 +139,10 @@ static int add_tcp(struct opening *o, struct sockaddr_storage *ss)
         return 0;
     if (*o->n == LISTENER_SOCKETS_MAX)
         return ENOSPC;
-    int fd = tcp_socket(o->cfg, ss);
-    if (fd < 0)
+    int fd = take_given(&o->cfg->given, ss);
+    if (fd >= 0)
+        listener_open_defer(fd, o->cfg->defer_accept_s);
+    else if ((fd = tcp_socket(o->cfg, ss)) < 0)
         return errno;
     struct listener_socket *s = &o->list[(*o->n)++];
     memset(s, 0, sizeof(*s));
@@ -234,11 +303,14 @@ enum status listener_open_unix(const struct listener_config *cfg, struct listene
         return st;
     memcpy(&un, &ss, sizeof(un));
     bool abstract = un.sun_path[0] == '\0';
-    if (!abstract && (st = clear_path(&un, len, err)) != ST_OK)
-        return st;
     if (*n == LISTENER_SOCKETS_MAX)
         return error_set(err, ST_LIMIT, "too many addresses to listen on");
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = take_given(&cfg->given, &ss);
+    bool listens = fd >= 0;
+    if (!listens && !abstract && (st = clear_path(&un, len, err)) != ST_OK)
+        return st;
+    if (!listens)
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_set(err, ST_IO, "socket: %s", strerrordesc_np(errno));
     struct listener_socket *s = &list[(*n)++];
@@ -246,12 +318,12 @@ enum status listener_open_unix(const struct listener_config *cfg, struct listene
     s->fd = fd;
     s->kind = LISTENER_UNIX;
     s->addr = ss;
-    if (bind(fd, (const struct sockaddr *)&un, len) != 0)
+    if (!listens && bind(fd, (const struct sockaddr *)&un, len) != 0)
         return error_set(err, ST_IO, "cannot listen on %s/.s.PGSQL.%u: %s", cfg->unix_dir,
                          cfg->port, strerrordesc_np(errno));
     if (!abstract && (st = set_rights(cfg, un.sun_path, s, err)) != ST_OK)
         return st;
-    if (listen(fd, cfg->backlog) != 0)
+    if (!listens && listen(fd, cfg->backlog) != 0)
         return error_set(err, ST_IO, "cannot listen on %s/.s.PGSQL.%u: %s", cfg->unix_dir,
                          cfg->port, strerrordesc_np(errno));
     return ST_OK;

@@ -7,8 +7,6 @@
 
 #include "proxy/net/listener.h"
 
-#define LISTENER_SOCKETS_MAX 64
-
 struct listener_socket {
     ev_io io;                /* initialised by listener.c */
     int fd;                  /* owned; -1: closed */
@@ -23,6 +21,9 @@ enum status listener_open_tcp(const struct listener_config *cfg, struct listener
                               int *n, struct error *err) ATTR_NODISCARD;
 enum status listener_open_unix(const struct listener_config *cfg, struct listener_socket *list,
                                int *n, struct error *err) ATTR_NODISCARD;
+/* All of cfg->given, in place of what the configuration names. */
+enum status listener_open_given(const struct listener_config *cfg, struct listener_socket *list,
+                                int *n, struct error *err) ATTR_NODISCARD;
 /* Closes, and removes the file of a Unix socket if it is still this socket's. */
 void listener_open_discard(struct listener_socket *s);
 /* TCP_DEFER_ACCEPT; a kernel without it is fine. */

@@ -11,9 +11,11 @@ cd "$(dirname "$0")/../.."
 build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-query-dev libmicrohttpd-dev libhiredis-dev'
 unit='libcmocka-dev'
 demo='python3 postgresql-15 postgresql-client-15'
-check='redis-server pgbouncer python3-venv openssl libpq-dev libpam0g-dev libldap-dev groff-base'
+check='redis-server pgbouncer python3-venv openssl libpq-dev libpam0g-dev libldap-dev groff-base
+    dpkg-dev debhelper lintian systemd bash'
 lint='clang clang-tidy clang-format cppcheck shellcheck'
 sanitize='clang libclang-rt-14-dev'
+packages='debootstrap'
 bench='valgrind strace pgbouncer'
 
 # Tools that may be there without being Debian's: command:package.  In check, but only if missing.
@@ -37,7 +39,7 @@ check)
     venv=yes
     ;;
 all | check-all | soak)
-    packages="$build $unit $demo $check $lint $sanitize $bench"
+    packages="$build $unit $demo $check $lint $sanitize $packages $bench"
     commands=$drivers
     venv=yes
     ;;

@@ -432,8 +432,11 @@ static void one_that_waits_to_be_sent_again_is_served_though_the_process_drains(
     peer_hears_until(x.r, &x.c[2], "bye shutdown", NULL, 0);
     share_silent(&x, "1");
     share_answer(&x, 0, "01");
-    share_answered(&x, "0");
-    share_elsewhere(&x, "1");
+    peer_hears(x.r, &x.c[0], "row 0\nok read\ndone I\nbye shutdown -\n");
+    share_server(&x, 1);
+    share_heard(&x, 1, "1");
+    share_answer(&x, 1, "1");
+    peer_hears(x.r, &x.c[1], "row 1\nok read\ndone I\nbye shutdown -\n");
     share_free(&x);
 }
 

@@ -326,6 +326,67 @@ static void closed_listeners_refuse_and_can_be_opened_again(void **state)
     close(c);
 }
 
+/* Two listeners after each other on the same sockets, as a process and its successor. */
+static void a_given_socket_is_taken_by_its_address_and_others_are_left(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {""};
+    struct listener *old = NULL, *other = NULL;
+    struct listener_config cfg = {
+        .addrs = "127.0.0.1", .unix_dir = f->dir, .unix_mode = 0700, .backlog = 8};
+    struct listener_handler h = {on_accept, f};
+    assert_int_equal(listener_new(f->loop, &cfg, h, &old, &err), ST_OK);
+    const struct listener_config elsewhere = {.addrs = "127.0.0.2", .backlog = 8};
+    assert_int_equal(listener_new(f->loop, &elsewhere, h, &other, &err), ST_OK);
+    cfg.port = listener_port(old);
+    int fds[LISTENER_SOCKETS_MAX], n = listener_fds(old, fds);
+    n += listener_fds(other, fds + n);
+    assert_int_equal(n, 3);
+    for (int i = 0; i < n; i++)
+        fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+    cfg.given = (struct listener_given){fds, n, false};
+    /* the unix socket's name holds the port, so it is another one: its file is made anew */
+    assert_int_equal(listener_new(f->loop, &cfg, h, &f->l, &err), ST_OK);
+    assert_int_equal(fds[0], -1);
+    assert_true(fds[1] >= 0 && fds[2] >= 0);
+    listener_leave(old);
+    int c = dial_tcp("127.0.0.1", cfg.port);
+    assert_true(c >= 0);
+    turn(f);
+    assert_int_equal(f->n, 1);
+    close(c);
+    close(fds[1]);
+    close(fds[2]);
+    listener_free(&old);
+    listener_free(&other);
+    char path[64];
+    snprintf(path, sizeof(path), "%s/.s.PGSQL.0", f->dir);
+    assert_int_equal(unlink(path), 0); /* left behind by listener_leave, as it should be */
+}
+
+static void given_sockets_can_stand_in_for_those_of_the_configuration(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {""};
+    struct listener *none;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct listener_config cfg = {.addrs = "no such..name", .given = {&fd, 1, true}};
+    struct listener_handler h = {on_accept, f};
+    assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+    int deaf = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    assert_int_equal(listener_new(f->loop, &cfg, h, &none, &err), ST_INVALID); /* not listening */
+    assert_int_equal(fd, -1);
+    fd = deaf;
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(listener_new(f->loop, &cfg, h, &f->l, &err), ST_OK);
+    int c = dial_tcp("127.0.0.1", listener_port(f->l));
+    assert_true(c >= 0);
+    turn(f);
+    assert_int_equal(f->n, 1);
+    close(c);
+}
+
 static void a_handler_may_close_the_listener(void **state)
 {
     struct fixture *f = *state;
@@ -410,6 +471,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(closed_listeners_refuse_and_can_be_opened_again, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_handler_may_close_the_listener, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_given_socket_is_taken_by_its_address_and_others_are_left,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(given_sockets_can_stand_in_for_those_of_the_configuration,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_paused_listener_leaves_clients_waiting, setup, teardown),
         cmocka_unit_test_setup_teardown(
             without_descriptors_clients_are_turned_away_until_a_rest_is_over, setup, teardown),
