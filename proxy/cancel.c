@@ -1,9 +1,10 @@
 /* cancel.c - cancel requests, in both directions.
  *
  * From a client: the key names worker and client, or another process (peer.c); the owner checks the
- * secret and acts.  A key that names nobody does nothing, silently, as PostgreSQL does it.  The
- * connection that asked stays open until that is done: who waits for its end may send the next
- * request and it will not be hit.
+ * secret and acts.  A key that names nobody may be of a client of the process before this one,
+ * which is asked as long as it lives (predecessor.h); else it does nothing, silently, as PostgreSQL
+ * does it.  The connection that asked stays open until that is done: who waits for its end may send
+ * the next request and it will not be hit.
  * To a server: a connection of its own carries the request (cancel_conn.c); the server is not
  * released before that connection has ended, because the database sends the signal before it closes
  * it: so a cancel can never hit the next client's statement.
@@ -16,7 +17,9 @@
 #include "proxy/admin/console.h"
 #include "proxy/cancel_conn.h"
 #include "proxy/peer.h"
+#include "proxy/predecessor.h"
 #include "proxy/session_share.h"
+#include "proxy/upgrade.h"
 
 #include <openssl/crypto.h>
 #include <stdatomic.h>
@@ -84,6 +87,10 @@ static void close_asker(struct worker *w, void *arg)
 
 void cancel_answer(struct worker *w, const struct cancel_asker *a)
 {
+    if (a->id == 0) {
+        upgrade_answer(w, a->slot);
+        return;
+    }
     struct worker *owner = w->process->workers[a->slot % w->process->nworkers];
     struct cancel_asker *copy = mem_copy(a, sizeof(*a));
     if (owner == w)
@@ -141,7 +148,9 @@ void cancel_make_key(struct client *c, int minor, struct wire_key *key)
 
 struct request {
     struct wire_identity who;
+    struct wire_key key;
     struct cancel_asker asker;
+    _Atomic bool found;
     _Atomic unsigned left; /* workers that have not looked yet */
 };
 
@@ -152,29 +161,35 @@ static bool is_meant(const struct client *c, const struct wire_identity *who)
            CRYPTO_memcmp(c->secret, who->secret, who->nsecret) == 0;
 }
 
-static void look_for(struct worker *w, const struct wire_identity *who)
+static bool look_for(struct worker *w, const struct wire_identity *who)
 {
-    uint64_t end = (uint64_t)w->nslots * w->process->nworkers;
+    uint64_t end = w->process->first_id + (uint64_t)w->nslots * w->process->nworkers;
+    bool found = false;
     for (uint64_t id = who->id; id < end; id += who->step) {
         bool mine = id % w->process->nworkers == w->index;
         struct client *c = mine ? worker_slot_find(w, (uint32_t)id) : NULL;
-        if (is_meant(c, who))
+        if (is_meant(c, who)) {
             cancel_client(c);
+            found = true;
+        }
         if (who->step == 0)
             break;
     }
+    return found;
 }
 
 static void deliver(struct worker *w, void *arg)
 {
     struct request *q = arg;
-    look_for(w, &q->who);
+    if (look_for(w, &q->who))
+        atomic_store_explicit(&q->found, true, memory_order_relaxed);
     if (atomic_fetch_sub_explicit(&q->left, 1, memory_order_acq_rel) > 1)
         return;
-    struct cancel_asker asker = q->asker;
+    if (atomic_load_explicit(&q->found, memory_order_relaxed) ||
+        !predecessor_cancel(w, &q->key, &q->asker))
+        cancel_answer(w, &q->asker);
     mem_wipe(q, sizeof(*q));
     mem_free(q);
-    cancel_answer(w, &asker);
 }
 
 static void deliver_to(struct worker *from, struct worker *w, struct request *q)
@@ -195,7 +210,9 @@ static void find_here(struct worker *w, const struct cancel_asker *asker,
         cancel_answer(w, asker);
         return;
     }
+    q->key = *key;
     q->asker = *asker;
+    atomic_init(&q->found, false);
     bool one = q->who.step == 0;
     atomic_init(&q->left, one ? 1 : p->nworkers);
     if (one) {
@@ -204,6 +221,11 @@ static void find_here(struct worker *w, const struct cancel_asker *asker,
     }
     for (unsigned i = 0; i < p->nworkers; i++)
         deliver_to(w, p->workers[i], q);
+}
+
+void cancel_passed(struct worker *w, const struct wire_key *key, uint32_t number)
+{
+    find_here(w, &(struct cancel_asker){number, 0}, key);
 }
 
 void cancel_request(struct client *from, const struct wire_key *key)

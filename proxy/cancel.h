@@ -22,12 +22,14 @@ void cancel_forget_server(struct server *s); /* it is being freed */
 /* The connection that asked for a cancel; it waits for cancel_answer and reads nothing more. */
 struct cancel_asker {
     uint32_t slot;
-    uint64_t id;
+    uint64_t id; /* 0: the successor has asked (upgrade.h), and slot is its number */
 };
 
 /* from is a connection that has just said so; it is closed when the request has been acted on. The
  * key may be any client's, on any worker or of any peer; one that names nobody does nothing. */
 void cancel_request(struct client *from, const struct wire_key *key);
+/* The same for a request that the successor could not place. */
+void cancel_passed(struct worker *w, const struct wire_key *key, uint32_t number);
 /* Acted on: the asker, if it is still there, is closed. w: the calling worker, any. */
 void cancel_answer(struct worker *w, const struct cancel_asker *a);
 /* What c's own cancel request would do; c is of this worker. */

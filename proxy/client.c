@@ -193,6 +193,9 @@ void client_set_state(struct client *c, enum client_state to)
 {
     CHECK(legal[c->state] & BIT(to));
     bool login = c->state <= CL_AUTH && to <= CL_WELCOME;
+    if (c->state <= CL_WELCOME && to > CL_WELCOME)
+        atomic_fetch_sub_explicit(&c->conn.worker->process->shared.login_clients, 1,
+                                  memory_order_relaxed);
     bool same_request = c->state == CL_SHARED && to == CL_BUSY; /* its time goes on */
     c->state = to;
     if (to == CL_HELD)
@@ -293,6 +296,7 @@ void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer
     if (c == NULL) {
         close(fd);
         atomic_fetch_sub_explicit(&w->shared.clients, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&w->process->shared.login_clients, 1, memory_order_relaxed);
         return;
     }
     memset(c, 0, sizeof(*c) + w->wire->client_size);

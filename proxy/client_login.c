@@ -359,7 +359,7 @@ static void on_login(struct client *c, const struct wire_login *in)
         client_fatal(c, C_PROTOCOL, STR("unsupported start-up packet"));
         return;
     }
-    if (process_phase(w->process) > PHASE_RUN && !c->login->admin) {
+    if (process_phase(w->process) >= PHASE_DRAIN_CLIENTS && !c->login->admin) {
         client_fatal(c, C_SHUTDOWN, STR_NONE);
         return;
     }

@@ -19,7 +19,9 @@
 #include "proxy/notify.h"
 #include "proxy/options.h"
 #include "proxy/pool/registry.h"
+#include "proxy/predecessor.h"
 #include "proxy/process.h"
+#include "proxy/upgrade.h"
 #include "proxy/watchdog.h"
 #include "proxy/worker.h"
 
@@ -27,14 +29,17 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SIGNALS 6
 #define DRAIN_CHECK_S 0.05
 #define LOG_FLUSH_S 1. /* how late it is said that lines were left out */
 #define RESOLVER_THREADS 2
+#define IDS_APART 1024 /* between the clients of a process and those of its successor */
 
 struct program {
     struct process process; /* first: the mailbox's context */
@@ -49,7 +54,10 @@ struct program {
     struct inherit inherit;
     struct notify notify;
     struct watchdog watchdog;
-    bool now; /* stop without waiting */
+    char file[PATH_MAX]; /* of the program */
+    int pidfile;         /* locked; -1: none */
+    bool in_charge;      /* the pid file and the Unix socket's file are this process's */
+    bool now;            /* stop without waiting */
 };
 
 /* ---- reload ---------------------------------------------------------------------------------- */
@@ -97,6 +105,7 @@ static enum status reload(struct process *p, struct error *err)
     struct config *cfg = NULL;
     notify_reloading(&g->notify);
     log_reopen();
+    predecessor_reopen_log(p->predecessor);
     enum status st = config_load_reload(g->runtime->config, NULL, &cfg, err);
     if (st == ST_OK)
         st = publish(g, cfg, err);
@@ -145,6 +154,7 @@ static void shut_down(struct process *p, enum process_phase phase, bool now)
         ev_break(g->loop, EVBREAK_ALL);
         return;
     }
+    upgrade_stop(p->upgrade);
     if (atomic_load(&p->shared.phase) < (int)phase)
         atomic_store(&p->shared.phase, (int)phase);
     listener_close(g->listener, LISTENER_TCP); /* the Unix socket stays for the console */
@@ -198,11 +208,115 @@ static void on_drain(struct ev_loop *loop, ev_timer *t, int revents)
     int clients = atomic_load(&g->process.shared.clients);
     registry_each_db(g->process.registry, count_used, &servers);
     bool done = clients == 0;
+    if (process_phase(&g->process) == PHASE_HANDED_OVER)
+        done = done && atomic_load(&g->process.shared.login_clients) == 0;
     if (process_phase(&g->process) >= PHASE_DRAIN_SERVERS)
         done = done || servers == 0;
     if (done)
         shut_down(&g->process, PHASE_STOP, true);
 }
+
+/* ---- upgrade --------------------------------------------------------------------------------- */
+
+/* Below ours if nobody has those numbers any more and there is room, else above. */
+static uint32_t successor_ids(const struct process *p)
+{
+    uint32_t end = MAX(atomic_load(&p->shared.end_id), p->first_id);
+    uint32_t used = end - p->first_id;
+    if (!predecessor_lives(p->predecessor) && p->first_id >= MAX(2 * used, IDS_APART))
+        return 0;
+    return end + IDS_APART;
+}
+
+static enum status upgrade(struct process *p, struct error *err)
+{
+    struct program *g = container_of(p, struct program, process);
+    int sockets[LISTENER_SOCKETS_MAX];
+    if (process_phase(p) != PHASE_RUN)
+        return error_set(err, ST_INVALID, "this process ends");
+    if (admin_holds(p->admin))
+        return error_set(err, ST_INVALID,
+                         "something is paused or disabled, which a new process would not know");
+    if (getpid() == 1)
+        return error_set(err, ST_INVALID, "process 1 cannot be replaced, replace its container");
+    struct upgrade_plan plan = {.program = g->file,
+                                .argv = g->cli->argv,
+                                .sockets = sockets,
+                                .nsockets = listener_fds(g->listener, sockets),
+                                .activated = g->inherit.activated,
+                                .pidfile = g->pidfile,
+                                .first_id = successor_ids(p)};
+    enum status st = upgrade_start(p->upgrade, &plan, err);
+    if (st == ST_OK)
+        log_line(LL_LOG, "upgrade: a new process of %s is started", g->file);
+    return st;
+}
+
+static void upgrade_by_signal(struct program *g)
+{
+    struct error err;
+    if (upgrade(&g->process, &err) != ST_OK)
+        log_line(LL_ERROR, "%s has been replaced, but: %s", g->file, err.text);
+}
+
+/* The file that we were started from is another one now. */
+static bool is_replaced(const struct program *g)
+{
+    struct stat ours, there;
+    return stat("/proc/self/exe", &ours) == 0 && stat(g->file, &there) == 0 &&
+           (ours.st_dev != there.st_dev || ours.st_ino != there.st_ino);
+}
+
+static void hand_over(struct program *g, int pid)
+{
+    log_line(LL_LOG, "process %d has taken over, this one ends when its clients have left", pid);
+    atomic_store(&g->process.shared.phase, PHASE_HANDED_OVER);
+    g->in_charge = false;
+    listener_leave(g->listener);
+    http_stop(g->process.http);
+    watchdog_stop(&g->watchdog);
+    notify_send(&g->notify, "MAINPID=%d\nREADY=1\nSTATUS=serving", pid);
+    notify_fini(&g->notify); /* from now on the manager listens to the other one */
+    ev_timer_start(g->loop, &g->drain);
+}
+
+static void on_upgraded(void *arg, int pid, const char *why)
+{
+    struct program *g = arg;
+    if (why == NULL) {
+        hand_over(g, pid);
+    } else {
+        log_line(LL_ERROR, "the upgrade failed and this process goes on: %s", why);
+        notify_send(&g->notify, "STATUS=serving; the last upgrade failed: %s", why);
+    }
+    admin_upgraded(g->process.admin, why);
+}
+
+static void on_reopen_log(void *arg)
+{
+    (void)arg;
+    log_reopen();
+}
+
+/* Our turn, after everything has started. */
+static enum status take_charge(struct program *g, struct error *err)
+{
+    if (g->inherit.heir && !predecessor_take_over(g->process.predecessor))
+        return error_set(err, ST_IO, "the process that started this one has ended");
+    g->in_charge = true;
+    if (g->inherit.heir) /* who was in charge has told the service manager */
+        return options_write_pid(&g->runtime->config->opt, g->pidfile, err);
+    notify_send(&g->notify, "READY=1\nMAINPID=%d\nSTATUS=serving", (int)getpid());
+    return ST_OK;
+}
+
+static void find_file(struct program *g)
+{
+    ssize_t n = readlink("/proc/self/exe", g->file, sizeof(g->file) - 1);
+    g->file[MAX(n, 0)] = '\0';
+}
+
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static void on_signal(struct ev_loop *loop, ev_signal *s, int revents)
 {
@@ -213,14 +327,15 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int revents)
     (void)loop;
     switch (s->signum) {
     case SIGHUP:
-        (void)!reload(&g->process, &err);
+        if (reload(&g->process, &err) == ST_OK && phase == PHASE_RUN && is_replaced(g))
+            upgrade_by_signal(g);
         break;
     case SIGTERM:
         terminate(g);
         break;
     case SIGINT:
         log_line(LL_LOG, "got SIGINT, shutting down when no server is in use");
-        shut_down(&g->process, PHASE_DRAIN_SERVERS, phase != PHASE_RUN);
+        shut_down(&g->process, PHASE_DRAIN_SERVERS, phase >= PHASE_DRAIN_CLIENTS);
         break;
     case SIGQUIT:
         shut_down(&g->process, PHASE_STOP, true);
@@ -331,7 +446,8 @@ static enum status start(struct program *g, struct error *err)
 {
     struct process *p = &g->process;
     const struct config_options *o = &g->runtime->config->opt;
-    static const struct admin_ops ops = {reload, set_option, shut_down, current, set_accepting};
+    static const struct admin_ops ops = {reload,  set_option, shut_down,
+                                         upgrade, current,    set_accepting};
     p->started_wall = clock_wall_us();
     p->salt = random_u64();
     p->resolver = resolver_new(RESOLVER_THREADS);
@@ -341,6 +457,14 @@ static enum status start(struct program *g, struct error *err)
     mailbox_init(&g->mailbox, g->loop, p);
     p->admin = admin_new(p, &ops);
     p->nworkers = worker_count(o);
+    p->first_id = (g->inherit.first_id + p->nworkers - 1) / p->nworkers * p->nworkers;
+    p->upgrade = upgrade_new(
+        g->loop, p,
+        (struct upgrade_handler){.done = on_upgraded, .reopen_log = on_reopen_log, .arg = g});
+    if (g->inherit.heir) {
+        p->predecessor = predecessor_new(g->loop, p, g->inherit.channel);
+        g->inherit.channel = -1;
+    }
     p->workers = mem_new(p->nworkers * sizeof(struct worker *));
     atomic_store(&p->shared.next_id, 1);
     raise_fd_limit(o);
@@ -362,7 +486,11 @@ static void stop(struct program *g)
 {
     struct process *p = &g->process;
     watchdog_stop(&g->watchdog);
+    upgrade_free(&p->upgrade);
+    predecessor_free(&p->predecessor);
     http_stop(p->http);
+    if (g->listener != NULL && !g->in_charge)
+        listener_leave(g->listener);
     if (g->listener != NULL)
         listener_free(&g->listener);
     for (unsigned i = 0; i < p->nworkers && p->workers[i] != NULL; i++)
@@ -389,8 +517,9 @@ static int run(const struct options *o, struct config *cfg)
 {
     struct program *g = mem_new(sizeof(*g));
     struct error err = {""};
-    int pidfile = -1;
+    g->pidfile = -1;
     g->cli = o;
+    find_file(g);
     g->process.wire = &pg_wire;
     g->tickets = tls_ticket_keys_new();
     enum status given = inherit_read(&g->inherit, &err);
@@ -403,14 +532,18 @@ static int run(const struct options *o, struct config *cfg)
     if (st == ST_OK)
         st = configure_log(&cfg->opt, o, &err);
     if (st == ST_OK)
-        st = options_become(o, &cfg->opt, &pidfile, &err);
+        st = options_become(o, &cfg->opt, &g->inherit, &g->pidfile, &err);
+    g->in_charge = !g->inherit.heir;
+    if (st == ST_OK && g->in_charge)
+        st = options_write_pid(&cfg->opt, g->pidfile, &err);
     if (st == ST_OK) {
         watch(g); /* first: whoever can connect must also be able to signal */
         st = start(g, &err);
+        if (st == ST_OK)
+            st = take_charge(g, &err);
         if (st == ST_OK) {
             log_line(LL_LOG, "process up: penstock %s, %u workers", PENSTOCK_VERSION,
                      g->process.nworkers);
-            notify_send(&g->notify, "READY=1\nMAINPID=%d\nSTATUS=serving", (int)getpid());
             ev_run(g->loop, 0);
         } else {
             log_line(LL_FATAL, "%s", err.text);
@@ -419,8 +552,10 @@ static int run(const struct options *o, struct config *cfg)
     } else {
         fprintf(stderr, "penstock: %s\n", err.text);
     }
-    if (g->runtime != NULL)
-        options_remove_pidfile(&g->runtime->config->opt, pidfile);
+    if (g->runtime != NULL && g->in_charge)
+        options_remove_pidfile(&g->runtime->config->opt, g->pidfile);
+    else if (g->pidfile >= 0)
+        close(g->pidfile);
     runtime_put(&g->runtime);
     tls_ticket_keys_free(&g->tickets);
     inherit_fini(&g->inherit);

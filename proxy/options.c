@@ -13,6 +13,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -54,6 +55,7 @@ int options_parse(int argc, char **argv, struct options *o)
                                           {"metrics", no_argument, NULL, OPT_METRICS},
                                           {NULL, 0, NULL, 0}};
     memset(o, 0, sizeof(*o));
+    o->argv = argv;
     int ch;
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): no thread has been started yet */
     while ((ch = getopt_long(argc, argv, "du:vqVh", longs, NULL)) != -1) {
@@ -134,15 +136,30 @@ static enum status lock_pidfile(const char *path, int *pidfile, struct error *er
     return ST_OK;
 }
 
-static enum status write_pid(const char *path, int fd, struct error *err)
+/* The predecessor's file, if ours has the same name: its lock comes with the descriptor. */
+static bool inherit_pidfile(const char *path, struct inherit *in, int *pidfile)
 {
-    if (ftruncate(fd, 0) != 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
-        return error_set(err, ST_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
+    struct stat theirs, ours;
+    if (in->pidfile < 0 || fstat(in->pidfile, &theirs) != 0 || stat(path, &ours) != 0 ||
+        theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino)
+        return false;
+    *pidfile = in->pidfile;
+    in->pidfile = -1;
+    return true;
+}
+
+enum status options_write_pid(const struct config_options *cfg, int pidfile, struct error *err)
+{
+    char text[32];
+    int n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    if (pidfile >= 0 &&
+        (ftruncate(pidfile, 0) != 0 || pwrite(pidfile, text, (size_t)n, 0) != (ssize_t)n))
+        return error_set(err, ST_IO, "pidfile %s: %s", cfg->pidfile, strerrordesc_np(errno));
     return ST_OK;
 }
 
-enum status options_become(const struct options *o, const struct config_options *cfg, int *pidfile,
-                           struct error *err)
+enum status options_become(const struct options *o, const struct config_options *cfg,
+                           struct inherit *in, int *pidfile, struct error *err)
 {
     *pidfile = -1;
     const char *user = o->user != NULL ? o->user : cfg->user;
@@ -155,18 +172,18 @@ enum status options_become(const struct options *o, const struct config_options 
         return error_set(err, ST_DENIED,
                          "must not run as root: give --user, or user = in the file");
     /* before the terminal is gone; the lock passes on to the child */
-    if (cfg->pidfile[0] != '\0') {
+    if (cfg->pidfile[0] != '\0' && !inherit_pidfile(cfg->pidfile, in, pidfile)) {
         enum status st = lock_pidfile(cfg->pidfile, pidfile, err);
         if (st != ST_OK)
             return st;
     }
-    if (o->daemonize) {
+    if (o->daemonize && !in->heir) {
         if (cfg->logfile[0] == '\0' && !cfg->syslog)
             return error_set(err, ST_INVALID, "--daemon needs logfile or syslog");
         if (daemon(1, 0) != 0)
             return error_set(err, ST_IO, "cannot go to the background: %s", strerrordesc_np(errno));
     }
-    return *pidfile >= 0 ? write_pid(cfg->pidfile, *pidfile, err) : ST_OK;
+    return ST_OK;
 }
 
 void options_remove_pidfile(const struct config_options *cfg, int pidfile)

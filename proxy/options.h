@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "proxy/config/config_schema.h"
+#include "proxy/inherit.h"
 
 #ifndef PENSTOCK_VERSION
 #define PENSTOCK_VERSION "0.1.0"
@@ -17,16 +18,21 @@ struct options {
     const char *user;       /* -u */
     int verbose;
     bool quiet, daemonize, check;
+    char **argv; /* as they were given; borrowed */
 };
 
 /* Fills o and returns -1, or the exit status when there is nothing to run (help, version,
  * mistakes). */
 int options_parse(int argc, char **argv, struct options *o);
-/* Changes the user, daemonizes and writes the pid file, as asked. *pidfile becomes its descriptor,
- * whose lock keeps a second process from the same file, or -1. */
-enum status options_become(const struct options *o, const struct config_options *cfg, int *pidfile,
-                           struct error *err) ATTR_NODISCARD;
-/* Removes and closes the file that options_become wrote; nothing for -1. */
+/* Changes the user, daemonizes and locks the pid file, as asked. *pidfile becomes its descriptor,
+ * whose lock keeps a second process from the same file, or -1. in: of an heir, which is in the
+ * background already and may get the lock from there. */
+enum status options_become(const struct options *o, const struct config_options *cfg,
+                           struct inherit *in, int *pidfile, struct error *err) ATTR_NODISCARD;
+/* Writes our number into the locked file; nothing for -1. */
+enum status options_write_pid(const struct config_options *cfg, int pidfile,
+                              struct error *err) ATTR_NODISCARD;
+/* Removes and closes the file; nothing for -1. */
 void options_remove_pidfile(const struct config_options *cfg, int pidfile);
 
 #endif

@@ -19,6 +19,8 @@
 struct worker;
 struct registry;
 struct admin;
+struct upgrade;
+struct predecessor;
 struct http;
 
 /* Configuration and what was made from it; immutable once published. */
@@ -32,6 +34,7 @@ struct runtime {
 /* only ever grows */
 enum process_phase {
     PHASE_RUN,
+    PHASE_HANDED_OVER,        /* a successor has the listeners; ends when the last client left */
     PHASE_DRAIN_CLIENTS,      /* no new clients; ends when the last one left */
     PHASE_DRAIN_SERVERS,      /* no new requests; ends when no server is in use */
     PHASE_DRAIN_TRANSACTIONS, /* the same, and a pin alone keeps no client */
@@ -45,14 +48,19 @@ struct process {
     uint64_t salt; /* makes statement handles unguessable */
     usec_t started_wall;
     struct resolver *resolver;
-    struct registry *registry; /* pools, databases and users as all threads see them */
-    struct mailbox *main_box;  /* the main thread's */
-    struct admin *admin;       /* console back end; main thread only */
-    struct http *http;         /* the HTTP port; main thread only; NULL: there is none */
+    struct registry *registry;       /* pools, databases and users as all threads see them */
+    struct mailbox *main_box;        /* the main thread's */
+    struct admin *admin;             /* console back end; main thread only */
+    struct upgrade *upgrade;         /* towards a successor; main thread only */
+    struct predecessor *predecessor; /* NULL: there was none; main thread only */
+    uint32_t first_id; /* of client slots, a multiple of nworkers: a predecessor's are others */
+    struct http *http; /* the HTTP port; main thread only; NULL: there is none */
     struct {
-        _Atomic int clients; /* past login, for max_client_conn */
-        _Atomic int login_clients;
-        _Atomic int phase; /* enum process_phase */
+        _Atomic int clients;       /* past login, for max_client_conn */
+        _Atomic int login_clients; /* accepted, and not past it */
+        _Atomic uint32_t end_id;   /* above every client slot so far */
+        _Atomic bool predecessor;  /* it still serves clients */
+        _Atomic int phase;         /* enum process_phase */
         _Atomic bool suspended;
         _Atomic bool paused;         /* PAUSE without a database */
         _Atomic size_t buffer_bytes; /* of all connections */

@@ -38,7 +38,7 @@ void watchdog_start(struct watchdog *d, struct ev_loop *loop, struct process *p,
                     const struct notify *n)
 {
     double quarter = (double)n->watchdog / USEC_PER_SEC / 4;
-    ev_timer_init(&d->timer, on_timer, 0., quarter);
+    ev_timer_init(&d->timer, on_timer, quarter, quarter);
     d->loop = loop;
     d->process = p;
     d->notify = n;

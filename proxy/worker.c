@@ -185,20 +185,28 @@ uint32_t worker_slot_take(struct worker *w, struct client *c)
     uint32_t i = w->free_slot;
     w->free_slot = w->slots[i].next_free;
     w->slots[i].client = c;
-    return i * w->process->nworkers + w->index;
+    struct process *p = w->process;
+    uint32_t id = p->first_id + i * p->nworkers + w->index;
+    uint32_t end = atomic_load_explicit(&p->shared.end_id, memory_order_relaxed);
+    while (id >= end &&
+           !atomic_compare_exchange_weak_explicit(&p->shared.end_id, &end, id + 1,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        continue;
+    return id;
 }
 
 void worker_slot_drop(struct worker *w, uint32_t id)
 {
-    uint32_t i = id / w->process->nworkers;
+    uint32_t i = (id - w->process->first_id) / w->process->nworkers;
     w->slots[i] = (struct client_slot){NULL, w->free_slot};
     w->free_slot = i;
 }
 
 struct client *worker_slot_find(const struct worker *w, uint32_t id)
 {
-    uint32_t i = id / w->process->nworkers;
-    return i < w->nslots ? w->slots[i].client : NULL;
+    uint32_t first = w->process->first_id;
+    uint32_t i = (id - first) / w->process->nworkers;
+    return id >= first && i < w->nslots ? w->slots[i].client : NULL;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -352,6 +360,7 @@ void worker_post_socket(struct worker *w, int fd, const struct sockaddr_storage 
     s->is_unix = is_unix;
     s->peer = *peer;
     atomic_fetch_add_explicit(&w->shared.clients, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->process->shared.login_clients, 1, memory_order_relaxed);
     if (!mailbox_post(&w->mailbox, &s->m)) {
         close(fd);
         mem_free(s);

@@ -28,6 +28,7 @@ void admin_free(struct admin **ap)
     *ap = NULL;
     if (a == NULL)
         return;
+    admin_reply_free(&a->upgrading);
     admin_hold_fini(a);
     admin_gather_free_all(a);
     admin_stats_fini(a);
@@ -84,7 +85,7 @@ static void do_reload(struct admin *a, struct admin_reply *r)
 static void do_shutdown(struct admin *a, struct admin_reply *r, enum process_phase phase)
 {
     struct process *p = a->process;
-    if (phase != PHASE_STOP && process_phase(p) != PHASE_RUN) {
+    if (phase != PHASE_STOP && process_phase(p) >= PHASE_DRAIN_CLIENTS) {
         admin_answer_error(a, r, "already shutting down");
         return;
     }
@@ -92,6 +93,27 @@ static void do_shutdown(struct admin *a, struct admin_reply *r, enum process_pha
         r->outcome = ADMIN_LEAVE;
     admin_answer(a, r);
     a->ops->shutdown(p, phase, phase == PHASE_STOP);
+}
+
+static void do_upgrade(struct admin *a, struct admin_reply *r)
+{
+    struct error err = {""};
+    if (a->ops->upgrade(a->process, &err) != ST_OK)
+        admin_answer_error(a, r, "%s", err.text);
+    else
+        a->upgrading = r;
+}
+
+void admin_upgraded(struct admin *a, const char *why)
+{
+    struct admin_reply *r = a->upgrading;
+    a->upgrading = NULL;
+    if (r == NULL)
+        return;
+    if (why != NULL)
+        admin_answer_error(a, r, "UPGRADE failed: %s", why);
+    else
+        admin_answer(a, r);
 }
 
 static void show_faked(struct admin *a, struct admin_reply *r)
@@ -161,6 +183,9 @@ static void dispatch(struct admin *a, struct admin_reply *r)
         break;
     case CMD_SUSPEND:
         admin_hold_suspend(a, r);
+        break;
+    case CMD_UPGRADE:
+        do_upgrade(a, r);
         break;
     case CMD_WAIT_CLOSE:
         admin_hold_wait_close(a, r);

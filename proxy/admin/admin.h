@@ -23,6 +23,8 @@ struct admin_ops { /* what main.c does for the console */
     enum status (*reload)(struct process *p, struct error *err);
     enum status (*set)(struct process *p, struct str key, struct str value, struct error *err);
     void (*shutdown)(struct process *p, enum process_phase phase, bool now);
+    /* Starts a successor; admin_upgraded follows. */
+    enum status (*upgrade)(struct process *p, struct error *err);
     const struct config *(*config)(struct process *p); /* borrowed until the next reload or set */
     void (*accepting)(struct process *p, bool on); /* SUSPEND leaves clients in the kernel's queue;
                                                           may be NULL */
@@ -39,6 +41,12 @@ void admin_tick(struct admin *a);
 /* SIGUSR1 and SIGUSR2: as PAUSE and RESUME without a database. */
 void admin_pause_all(struct admin *a);
 void admin_resume_all(struct admin *a);
+
+/* Something is held back by PAUSE, SUSPEND, KILL or DISABLE, of which a successor would not
+ * know. */
+bool admin_holds(struct admin *a);
+/* The successor serves (why NULL), or it did not come to that: answers who asked for it. */
+void admin_upgraded(struct admin *a, const char *why);
 
 /* Messages from console.c; each takes its struct admin_reply. */
 void admin_run(struct message *m, void *ctx);

@@ -35,6 +35,7 @@ static const struct word {
     {"show", CMD_SHOW, ARG_VIEW},
     {"shutdown", CMD_SHUTDOWN, ARG_SHUTDOWN},
     {"suspend", CMD_SUSPEND, ARG_NONE},
+    {"upgrade", CMD_UPGRADE, ARG_NONE},
     {"wait_close", CMD_WAIT_CLOSE, ARG_MAY},
 };
 
@@ -59,6 +60,7 @@ static const struct right {
     [CMD_SHUTDOWN_CLIENTS] = {ADMIN_FULL, "SHUTDOWN"},
     [CMD_SHUTDOWN_SERVERS] = {ADMIN_FULL, "SHUTDOWN"},
     [CMD_SUSPEND] = {ADMIN_FULL, "SUSPEND"},
+    [CMD_UPGRADE] = {ADMIN_FULL, "UPGRADE"},
     [CMD_WAIT_CLOSE] = {ADMIN_FULL, "WAIT_CLOSE"},
 };
 
@@ -82,6 +84,7 @@ const char *const admin_command_help =
     "\n\tSUSPEND"
     "\n\tSHUTDOWN"
     "\n\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS"
+    "\n\tUPGRADE"
     "\n\tWAIT_CLOSE [<db>]";
 
 /* ---- lexing ---------------------------------------------------------------------------------- */

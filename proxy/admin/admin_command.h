@@ -31,6 +31,7 @@ enum admin_command_kind {
     CMD_SHUTDOWN_CLIENTS, /* WAIT_FOR_CLIENTS */
     CMD_SHUTDOWN_SERVERS, /* WAIT_FOR_SERVERS */
     CMD_SUSPEND,
+    CMD_UPGRADE,
     CMD_WAIT_CLOSE,
     CMDS, /* how many */
 };

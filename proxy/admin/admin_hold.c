@@ -224,6 +224,19 @@ static bool is_paused(struct admin *a, struct db_shared *db)
     return (atomic_load(&db->shared.hold) & DB_PAUSED) != 0;
 }
 
+static void note_hold(void *arg, struct db_shared *d)
+{
+    if (atomic_load(&d->shared.hold) != 0)
+        *(bool *)arg = true;
+}
+
+bool admin_holds(struct admin *a)
+{
+    bool held = is_paused(a, NULL);
+    registry_each_db(a->process->registry, note_hold, &held);
+    return held;
+}
+
 void admin_hold_pause(struct admin *a, struct admin_reply *r)
 {
     struct db_shared *db;

@@ -151,6 +151,7 @@ struct admin {
     struct admin_snapshot older, newer; /* two ends of the last complete period */
     bool ticking;                       /* a snapshot is being gathered */
     struct stats console;               /* the console's own queries */
+    struct admin_reply *upgrading;      /* owned; who waits for a successor; NULL: nobody */
 };
 
 /* admin.c */

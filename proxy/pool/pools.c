@@ -12,6 +12,8 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+#define HANDED_OVER_IDLE_US 5000000
+
 static struct pool *pool_of(struct list *l)
 {
     return container_of(l, struct pool, link);
@@ -26,11 +28,21 @@ struct pool *pool_by_shared(struct worker *w, const struct pool_shared *sh)
     return NULL;
 }
 
+/* A process that is ending keeps none in stock. */
+static int minimum(const struct pool *p)
+{
+    if (process_phase(p->worker->process) != PHASE_RUN)
+        return 0;
+    return config_min_pool_size(worker_config(p->worker), p->db);
+}
+
 static const char *idle_server_unwanted(const struct server *s, int total, int min)
 {
     const struct pool *p = s->pool;
     usec_t now = p->worker->now;
     usec_t idle = config_timeout(worker_config(p->worker), CONFIG_SERVER_IDLE, p->db, NULL);
+    if (process_phase(p->worker->process) == PHASE_HANDED_OVER) /* the successor's pool grows */
+        idle = idle > 0 ? MIN(idle, HANDED_OVER_IDLE_US) : HANDED_OVER_IDLE_US;
     if (atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed) != s->epoch)
         return "database configuration changed";
     if (p->gone)
@@ -55,7 +67,7 @@ static const char *idle_server_unwanted(const struct server *s, int total, int m
 static void close_unwanted(struct pool *p)
 {
     struct list *it, *tmp;
-    int min = config_min_pool_size(worker_config(p->worker), p->db);
+    int min = minimum(p);
     int aged = 0;
     LIST_EACH(it, tmp, &p->idle) {
         struct server *s = container_of(it, struct server, link);
@@ -85,7 +97,7 @@ static void close_fast(struct pool *p)
 
 static void open_minimum(struct pool *p)
 {
-    int min = config_min_pool_size(worker_config(p->worker), p->db);
+    int min = minimum(p);
     if (min == 0 || pool_paused(p) || p->gone || p->replication[0] != '\0')
         return;
     if (p->db->user == NULL && p->nclients == 0)

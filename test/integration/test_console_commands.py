@@ -13,7 +13,7 @@ from support.procs import wait_for
 pytestmark = pytest.mark.penstock_only
 
 ADMIN_COMMANDS = [
-    "SET query_timeout = 5", "RELOAD", "PAUSE", "PAUSE app", "RESUME", "RESUME app", "SUSPEND", "DISABLE app",
+    "SET query_timeout = 5", "RELOAD", "PAUSE", "PAUSE app", "RESUME", "RESUME app", "SUSPEND", "UPGRADE", "DISABLE app",
     "ENABLE app", "RECONNECT", "RECONNECT app", "WAIT_CLOSE", "KILL", "KILL app", "KILL_CLIENT 1",
     "SHUTDOWN", "SHUTDOWN WAIT_FOR_CLIENTS", "SHUTDOWN WAIT_FOR_SERVERS", "SHOW FDS",
 ]

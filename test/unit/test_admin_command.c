@@ -40,6 +40,7 @@ static const struct {
     {"RESUME", CMD_RESUME, "", ""},
     {"RESUME a_1", CMD_RESUME, "a_1", ""},
     {"SUSPEND", CMD_SUSPEND, "", ""},
+    {"UPGRADE;", CMD_UPGRADE, "", ""},
     {"DISABLE app", CMD_DISABLE, "app", ""},
     {"ENABLE app", CMD_ENABLE, "app", ""},
     {"RECONNECT", CMD_RECONNECT, "", ""},

@@ -1,0 +1,394 @@
+"""A process is replaced by a newer one while it runs: nobody is refused, nothing fails, cancel requests find
+their client, and what cannot be done leaves everything as it was."""
+import asyncio
+import os
+import signal
+import shutil
+import time
+
+import pytest
+
+from support import pgwire as w
+from support import procs
+from support.aio import AioConn
+from support.common import DB, SECRET, USER
+from support.pgwire import RawClient, ServerError, WireError
+from support.procs import wait_for
+
+pytestmark = pytest.mark.penstock_only
+
+
+def login(p, **kw):
+    return p.connect(USER, SECRET, kw.pop("db", DB), **kw)
+
+
+def fds(pid):
+    return sorted(os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd"))
+
+
+def exists(pid):
+    st = procs._stat(pid)
+    return st is not None and st["state"] != "Z"
+
+
+class Heirs:
+    """Ends the processes that came after the one that the harness knows."""
+
+    def __init__(self):
+        self.pids = []
+
+    def upgrade(self, p):
+        """Returns the number of the new process, which serves."""
+        before = set(self.running(p))
+        with p.console() as con:
+            con.run("UPGRADE")
+        new = set(self.running(p)) - before
+        assert len(new) == 1, new
+        self.pids += new
+        return new.pop()
+
+    @staticmethod
+    def running(p):
+        return [d["pid"] for d in procs.descendants() if d["name"] == os.path.basename(p.program)[:15]]
+
+    def close(self):
+        for pid in self.pids:
+            if exists(pid):
+                os.kill(pid, signal.SIGQUIT)
+        for pid in self.pids:
+            wait_for(lambda pid=pid: not exists(pid), 10, f"process {pid} to end")
+            procs.reap()
+
+
+@pytest.fixture
+def heirs():
+    h = Heirs()
+    yield h
+    h.close()
+
+
+def cancel_at(p, pid, key):
+    with RawClient(p.port, p.host, 20) as k:
+        k.send(w.cancel_request(pid, key))
+        assert k.recv_all() == b""
+
+
+def start_query(pg, c, mark):
+    c.send(w.query(f"SELECT pg_sleep(30) /* {mark} */"))
+    wait_for(lambda: running(pg, mark), 5, mark)
+
+
+def running(pg, mark):
+    return pg.backends(DB, f"state = 'active' AND query LIKE '%/* {mark} */%'")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_new_process_serves_new_clients_and_the_old_one_its_own(pg, proxy, heirs, workers):
+    p = proxy(pg, config={"workers": workers, "pidfile": None})
+    pidfile = f"{p.dir}/pid"
+    p.stop()
+    p.config["pidfile"] = pidfile
+    p.write()
+    p.start()
+    idle, in_tx = login(p), login(p)
+    in_tx.query("BEGIN")
+    in_tx.query("CREATE TEMP TABLE kept (i int) ON COMMIT DROP")
+    first = p.pid
+    second = heirs.upgrade(p)
+    with open(pidfile) as f:
+        assert f.read() == f"{second}\n"
+    with login(p) as new, login(p, host=p.dir) as by_unix:
+        assert new.value("SELECT 1") == "1" and by_unix.value("SELECT 2") == "2"
+        assert idle.value("SELECT 3") == "3"
+        assert in_tx.value("SELECT count(*) FROM kept") == "0"
+        assert p.alive() and exists(second)
+        with p.console() as con:
+            assert len(con.query("SHOW CLIENTS")) == 3      # of the new one: both and the console
+        idle.close()
+        in_tx.query("COMMIT")
+        in_tx.close()
+        assert p.child.wait(5) == 0
+        assert new.value("SELECT 4") == "4"
+    assert os.path.exists(f"{p.dir}/.s.PGSQL.{p.port}")
+    os.kill(second, signal.SIGTERM)
+    wait_for(lambda: not exists(second), 5, "the second to end")
+    assert not os.path.exists(f"{p.dir}/.s.PGSQL.{p.port}") and not os.path.exists(pidfile)
+    p.check_log()
+    assert first != second
+
+
+def test_new_process_has_none_of_the_old_ones_connections(pg, proxy, heirs):
+    """A descriptor of a client that is open twice would keep the connection open when one lets go."""
+    p = proxy(pg)
+    clients = [login(p) for _ in range(20)]
+    for c in clients:
+        c.query("SELECT 1")
+    second = heirs.upgrade(p)
+    sockets = [x for x in fds(second) if x.startswith("socket:")]
+    assert not set(sockets) & set(x for x in fds(p.pid) if x.startswith("socket:"))
+    assert len(sockets) <= 6, sockets                 # two listeners, the channel, and none of 20
+    for c in clients:
+        c.close()
+
+
+def test_upgrade_after_upgrade(pg, proxy, heirs):
+    p = proxy(pg, config={"workers": 2})
+    clients, pids = [login(p)], [p.pid]
+    for _ in range(4):
+        pids.append(heirs.upgrade(p))
+        clients.append(login(p))
+    assert len(set(pids)) == 5 and all(exists(pid) for pid in pids)
+    assert len({c.pid for c in clients}) == 5           # no two clients have one number
+    for i, c in enumerate(clients):
+        start_query(pg, c, f"generation {i}")
+    for i, c in enumerate(clients):                      # through up to four processes
+        cancel_at(p, c.pid, c.key)
+        assert w.errors_of(c.read_until())[0]["C"] == "57014"
+        assert len(running(pg, "generation %")) == 4 - i
+        assert c.value("SELECT 1") == "1"
+    for pid, c in zip(pids[:-1], clients):
+        c.close()
+        wait_for(lambda pid=pid: not exists(pid), 5, f"process {pid} to end")
+    assert clients[-1].value("SELECT 1") == "1"
+    clients[-1].close()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_cancel_request_finds_the_client_of_the_old_process(pg, proxy, heirs, workers):
+    p = proxy(pg, config={"workers": workers})
+    with login(p) as old, login(p) as bystander:
+        heirs.upgrade(p)
+        with login(p) as new:
+            assert new.pid not in (old.pid, bystander.pid)
+            for c, mark in ((old, "old"), (bystander, "bystander"), (new, "new")):
+                start_query(pg, c, mark)
+            wrong = bytes(b ^ 0x55 for b in old.key)
+            cancel_at(p, old.pid, wrong)
+            cancel_at(p, old.pid, old.key)
+            assert w.errors_of(old.read_until())[0]["C"] == "57014"
+            assert running(pg, "bystander") and running(pg, "new")
+            cancel_at(p, new.pid, new.key)
+            assert w.errors_of(new.read_until())[0]["C"] == "57014"
+            assert running(pg, "bystander")
+            cancel_at(p, bystander.pid, bystander.key)
+            assert w.errors_of(bystander.read_until())[0]["C"] == "57014"
+
+
+def test_cancel_request_is_answered_when_the_old_process_dies(pg, proxy, heirs):
+    p = proxy(pg)
+    c = login(p)
+    heirs.upgrade(p)
+    os.kill(p.pid, signal.SIGSTOP)
+    asking = RawClient(p.port, p.host, 20)
+    asking.send(w.cancel_request(c.pid, c.key))
+    assert asking.quiet(0.3)
+    os.kill(p.pid, signal.SIGKILL)
+    assert asking.recv_all() == b""
+    p.check_on_stop = False
+    cancel_at(p, c.pid, c.key)
+    c.abort()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("workers", [1, 4])
+def test_five_hundred_clients_notice_nothing(pg, proxy, heirs, workers):
+    """Mixed load: long-lived clients and ones that come and go, simple and extended, transactions."""
+    p = proxy(pg, pool_size=20, config={"workers": workers})
+    pg.sql("CREATE TABLE IF NOT EXISTS moved (client int, n int)", DB)
+    pg.sql("TRUNCATE moved", DB)
+    pg.sql("GRANT ALL ON moved TO PUBLIC", DB)
+    stop, failures, counts = asyncio.Event(), [], {"queries": 0, "logins": 0, "committed": 0}
+
+    async def work(c, i, n):
+        kind = (i + n) % 4
+        if kind == 0:
+            assert await c.query(f"SELECT {i}, {n}") == [[str(i), str(n)]]
+        elif kind == 1:
+            msgs = await c.request(w.parse("SELECT $1::int + 1", "s") + w.bind([str(n)], "s") + w.execute()
+                                   + w.close("s") + w.sync())
+            assert [b for k, b in msgs if k == "D"] and not [b for k, b in msgs if k == "E"]
+        elif kind == 2:
+            await c.query("BEGIN")
+            await c.query(f"INSERT INTO moved VALUES ({i}, {n})")
+            await c.query("COMMIT")
+            counts["committed"] += 1
+        else:
+            await c.query(f"SET application_name = 'client {i}'")
+            assert await c.query("SHOW application_name") == [[f"client {i}"]]
+        counts["queries"] += 1
+
+    async def one(i):
+        c, n = None, 0
+        try:
+            while not stop.is_set():
+                if c is None:
+                    c = await AioConn.open(p.host, p.port, USER, SECRET, DB)
+                    counts["logins"] += 1
+                await work(c, i, n)
+                n += 1
+                if i % 5 == 0 and n % 10 == 0:          # every fifth does not stay
+                    c.close()
+                    c = None
+                await asyncio.sleep(0.02)
+        except (OSError, WireError, ServerError, AssertionError, asyncio.TimeoutError) as e:
+            failures.append((i, n, repr(e)))
+        if c:
+            c.close()
+
+    async def crowd():
+        clients = [asyncio.create_task(one(i)) for i in range(500)]
+        while counts["logins"] < 500:
+            await asyncio.sleep(0.05)
+        for _ in range(2):
+            before = counts["logins"]
+            await asyncio.get_running_loop().run_in_executor(None, heirs.upgrade, p)
+            while counts["logins"] < before + 100 and not failures:
+                await asyncio.sleep(0.05)
+        stop.set()
+        await asyncio.gather(*clients)
+
+    asyncio.run(crowd())
+    assert not failures, (len(failures), failures[:5])
+    assert counts["logins"] >= 700 and counts["queries"] > 2000, counts
+    assert int(pg.value("SELECT count(*) FROM moved", DB)) == counts["committed"]
+    assert p.child.wait(10) == 0
+    wait_for(lambda: not exists(heirs.pids[0]), 10, "the second process to end")
+    with login(p) as c:
+        assert c.value("SELECT 1") == "1"
+    p.check_log()
+
+
+def test_sighup_after_the_program_was_replaced_upgrades(pg, proxy, heirs):
+    p = proxy(pg, start=False)
+    copy = f"{p.dir}/penstock-copy"
+    shutil.copy(p.program, copy)
+    os.chmod(copy, 0o755)
+    p.program = copy
+    p.start()
+    with login(p) as c:
+        p.hup()
+        p.wait_log("configuration reloaded")
+        assert len(heirs.running(p)) == 1
+        shutil.copy(copy, copy + ".new")
+        os.chmod(copy + ".new", 0o755)
+        os.rename(copy + ".new", copy)
+        p.hup()
+        p.wait_log("has taken over")
+        heirs.pids += [pid for pid in heirs.running(p) if pid != p.pid]
+        assert len(heirs.pids) == 1
+        assert c.value("SELECT 1") == "1"
+    with login(p) as c:
+        assert c.value("SELECT 1") == "1"
+    assert p.child.wait(5) == 0
+
+
+def test_a_successor_that_cannot_start_changes_nothing(pg, proxy, heirs):
+    p = proxy(pg, start=False)
+    copy = f"{p.dir}/penstock-copy"
+    shutil.copy(p.program, copy)
+    os.chmod(copy, 0o755)
+    p.program = copy
+    p.start()
+    with login(p) as c:
+        good = p.config["default_pool_size"]
+        p.config["default_pool_size"] = "many"
+        p.write()
+        with p.console() as con:
+            with pytest.raises(ServerError, match="ended with status 1"):
+                con.run("UPGRADE")
+        p.config["default_pool_size"] = good
+        p.write()
+        for text, reason in (("#!/bin/sh\nexit 7\n", "status 7"), ("#!/bin/sh\nkill -9 $$\n", "signal 9"),
+                             ("no program", "cannot start")):
+            with open(copy + ".new", "w") as f:
+                f.write(text)
+            os.chmod(copy + ".new", 0o755)
+            os.rename(copy + ".new", copy)
+            with p.console() as con:
+                with pytest.raises(ServerError, match=reason):
+                    con.run("UPGRADE")
+        assert c.value("SELECT 1") == "1"
+        with login(p) as new, login(p, host=p.dir) as by_unix:
+            assert new.value("SELECT 2") == "2" and by_unix.value("SELECT 3") == "3"
+        assert heirs.running(p) == [p.pid]
+
+
+def test_upgrade_is_refused_while_something_is_held(pg, proxy, heirs):
+    p = proxy(pg, databases={DB: {"host": pg.host, "port": pg.port}})
+    with login(p) as c, p.console() as con:
+        for hold, release in (("PAUSE", "RESUME"), (f"PAUSE {DB}", f"RESUME {DB}"),
+                              (f"DISABLE {DB}", f"ENABLE {DB}")):
+            con.run(hold)
+            with pytest.raises(ServerError, match="paused or disabled"):
+                con.run("UPGRADE")
+            con.run(release)
+        assert c.value("SELECT 1") == "1"
+        heirs.upgrade(p)
+        with pytest.raises(ServerError):                # the old one's console
+            con.run("UPGRADE")
+
+
+def test_old_process_ends_on_sigterm_between_transactions(pg, proxy, heirs):
+    p = proxy(pg, config={"shutdown_timeout": 20})
+    idle, in_tx = login(p), login(p)
+    in_tx.query("BEGIN")
+    heirs.upgrade(p)
+    with login(p) as new:
+        os.kill(p.pid, signal.SIGTERM)
+        assert w.errors_of(idle.read_to_end())[-1]["C"] == "57P01"
+        assert in_tx.value("SELECT 1") == "1"
+        in_tx.query("COMMIT")
+        assert w.errors_of(in_tx.read_to_end())[-1]["C"] == "57P01"
+        assert p.child.wait(5) == 0
+        assert new.value("SELECT 1") == "1"
+
+
+def test_old_process_gives_its_idle_servers_up(pg, proxy, heirs):
+    p = proxy(pg, pool_size=10, config={"min_pool_size": 3})
+    with login(p) as c:
+        c.query("SELECT 1")
+        wait_for(lambda: len(pg.backends(DB, f"usename = '{USER}'")) == 3, 5, "three servers")
+        heirs.upgrade(p)
+        pg.wait_backends(DB, 0, f"usename = '{USER}'", timeout=15)
+        assert c.value("SELECT 1") == "1"
+
+
+def test_log_of_the_old_process_is_reopened_too(pg, proxy, heirs):
+    p = proxy(pg, start=False, config={"log_connections": 1, "log_disconnections": 1})
+    p.config["logfile"] = f"{p.dir}/own.log"
+    p.write()
+    p.start()
+    c = login(p)
+    second = heirs.upgrade(p)
+    os.rename(f"{p.dir}/own.log", f"{p.dir}/own.log.1")
+    os.kill(second, signal.SIGHUP)
+
+    def text():
+        try:
+            with open(f"{p.dir}/own.log") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    wait_for(lambda: "configuration reloaded" in text(), 5, "the new file")
+    c.close()
+    wait_for(lambda: f"[{p.pid}] LOG C-" in text(), 5, "a line of the old process in the new file")
+    assert p.child.wait(5) == 0
+
+
+def test_notifications_follow_the_new_process(pg, proxy, heirs):
+    from test_service import Manager
+    m = Manager()
+    p = proxy(pg, env=m.env(WATCHDOG_USEC=400000))
+    m.wait(READY="1")
+    second = heirs.upgrade(p)
+    said = m.wait(MAINPID=str(second))
+    assert said["READY"] == "1"
+    at = len(m.seen)
+    wait_for(lambda: sum("WATCHDOG" in x for x in m.read()[at:]) >= 4, 5, "signs of life of the new one")
+    assert p.child.wait(5) == 0
+    assert not [x for x in m.read()[at:] if "STOPPING" in x]
+    os.kill(second, signal.SIGTERM)
+    m.wait(STOPPING="1")
+    wait_for(lambda: not exists(second), 5, "the second to end")
+    assert time.monotonic() > 0
