@@ -149,7 +149,8 @@ admin_users = postgres
 """
 
 SECTION_NAMES = {"[pgbouncer] and [penstock]": "MAIN SECTION", "[databases] and [users]": "LIMITS OF ENTRIES",
-                 "[databases] only": "DATABASES", "[peers]": "PEERS"}
+                 "[databases] only": "DATABASES", "[peers]": "PEERS",
+                 "[cluster NAME]": "CLUSTERS"}
 
 
 def manual(program, flag="--manual"):

@@ -21,6 +21,8 @@ const char *cause_name(enum cause c)
         return "pool_timeout";
     case C_POOL_FULL:
         return "pool_full";
+    case C_NO_NODE:
+        return "no_node";
     case C_SERVER_DOWN:
         return "server_down";
     case C_SERVER_LOST:

@@ -39,6 +39,7 @@ enum cause {
     C_POOL_TIMEOUT,      /* waited too long for a server */
     C_POOL_FULL,         /* the queue is full */
     C_SERVER_DOWN,       /* cannot connect */
+    C_NO_NODE,           /* no node of the cluster may have the request */
     C_SERVER_LOST,       /* lost during a request, outcome known to be nothing or harmless */
     C_SERVER_LOST_IN_TX, /* lost while a transaction or a write was open: outcome unknown */
     C_QUERY_TIMEOUT,
@@ -81,6 +82,7 @@ enum server_error {
     SE_PLAN_CHANGED,
     SE_CANCELLED,
     SE_DEADLOCK,
+    SE_UNABLE, /* not supported, or not now: another node may be able */
 };
 
 enum auth_method {
@@ -375,6 +377,21 @@ struct wire_answer { /* one row of the answer, decoded */
     bool is_default;     /* VARS: the value is the session's reset value */
 };
 
+struct wire_wishes { /* where a client's statements may go; texts are those of the settings */
+    struct str route, token; /* empty: none */
+    bool read_only;          /* its transactions are, unless they say otherwise */
+    bool serializable;
+};
+
+struct wire_probe { /* what a node of a cluster says of itself */
+    bool in_recovery;
+    uint64_t system_id; /* nodes of one cluster have the same */
+    uint32_t timeline;  /* grows with each promotion; of a standby: what it follows, 0: not known */
+    /* Of a primary: all that it has acknowledged lies before. Of a standby: what it has
+     * replayed. */
+    uint64_t position;
+};
+
 /* depth of sv_clean and its effect */
 enum wire_clean {
     CLEAN_TX,        /* end an open or failed transaction */
@@ -561,6 +578,13 @@ struct wire {
     /* More rows for the same snapshot, asked only where there are rules of the result cache. NULL:
      * nothing is cached. */
     const char *catalog_details;
+    const char *probe_query; /* one row for probe_row; NULL: there are no clusters */
+    enum status (*probe_row)(const struct str *cols, int ncols, struct wire_probe *out);
+    /* With probe_query: */
+    bool (*var_of_node)(struct str name); /* reported, but says what the node is */
+    void (*var_wishes)(const struct wire_var *v, struct wire_wishes *out);
+    /* A start-up parameter that is for us alone: noted in out. */
+    bool (*startup_wishes)(const struct wire_var *v, struct wire_wishes *out);
 };
 
 extern const struct wire pg_wire; /* protocol/pg/pg_wire.c */

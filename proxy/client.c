@@ -9,6 +9,7 @@
 #include "proxy/client_login.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/server.h"
+#include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
 #include <stdatomic.h>
@@ -61,6 +62,8 @@ usec_t client_limit_us(const struct client *c, enum client_state st)
     case CL_IDLE:
         return c->pool->limits[CONFIG_CLIENT_IDLE];
     case CL_WAIT:
+        if (c->waiter.pool == c->pool && c->route != NULL)
+            return MAX(session_route_patience(c), 1);
         return c->pool->limits[CONFIG_QUERY_WAIT];
     case CL_BUSY:
     case CL_SHARED:
@@ -149,7 +152,8 @@ static void on_timeout(struct timeout *t)
         client_fatal(c, C_IDLE_TIMEOUT, STR_NONE);
         break;
     case CL_WAIT:
-        session_wait_failed(c, C_POOL_TIMEOUT, STR_NONE, STR_NONE);
+        session_wait_failed(c, c->waiter.pool->cluster != NULL ? C_NO_NODE : C_POOL_TIMEOUT,
+                            STR_NONE, STR_NONE);
         break;
     case CL_SHARED:
         if (!session_share_stop(c, C_QUERY_TIMEOUT))
@@ -259,6 +263,7 @@ static void client_free(struct mortal *m)
 {
     struct client *c = container_of(m, struct client, mortal);
     conn_wire(&c->conn)->cl_fini(c->wire_state);
+    session_route_end(c);
     varset_put(&c->vars);
     varset_put(&c->startup);
     varset_put(&c->told);
@@ -290,6 +295,15 @@ static void failed(struct waiter *w, enum cause cause, struct str code, struct s
         session_wait_failed(c, cause, code, text);
 }
 
+static void look_again(struct waiter *w, bool failed)
+{
+    struct client *c = container_of(w, struct client, waiter);
+    if (c->state == CL_WELCOME)
+        login_look_again(c);
+    else
+        session_route_again(c, failed);
+}
+
 void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer, bool is_unix)
 {
     struct client *c = mem_try(sizeof(*c) + w->wire->client_size);
@@ -310,6 +324,7 @@ void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer
     c->waiter.granted = granted;
     c->waiter.failed = failed;
     c->waiter.offered = session_offered;
+    c->waiter.again = look_again;
     c->is_unix = is_unix;
     c->peer = mem_copy(peer, is_unix ? sizeof(sa_family_t) : sizeof(*peer));
     c->id = atomic_fetch_add_explicit(&w->process->shared.next_id, 1, memory_order_relaxed);

@@ -33,6 +33,7 @@
 
 struct server;
 struct login;
+struct client_route;
 
 enum client_state {
     CL_STARTUP,
@@ -95,6 +96,7 @@ struct client {
     struct varset *told;          /* reported values it knows */
     struct listen_client *listen; /* owned by listen.c; NULL until it listens */
     struct stmt_names *names;     /* owned; NULL until it prepares something */
+    struct client_route *route;   /* owned by session_route.c; NULL: its pool has no cluster */
     struct login *login;          /* owned until logged in (client_login.c) */
     void *console;                /* owned by proxy/admin; NULL for ordinary clients */
     struct db_shared *db_counted; /* where it counts as a client; NULL: nowhere */

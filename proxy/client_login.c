@@ -12,8 +12,9 @@
 #include "proxy/net/conn_tls.h"
 #include "proxy/net/proxy_protocol.h"
 #include "proxy/net/sockopt.h"
+#include "proxy/pool/pool_cluster.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session_route.h"
 
 #include <stdatomic.h>
 #include <unistd.h>
@@ -149,6 +150,14 @@ static void add_host(struct client *c, struct wire_var *v, char *dst, size_t cap
     buf_fini(&b);
 }
 
+/* A parameter that says where statements may go; without a cluster the server refuses it, as it
+ * would without us. */
+static bool for_us_alone(const struct client *c, const struct wire_var *v)
+{
+    struct wire_wishes unread;
+    return c->pool->cluster != NULL && conn_wire(&c->conn)->startup_wishes(v, &unread);
+}
+
 static void take_startup(struct client *c)
 {
     struct wire_var vars[LOGIN_VARS_MAX];
@@ -156,11 +165,12 @@ static void take_startup(struct client *c)
     int n = 0;
     for (int i = 0; i < c->login->nvars; i++) {
         vars[n] = c->login->vars[i];
-        if (ignored(c, vars[n].name))
+        if (ignored(c, vars[n].name) || for_us_alone(c, &vars[n]))
             continue;
         add_host(c, &vars[n], app, sizeof(app));
         n++;
     }
+    session_route_begin(c, c->login->vars, c->login->nvars);
     c->startup = varset_make(&c->conn.worker->vars, vars, n);
     c->vars = varset_get(c->startup);
 }
@@ -207,6 +217,13 @@ static void enter_pool(struct client *c, const struct config_database *db)
     struct login *l = c->login;
     struct str name = str_of(l->database), user = str_of(c->user);
     c->pool = l->replication ? pool_private(w, db, name, user, c->id) : pool_for(w, db, name, user);
+    if (c->pool != NULL && l->replication && !pool_cluster_settle(c->pool)) {
+        struct pool *p = c->pool;
+        c->pool = NULL;
+        pool_free(p);
+        client_fatal(c, C_SERVER_DOWN, STR("no primary is known"));
+        return;
+    }
     if (c->pool == NULL) {
         client_fatal(c, C_NO_DB, STR_NONE);
         return;
@@ -226,8 +243,20 @@ static void enter_pool(struct client *c, const struct config_database *db)
     }
     client_set_state(c, CL_WELCOME);
     c->waiter.kind = l->replication ? WAIT_ALONE : WAIT_PROFILE;
+    login_look_again(c);
+}
+
+void login_look_again(struct client *c)
+{
     bool refused = false;
-    struct server *s = pool_take(c->pool, &c->waiter, NULL, &refused);
+    struct pool *p = pool_cluster_any(c->pool);
+    c->waiter.bytes = 0;
+    if (p == NULL) {
+        if (!pool_cluster_hold(c->pool, &c->waiter, c->conn.worker->now))
+            client_fatal(c, C_POOL_FULL, STR_NONE);
+        return;
+    }
+    struct server *s = pool_take(p, &c->waiter, NULL, &refused);
     if (refused)
         client_fatal(c, C_POOL_FULL, STR_NONE);
     else if (s != NULL)

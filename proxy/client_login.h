@@ -18,6 +18,9 @@ void login_free(struct client *c);
  * (replication). */
 void login_granted(struct client *c, struct server *s);
 void login_refused(struct client *c, enum cause cause, struct str code, struct str text);
+/* It waits for the settings to report no more, or not there: it looks for a pool that learns
+ * them. */
+void login_look_again(struct client *c);
 /* The user list has changed: what was derived from it is thrown away. */
 void login_forget_verifiers(struct worker *w);
 

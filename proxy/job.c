@@ -2,6 +2,7 @@
 #include "proxy/job.h"
 
 #include "proxy/cancel.h"
+#include "proxy/pool/pool_cluster.h"
 #include "proxy/session.h"
 
 #define JOB_VARS_MAX 300
@@ -65,9 +66,16 @@ static void on_job_timeout(struct timeout *t)
     j->done(j, false, STR("timed out"));
 }
 
-static void enqueue(struct pool *p, struct job *j)
+/* Of a cluster, the job may run on any node; while there is none it is held. */
+static void enqueue(struct job *j)
 {
     bool refused = false;
+    struct pool *p = pool_cluster_any(j->pool);
+    if (p == NULL) {
+        if (!pool_cluster_hold(j->pool, &j->waiter, j->pool->worker->now))
+            job_failed(&j->waiter, C_POOL_FULL, STR_NONE, STR_NONE);
+        return;
+    }
     struct server *s = pool_take(p, &j->waiter, p->worker->vars.empty, &refused);
     if (s != NULL)
         job_granted(&j->waiter, s);
@@ -75,8 +83,17 @@ static void enqueue(struct pool *p, struct job *j)
         job_failed(&j->waiter, C_POOL_FULL, STR_NONE, STR_NONE);
 }
 
+static void job_look_again(struct waiter *wt, bool failed)
+{
+    (void)failed;
+    enqueue(container_of(wt, struct job, waiter));
+}
+
 void job_start(struct pool *p, struct job *j)
 {
+    j->pool = p;
+    j->waiter.again = job_look_again;
+    j->waiter.bytes = 0;
     j->waiter.kind = WAIT_ALONE;
     j->waiter.granted = job_granted;
     j->waiter.failed = job_failed;
@@ -84,21 +101,20 @@ void job_start(struct pool *p, struct job *j)
     timeout_init(&j->timeout, on_job_timeout);
     usec_t limit = j->limit > 0 ? j->limit : worker_options(p->worker)->query_wait_timeout;
     worker_timeout(p->worker, &j->timeout, limit);
-    enqueue(p, j);
+    enqueue(j);
 }
 
 void job_again(struct job *j)
 {
-    struct pool *p = j->server->pool;
     j->server = NULL;
-    enqueue(p, j);
+    enqueue(j);
 }
 
 void job_cancel(struct job *j)
 {
     timeout_stop(&j->timeout);
     if (j->server == NULL) {
-        pool_leave_queue(j->waiter.pool, &j->waiter);
+        pool_leave_queue(&j->waiter);
         return;
     }
     struct server *s = j->server;

@@ -16,6 +16,7 @@
 
 struct job {
     struct waiter waiter;
+    struct pool *pool;      /* borrowed: that it was started in */
     struct server *server;  /* borrowed: that runs it */
     struct str text;        /* owned by the job's maker until done */
     struct varset *vars;    /* instead of text: settings to be tried; borrowed from the maker */

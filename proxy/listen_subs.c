@@ -223,7 +223,7 @@ bool listen_is_moving(const struct client *c)
 bool listen_subs_wanted(const struct server *s)
 {
     return s->client != NULL && !s->client->passthrough && conn_wire(&s->conn)->sv_notify != NULL &&
-           !worker_options(s->conn.worker)->server_reset_query_always;
+           !worker_options(s->conn.worker)->server_reset_query_always && s->pool->home == NULL;
 }
 
 void listen_ask_begins(struct server *s)

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "proxy/admin/admin.h"
+#include "proxy/cluster/cluster.h"
 #include "proxy/http/http.h"
 #include "proxy/inherit.h"
 #include "proxy/net/listener.h"
@@ -453,6 +454,7 @@ static enum status start(struct program *g, struct error *err)
     p->resolver = resolver_new(RESOLVER_THREADS);
     resolver_set_ttl(p->resolver, o->dns_max_ttl, o->dns_nxdomain_ttl);
     p->registry = registry_new();
+    p->clusters = cluster_set_new();
     p->main_box = &g->mailbox;
     mailbox_init(&g->mailbox, g->loop, p);
     p->admin = admin_new(p, &ops);
@@ -504,6 +506,7 @@ static void stop(struct program *g)
     mailbox_fini(&g->mailbox);
     mem_free(p->workers);
     registry_free(&p->registry);
+    cluster_set_free(&p->clusters);
 }
 
 static enum status load(const struct options *o, struct config **cfg, struct error *err)

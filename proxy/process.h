@@ -18,6 +18,7 @@
 
 struct worker;
 struct registry;
+struct cluster_set;
 struct admin;
 struct upgrade;
 struct predecessor;
@@ -49,6 +50,7 @@ struct process {
     usec_t started_wall;
     struct resolver *resolver;
     struct registry *registry;       /* pools, databases and users as all threads see them */
+    struct cluster_set *clusters;    /* and clusters */
     struct mailbox *main_box;        /* the main thread's */
     struct admin *admin;             /* console back end; main thread only */
     struct upgrade *upgrade;         /* towards a successor; main thread only */

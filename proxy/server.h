@@ -34,6 +34,7 @@
 #include "proxy/varset.h"
 #include "proxy/worker.h"
 #include "protocol/auth/scram.h"
+#include "router/freshness.h"
 
 struct client;
 struct job;
@@ -110,11 +111,14 @@ struct flight {
         char *p;                  /* owned, kept with the slot; NULL: never asked for */
         uint16_t n;
     } said;
-    struct str text;     /* owned copy: PREPARE by text */
-    uint64_t digest;     /* of a repeatable read, whose time is noted; 0: none */
-    struct {             /* the request as it came, to be sent again elsewhere */
-        uint8_t *p;      /* owned, kept with the slot */
-        uint32_t n, cap; /* n 0: not kept */
+    struct str text;              /* owned copy: PREPARE by text */
+    uint64_t digest;              /* of a repeatable read, whose time is noted; 0: none */
+    bool routed;                  /* counts in the numbers of its node (session_route.c), and */
+    bool reads;                   /* was proved to write nothing */
+    struct freshness_set writing; /* tables that it may commit writes to */
+    struct {                      /* the request as it came, to be sent again elsewhere */
+        uint8_t *p;               /* owned, kept with the slot */
+        uint32_t n, cap;          /* n 0: not kept */
     } copy;
 };
 
@@ -179,9 +183,11 @@ struct server {
     uint64_t seq_client; /* whose nextval may be the last on it; 0: nobody's */
     uint64_t tainted_by; /* whose unknown code may have left unlisted settings; 0: nobody's */
     int leaked;          /* statements it still has that its set has forgotten */
-    bool check_failed;   /* server_check_query was answered with an error */
-    int cancels;         /* cancel requests on their way */
-    int drains;          /* how often the statement of a vanished client was to be cancelled */
+    bool wrote;          /* the transaction, or what is in flight, may have written, and */
+    struct freshness_set writing; /* where, as far as that matters (session_route.c) */
+    bool check_failed;            /* server_check_query was answered with an error */
+    int cancels;                  /* cancel requests on their way */
+    int drains;             /* how often the statement of a vanished client was to be cancelled */
     struct flight *flights; /* owned ring */
     uint32_t fl_head, fl_count, fl_cap;
     struct wire_key key; /* for cancelling */

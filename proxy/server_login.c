@@ -224,7 +224,7 @@ static void on_tls_answer(struct server *s, bool yes)
         start_up(s);
         return;
     }
-    const char *host = s->pool->db->hosts[s->host_index].host;
+    const char *host = pool_tls_name(s->pool, s->host_index);
     struct tls *t = tls_start(s->conn.worker->runtime->server_tls, s->conn.fd, false, host, false);
     if (t == NULL)
         fail(s, SE_OTHER, "out of memory");

@@ -5,6 +5,7 @@
  * the client's input buffer and are fed again later (cl_unread), so that there is one way in and
  * nothing half-done.
  */
+#include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
 #include "base/check.h"
@@ -168,8 +169,9 @@ static bool queued_unseen(struct client *c, struct str in)
 {
     const struct wire *wire = conn_wire(&c->conn);
     bool refused = false;
-    if (c->server != NULL || c->state != CL_IDLE || c->refusal.set || !pool_would_wait(c->pool) ||
-        wire->cl_wants_server == NULL || !wire->cl_wants_server(c->wire_state, in))
+    if (c->server != NULL || c->state != CL_IDLE || c->refusal.set || c->route != NULL ||
+        !pool_would_wait(c->pool) || wire->cl_wants_server == NULL ||
+        !wire->cl_wants_server(c->wire_state, in))
         return false;
     c->waiter.kind = pool_shares(c->pool) ? WAIT_UNSEEN : WAIT_ALONE;
     struct server *s = pool_take(c->pool, &c->waiter, c->vars, &refused);
@@ -184,12 +186,12 @@ static bool queued_unseen(struct client *c, struct str in)
     return true;
 }
 
-static enum taken get_server(struct client *c, const struct wire_req *r, bool may_share)
+static enum taken get_server(struct client *c, const struct wire_req *r, const struct plan *plan)
 {
     bool refused = false;
     c->request_at = c->conn.worker->now;
-    c->waiter.kind = may_share ? WAIT_SHARE : WAIT_ALONE;
-    struct server *s = pool_take(c->pool, &c->waiter, c->vars, &refused);
+    c->waiter.kind = plan->may_share ? WAIT_SHARE : WAIT_ALONE;
+    struct server *s = pool_take(plan->to, &c->waiter, c->vars, &refused);
     if (s != NULL) {
         session_attach(c, s);
         return TAKEN;
@@ -239,6 +241,8 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
     s->request_at = w->now;
     c->pool->stats.queries += c->first_start == 0;
     c->first_start = 0;
+    if (c->route != NULL)
+        session_route_sent(c, s, f, plan);
     return f;
 }
 
@@ -293,9 +297,22 @@ static enum taken find_server(struct client *c, const struct wire_req *r, struct
 {
     if (c->state == CL_WAIT)
         return session_share_offered(c, r, plan) ? TAKEN : LEFT;
+    plan->to = c->pool;
+    if (c->route != NULL) {
+        struct wire_fault fault = {0};
+        switch (session_route(c, r, plan, &fault)) {
+        case ROUTED:
+            break;
+        case ROUTE_HELD:
+            return LEFT;
+        case ROUTE_REFUSED:
+            refuse(c, r, fault.cause, STR_NONE);
+            return TAKEN;
+        }
+    }
     if (session_share(c, r, plan))
         return TAKEN;
-    if (get_server(c, r, plan->may_share) == LEFT)
+    if (get_server(c, r, plan) == LEFT)
         return c->state == CL_WAIT ? LEFT : TAKEN; /* TAKEN: refused, the queue was full */
     return start_on(c, c->server, r, plan);
 }
@@ -311,6 +328,8 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     if (answer_locally(c, r))
         return TAKEN;
     session_plan(c, r, &plan);
+    if (c->route != NULL)
+        session_route_judge(c, r, &plan);
     enum taken t;
     if (c->server == NULL) {
         t = find_server(c, r, &plan);
@@ -347,6 +366,8 @@ static enum taken next_piece(struct client *c, struct flight *f, const struct wi
         f->effects |= plan.effects;
         if (c->conn.worker->noting.on)
             session_note_begin(c->server, f, r, &plan);
+        if (c->route != NULL)
+            session_route_more(c->server, f);
         if (plan.effects & FX_UNLISTEN)
             listen_note_unlisten(c, r, &plan);
         session_send(c, c->server, f, &rest);

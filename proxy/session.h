@@ -12,6 +12,7 @@
 
 #include "proxy/client.h"
 #include "proxy/server.h"
+#include "protocol/sql_standby.h"
 
 /* What a piece of a request needs and does, found out before anything is sent. */
 struct plan {
@@ -21,6 +22,11 @@ struct plan {
     uint64_t digest;              /* of a repeatable read, whose time is noted; 0: none */
     bool may_share;               /* it may stand behind others */
     struct statement_batch batch; /* what it runs */
+    /* Where there is a cluster (session_route.c): */
+    bool whole;              /* all of the request is one statement: */
+    struct facts *statement; /* borrowed; NULL: it is not */
+    enum sql_standby verdict;
+    struct pool *to; /* whose servers it goes to; always set for a client without a server */
 };
 
 /* session.c */
@@ -129,6 +135,9 @@ void session_note(struct server *s, const struct flight *f, uint64_t rows, bool 
 
 /* session_end.c */
 void session_client_gone(struct client *c);
+/* What is in flight there for a client can be sent to another server, for its client has seen
+ * nothing of the answer and it wrote nothing. */
+bool session_can_repeat(struct server *s);
 void session_server_lost(struct server *s, struct str code, struct str text);
 enum running {
     RUNS,       /* a request of the client's, which is being cancelled */

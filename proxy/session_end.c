@@ -6,6 +6,7 @@
  * and, where nothing of the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
+#include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
 #include "base/check.h"
@@ -34,7 +35,7 @@ void session_client_gone(struct client *c)
 {
     struct server *s = c->server;
     if (c->pool != NULL)
-        pool_leave_queue(c->pool, &c->waiter);
+        pool_leave_queue(&c->waiter);
     listen_client_gone(c);
     if (c->state == CL_SHARED)
         session_share_leave(c);
@@ -119,6 +120,8 @@ static bool never_began(struct server *s, const struct client *c)
 void session_server_lost(struct server *s, struct str code, struct str text)
 {
     struct client *c = s->client;
+    for (uint32_t i = 0; i < s->fl_count; i++)
+        session_route_done(s, server_flight(s, i), TX_IDLE, true);
     if (s->state == SV_SHARED)
         session_share_lost(s, code, text);
     if (c == NULL || session_share_lost_alone(s))
@@ -181,7 +184,7 @@ void session_refuse(struct client *c, enum cause cause, struct str code, struct 
 
 void session_wait_failed(struct client *c, enum cause cause, struct str code, struct str text)
 {
-    pool_leave_queue(c->pool, &c->waiter);
+    pool_leave_queue(&c->waiter);
     c->wait_at = c->first_start = 0;
     client_set_state(c, CL_IDLE);
     session_refuse(c, cause, code, text);

@@ -5,6 +5,7 @@
  * has gone is ended, and a server that passes the release test goes back to its pool.
  * Thread: the worker's.
  */
+#include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
 #include "base/check.h"
@@ -119,6 +120,7 @@ static void note_definitions(struct server *s, const struct wire_server_event *e
 static void request_done(struct server *s, struct flight *f, const struct wire_server_event *ev)
 {
     struct client *c = f->client;
+    session_route_done(s, f, ev->tx, false);
     session_apply(s, f, ev);
     session_note_asks(s, f, ev->tags);
     if (!f->taken)

@@ -1,5 +1,6 @@
 /* session_share.c - requests of several clients on one server; see session_share.h.  Worker
  * thread. */
+#include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
 #include "base/check.h"
@@ -91,7 +92,7 @@ void session_share_note(struct client *c, const struct wire_req *r, struct plan 
 bool session_share(struct client *c, const struct wire_req *r, struct plan *plan)
 {
     const struct stmt *stmt;
-    struct pool *p = c->pool;
+    struct pool *p = plan->to;
     const struct facts *f = session_share_reads(c, r, plan, &stmt);
     if (f == NULL)
         return false;
@@ -109,13 +110,13 @@ bool session_share(struct client *c, const struct wire_req *r, struct plan *plan
 bool session_share_offered(struct client *c, const struct wire_req *r, struct plan *plan)
 {
     const struct stmt *stmt;
-    struct pool *p = c->pool;
+    struct pool *p = c->waiter.pool;
     struct server *s = c->offered;
     const struct facts *f = session_share_reads(c, r, plan, &stmt);
     bool may = f != NULL && pace_is_short(p->share.pace, f->digest);
     bool checked = s != NULL && (s->state == SV_SHARED || !server_needs_check(s));
     if (may && checked && server_may_share(s, c->vars, stmt)) {
-        pool_leave_queue(p, &c->waiter);
+        pool_leave_queue(&c->waiter);
         plan->digest = f->digest;
         send_to(c, s, r, plan);
         return true;
@@ -177,8 +178,12 @@ static bool take_back(struct server *s, struct flight *f)
 }
 
 /* It waits for a server of its own, as if it had waited since it was sent first. */
-static void wait_again(struct client *c)
+static void wait_again(struct client *c, int node)
 {
+    if (c->route != NULL) {
+        session_route_lost(c, node);
+        return;
+    }
     c->wait_at = c->conn.worker->now; /* what was before that has been counted */
     c->waiter.kind = WAIT_ALONE;
     client_set_state(c, CL_WAIT);
@@ -186,12 +191,13 @@ static void wait_again(struct client *c)
     pool_schedule(c->pool);
 }
 
-static void repeat(struct server *s, struct flight *f)
+/* failed: the node that it was sent to (in a cluster); TOPOLOGY_NONE: it has not failed. */
+static void repeat(struct server *s, struct flight *f, int failed)
 {
     struct client *c = f->client;
     s->pool->stats.repeated++;
     if (take_back(s, f))
-        wait_again(c);
+        wait_again(c, failed);
 }
 
 void session_unshare(struct server *s)
@@ -201,7 +207,7 @@ void session_unshare(struct server *s)
     front->digest = 0; /* its time tells nothing any more */
     for (uint32_t i = 1; i < s->fl_count; i++)
         if (server_flight(s, i)->client != NULL)
-            repeat(s, server_flight(s, i));
+            repeat(s, server_flight(s, i), TOPOLOGY_NONE);
     s->pool->stats.unshared += s->fl_count > 1;
     server_set_state(s, SV_ACTIVE);
     if (s->pool->nwaiters > 0) /* one server less is shared: another may be begun with */
@@ -276,7 +282,7 @@ static void lose(struct server *s, struct flight *f, const struct wire_fault *to
     bool fatal = f->output;
     if (again) {
         c->lost++;
-        repeat(s, f);
+        repeat(s, f, s->pool->node);
         return;
     }
     session_disown(s, f);
@@ -295,21 +301,34 @@ static void lose(struct server *s, struct flight *f, const struct wire_fault *to
     session_go_on_later(c);
 }
 
-bool session_share_lost_alone(struct server *s)
+/* The one flight of its client, which has seen nothing of the answer, or NULL. */
+static struct flight *only_flight(struct server *s)
 {
-    struct client *c = s->client;
+    const struct client *c = s->client;
     struct flight *its = NULL;
-    if (c->conn.in_callback || c->timed_out != 0 || s->cancels > 0 || c->lost >= LOST_MAX ||
-        server_has_state(s))
-        return false;
+    if (c == NULL || c->conn.in_callback || c->timed_out != 0 || s->cancels > 0 ||
+        c->lost >= LOST_MAX || server_has_state(s))
+        return NULL;
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);
         if (f->client != c || f->kind != FLIGHT_CLIENT)
             continue;
         if (its != NULL || f->copy.n == 0 || f->output || f->noticed)
-            return false;
+            return NULL;
         its = f;
     }
+    return its;
+}
+
+bool session_can_repeat(struct server *s)
+{
+    return s->state == SV_SHARED || only_flight(s) != NULL;
+}
+
+bool session_share_lost_alone(struct server *s)
+{
+    struct client *c = s->client;
+    struct flight *its = only_flight(s);
     if (its == NULL)
         return false;
     c->lost++;
@@ -318,7 +337,7 @@ bool session_share_lost_alone(struct server *s)
     client_set_state(c, CL_IDLE);
     c->barrier = false;
     if (take_back(s, its))
-        wait_again(c);
+        wait_again(c, s->pool->node);
     return true;
 }
 

@@ -235,6 +235,8 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
 
 void session_note_report(struct server *s, const struct wire_var *v)
 {
+    if (s->pool->home != NULL && conn_wire(&s->conn)->var_of_node(v->name))
+        return; /* clients are not to see that they are moved between nodes */
     varset_change(&s->profile, v->name, v->value);
 }
 

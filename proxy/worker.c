@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "proxy/client.h"
 #include "proxy/client_login.h"
+#include "proxy/cluster/cluster_watch.h"
 #include "proxy/memory.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/peer.h"
@@ -242,6 +243,7 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
     list_init(&w->peers);
     list_init(&w->pool_list);
     list_init(&w->giving);
+    list_init(&w->watches);
     map_init(&w->pools);
     map_init(&w->verifiers);
     timeouts_init(&w->timeouts);
@@ -267,6 +269,7 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
 static void *run(void *arg)
 {
     struct worker *w = arg;
+    cluster_watch_configure(w);
     ev_run(w->loop, 0);
     turn_end(w);
     return NULL;
@@ -290,6 +293,7 @@ enum status worker_start(struct worker *w, struct error *err)
 static void stop(struct worker *w, void *arg)
 {
     (void)arg;
+    cluster_watch_stop(w);
     clients_close_all(w);
     pools_close_all(w);
     turn_end(w);
@@ -306,11 +310,13 @@ void worker_free(struct worker **wp)
 {
     struct worker *w = *wp;
     *wp = NULL;
+    cluster_watch_stop(w);
     mailbox_close(&w->mailbox); /* what others posted meanwhile: sockets and servers get closed */
     clients_close_all(w);
     pools_close_all(w);
     turn_end(w);
     mailbox_fini(&w->mailbox);
+    cluster_watch_free(w);
     pools_free(w);
     peers_free(w);
     map_fini(&w->pools);
@@ -382,6 +388,7 @@ static void on_runtime(struct message *m, void *ctx)
     configure_noting(w);
     pools_reconfigure(w, old);
     clients_reconfigure(w);
+    cluster_watch_configure(w);
     runtime_put(&old);
 }
 

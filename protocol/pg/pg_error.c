@@ -56,6 +56,8 @@ enum server_error pg_error_class(const struct pg_error *e)
         (str_eq(e->message, STR("cached plan must not change result type")) ||
          str_eq(e->routine, STR("RevalidateCachedQuery"))))
         return SE_PLAN_CHANGED;
+    if (str_eq(e->code, STR("0A000")) || str_eq(e->code, STR("55000")))
+        return SE_UNABLE; /* serializable, unlogged tables, positions: during recovery */
     return SE_OTHER;
 }
 
@@ -72,6 +74,7 @@ static const struct {
     {C_POOL_TIMEOUT, "57014", "query_wait_timeout"},
     {C_POOL_FULL, "53300", "too many clients are waiting for a server (max_waiting)"},
     {C_SERVER_DOWN, "08006", "cannot connect to the server"},
+    {C_NO_NODE, "57P03", "no node of the cluster can serve this now"},
     {C_SERVER_LOST, "08006", "server conn crashed?"},
     {C_SERVER_LOST_IN_TX, "08007",
      "server connection lost; the outcome of the transaction is unknown"},

@@ -11,6 +11,7 @@
 #include "protocol/pg/pg_frame.h"
 #include "protocol/pg/pg_key.h"
 #include "protocol/pg/pg_kill.h"
+#include "protocol/pg/pg_node.h"
 #include "protocol/pg/pg_server.h"
 #include "protocol/pg/pg_startup.h"
 #include "protocol/pg/pg_text.h"
@@ -107,4 +108,9 @@ const struct wire pg_wire = {
     .auth_query = pg_text_auth_query,
     .catalog_query = pg_catalog_query,
     .catalog_details = pg_catalog_details_query,
+    .probe_query = pg_node_probe,
+    .probe_row = pg_node_row,
+    .var_of_node = pg_node_var,
+    .var_wishes = pg_node_wishes,
+    .startup_wishes = pg_node_startup,
 };

@@ -136,6 +136,12 @@ static void dispatch(struct admin *a, struct admin_reply *r)
     case CMD_DISABLE:
         admin_hold_disable(a, r, true);
         break;
+    case CMD_DRAIN:
+        admin_nodes_drain(a, r, true);
+        break;
+    case CMD_UNDRAIN:
+        admin_nodes_drain(a, r, false);
+        break;
     case CMD_ENABLE:
         admin_hold_disable(a, r, false);
         break;

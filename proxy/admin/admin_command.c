@@ -9,6 +9,7 @@ enum arg_rule {
     ARG_NONE,
     ARG_MAY,
     ARG_DATABASE,
+    ARG_NODE,
     ARG_CLIENT,
     ARG_VIEW,
     ARG_SET,
@@ -22,6 +23,7 @@ static const struct word {
     enum arg_rule arg;
 } words[] = {
     {"disable", CMD_DISABLE, ARG_DATABASE},
+    {"drain", CMD_DRAIN, ARG_NODE},
     {"enable", CMD_ENABLE, ARG_DATABASE},
     {"kill", CMD_KILL, ARG_MAY},
     {"kill_client", CMD_KILL_CLIENT, ARG_CLIENT},
@@ -35,6 +37,7 @@ static const struct word {
     {"show", CMD_SHOW, ARG_VIEW},
     {"shutdown", CMD_SHUTDOWN, ARG_SHUTDOWN},
     {"suspend", CMD_SUSPEND, ARG_NONE},
+    {"undrain", CMD_UNDRAIN, ARG_NODE},
     {"upgrade", CMD_UPGRADE, ARG_NONE},
     {"wait_close", CMD_WAIT_CLOSE, ARG_MAY},
 };
@@ -44,6 +47,7 @@ static const struct right {
     const char *tag;
 } rights[CMDS] = {
     [CMD_DISABLE] = {ADMIN_FULL, "DISABLE"},
+    [CMD_DRAIN] = {ADMIN_FULL, "DRAIN"},
     [CMD_ENABLE] = {ADMIN_FULL, "ENABLE"},
     [CMD_KILL] = {ADMIN_FULL, "KILL"},
     [CMD_KILL_CLIENT] = {ADMIN_FULL, "KILL_CLIENT"},
@@ -60,13 +64,14 @@ static const struct right {
     [CMD_SHUTDOWN_CLIENTS] = {ADMIN_FULL, "SHUTDOWN"},
     [CMD_SHUTDOWN_SERVERS] = {ADMIN_FULL, "SHUTDOWN"},
     [CMD_SUSPEND] = {ADMIN_FULL, "SUSPEND"},
+    [CMD_UNDRAIN] = {ADMIN_FULL, "UNDRAIN"},
     [CMD_UPGRADE] = {ADMIN_FULL, "UPGRADE"},
     [CMD_WAIT_CLOSE] = {ADMIN_FULL, "WAIT_CLOSE"},
 };
 
 const char *const admin_command_help =
     "\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION"
-    "\n\tSHOW PEERS|PEER_POOLS|WORKERS"
+    "\n\tSHOW NODES|PEERS|PEER_POOLS|WORKERS"
     "\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE"
     "\n\tSHOW DNS_HOSTS|DNS_ZONES"
     "\n\tSHOW STATEMENTS"
@@ -76,6 +81,8 @@ const char *const admin_command_help =
     "\n\tRESET STATEMENTS"
     "\n\tPAUSE [<db>]"
     "\n\tRESUME [<db>]"
+    "\n\tDRAIN <node>"
+    "\n\tUNDRAIN <node>"
     "\n\tDISABLE <db>"
     "\n\tENABLE <db>"
     "\n\tRECONNECT [<db>]"
@@ -158,13 +165,29 @@ static bool at_end(struct str s)
 
 /* ---- grammar --------------------------------------------------------------------------------- */
 
-static bool parse_arg(struct str *s, struct admin_command *out, bool *quoted)
+static bool in_node(char c)
+{
+    return !is_blank(c) && c != ';' && c != '"' && c != '\'';
+}
+
+/* Nodes have names like host:port. */
+static struct str take_node(struct str *s)
+{
+    size_t n = 0;
+    while (n < s->n && in_node(s->p[n]))
+        n++;
+    struct str w = {s->p, n};
+    advance(s, n);
+    return w;
+}
+
+static bool parse_arg(struct str *s, enum arg_rule rule, struct admin_command *out, bool *quoted)
 {
     bool apart = skip_blanks(s);
     *quoted = s->n > 0 && s->p[0] == '"';
     if (*quoted)
         return apart && take_quoted(s, '"', out->arg, sizeof(out->arg)) && out->arg[0] != '\0';
-    struct str w = take_word(s);
+    struct str w = rule == ARG_NODE ? take_node(s) : take_word(s);
     return (w.n == 0 || apart) && str_copy(out->arg, sizeof(out->arg), w);
 }
 
@@ -244,6 +267,10 @@ static enum status check_arg(const struct word *w, struct admin_command *out, bo
         if (out->arg[0] == '\0')
             return error_set(err, ST_INVALID, "a database is required");
         break;
+    case ARG_NODE:
+        if (out->arg[0] == '\0')
+            return error_set(err, ST_INVALID, "a node is required, see SHOW NODES");
+        break;
     case ARG_CLIENT:
         if (!str_to_i64(str_of(out->arg), 0, INT64_MAX, &id))
             return error_set(err, ST_INVALID, "a client id is required, see SHOW CLIENTS");
@@ -296,7 +323,7 @@ enum status admin_command_parse(struct str text, struct admin_command *out, stru
     if (w->arg == ARG_SET)
         return parse_set(s, out) ? ST_OK : invalid(text, err);
     bool quoted = false, ok = true;
-    if (!parse_arg(&s, out, &quoted) || !at_end(s))
+    if (!parse_arg(&s, w->arg, out, &quoted) || !at_end(s))
         return invalid(text, err);
     enum status st = check_arg(w, out, &ok, err);
     if (st != ST_OK)

@@ -15,6 +15,7 @@
 
 enum admin_command_kind {
     CMD_DISABLE,
+    CMD_DRAIN,
     CMD_ENABLE,
     CMD_KILL,
     CMD_KILL_CLIENT,
@@ -31,13 +32,14 @@ enum admin_command_kind {
     CMD_SHUTDOWN_CLIENTS, /* WAIT_FOR_CLIENTS */
     CMD_SHUTDOWN_SERVERS, /* WAIT_FOR_SERVERS */
     CMD_SUSPEND,
+    CMD_UNDRAIN,
     CMD_UPGRADE,
     CMD_WAIT_CLOSE,
     CMDS, /* how many */
 };
 
 #define ADMIN_WORD_MAX 15 /* bytes of a command's word */
-#define ADMIN_ARG_MAX 63
+#define ADMIN_ARG_MAX 299 /* a node with a long host name */
 #define ADMIN_VALUE_MAX 255
 
 struct admin_command {
@@ -45,7 +47,7 @@ struct admin_command {
     const struct admin_view *view;        /* CMD_SHOW */
     const struct admin_view_faked *faked; /* CMD_SHOW_FAKED, CMD_SET_FAKED */
     uint64_t client;                      /* CMD_KILL_CLIENT */
-    char arg[ADMIN_ARG_MAX + 1];          /* database, or key of SET; empty: none */
+    char arg[ADMIN_ARG_MAX + 1];          /* database, node, or key of SET; empty: none */
     char value[ADMIN_VALUE_MAX + 1];      /* CMD_SET */
 };
 

@@ -331,6 +331,8 @@ static void pool_row(const struct pool *p, const struct admin_gather *g, struct 
     row->stats = p->stats;
     if (g->measures)
         measure_read(&p->measure, &row->measured, part->times);
+    row->live = p->live;
+    row->node = p->node;
     count_clients(p, row);
     count_servers(p, row);
 }

@@ -338,6 +338,7 @@ static bool show_now(struct admin *a, struct admin_reply *r)
     case VIEW_FDS:
     case VIEW_LISTS:
     case VIEW_MEM:
+    case VIEW_NODES:
     case VIEW_PEER_POOLS:
     case VIEW_POOLS:
     case VIEW_SERVERS:
@@ -375,6 +376,8 @@ void admin_show(struct admin *a, struct admin_reply *r)
     else if (view == VIEW_CLIENTS || view == VIEW_SERVERS || view == VIEW_SOCKETS ||
              view == VIEW_ACTIVE_SOCKETS)
         gather(a, r, admin_live_connections, join_rows);
+    else if (view == VIEW_NODES)
+        admin_nodes_show(a, r);
     else if (view == VIEW_PEER_POOLS)
         gather(a, r, admin_live_peers, finish_peer_pools);
     else if (view == VIEW_STATEMENTS)

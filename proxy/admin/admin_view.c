@@ -51,6 +51,10 @@ static const struct wire_column dns_hosts[] = {T("hostname"), Q("ttl"), T("addrs
 static const struct wire_column dns_zones[] = {T("zonename"), Q("serial"), I("count")};
 static const struct wire_column lists[] = {T("list"), I("items")};
 static const struct wire_column mem[] = {T("name"), I("size"), I("used"), I("free"), I("memtotal")};
+static const struct wire_column nodes[] = {
+    T("cluster"),    T("node"),      T("role"),         T("state"),         N("lag_ms"),
+    Q("lag_bytes"),  Q("freshness"), Q("transactions"), N("share"),         I("in_flight"),
+    N("latency_ms"), I("weight"),    T("zone"),         N("last_change_ms")};
 static const struct wire_column peers[] = {I("peer_id"), T("host"), I("port"), I("pool_size")};
 static const struct wire_column peer_pools[] = {I("peer_id"), I("cl_active_cancel_req"),
                                                 I("cl_waiting_cancel_req"), I("sv_active_cancel"),
@@ -160,6 +164,7 @@ const struct admin_view admin_views[VIEWS] = {
     {"help", VIEW_HELP, ADMIN_STATS, 0, NULL},
     {"lists", VIEW_LISTS, ADMIN_STATS, WITH(lists)},
     {"mem", VIEW_MEM, ADMIN_STATS, WITH(mem)},
+    {"nodes", VIEW_NODES, ADMIN_STATS, WITH(nodes)},
     {"peers", VIEW_PEERS, ADMIN_STATS, WITH(peers)},
     {"peer_pools", VIEW_PEER_POOLS, ADMIN_STATS, WITH(peer_pools)},
     {"pools", VIEW_POOLS, ADMIN_STATS, WITH(pools)},

@@ -24,6 +24,7 @@ enum admin_view_id {
     VIEW_HELP,
     VIEW_LISTS,
     VIEW_MEM,
+    VIEW_NODES,
     VIEW_PEERS,
     VIEW_PEER_POOLS,
     VIEW_POOLS,

@@ -23,6 +23,7 @@
 
 struct worker;
 struct pool;
+struct topology_live;
 struct admin_gather;
 
 #define ADMIN_DATABASE "pgbouncer" /* as which the console shows itself */
@@ -55,9 +56,11 @@ struct admin_pool_row {
     int64_t failing; /* workers whose last connection to the database failed */
     int64_t limit;   /* servers, of all workers together; 0: no limit */
     usec_t maxwait, longest_tx, longest_idle_in_tx;
-    int mode;       /* enum config_pool_mode */
-    int balance;    /* enum config_balance */
-    bool left_only; /* no worker has it any more: stats is all there is */
+    int mode;                         /* enum config_pool_mode */
+    int balance;                      /* enum config_balance */
+    bool left_only;                   /* no worker has it any more: stats is all there is */
+    const struct topology_live *live; /* of a node's pool, to be compared only; NULL: it is none */
+    int node;                         /* its index */
     struct stats stats;
     struct measured measured; /* where the gather wants it */
 };
@@ -205,6 +208,10 @@ void admin_statements_collect(struct worker *w, struct admin_gather *g, struct a
 struct admin_statement *admin_statements_merged(struct admin_gather *g, size_t *n);
 void admin_statements_finish(struct admin_gather *g);                /* of VIEW_STATEMENTS */
 void admin_statements_reset(struct admin *a, struct admin_reply *r); /* takes the reply */
+
+/* admin_nodes.c */
+void admin_nodes_show(struct admin *a, struct admin_reply *r);
+void admin_nodes_drain(struct admin *a, struct admin_reply *r, bool on);
 
 /* admin_stats.c */
 void admin_stats_show(struct admin_gather *g); /* finish of VIEW_STATS* and VIEW_TOTALS */

@@ -55,6 +55,11 @@ const struct config_user *config_find_user(const struct config *cfg, struct str 
     return map_get(&cfg->entries->user_by_name, name);
 }
 
+const struct config_cluster *config_find_cluster(const struct config *cfg, struct str name)
+{
+    return map_get(&cfg->entries->cluster_by_name, name);
+}
+
 const struct config_peer *config_find_peer(const struct config *cfg, int id)
 {
     for (size_t i = 0; i < cfg->entries->npeers; i++) {

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "protocol/auth/userlist.h"
 #include "proxy/config/config_arena.h"
+#include "proxy/config/config_cluster.h"
 #include "proxy/config/config_schema.h"
 
 #include <stdio.h>
@@ -43,6 +44,8 @@ enum config_timeout {
 
 enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_NO_BALANCE };
 
+enum config_route { CONFIG_ROUTE_AUTO, CONFIG_ROUTE_PRIMARY, CONFIG_ROUTE_REPLICA };
+
 struct config_limits { /* of a database entry or a user; negative = unset */
     enum config_pool_mode pool_mode;
     int pool_size, min_pool_size, reserve_pool_size;
@@ -63,8 +66,11 @@ struct config_database {
     struct config_host *hosts; /* at least one */
     size_t nhosts;
     enum config_balance load_balance;
-    const char *user;     /* forced server login */
-    const char *password; /* of user; may be empty */
+    const char *cluster_name;             /* NULL: the hosts are no cluster */
+    const struct config_cluster *cluster; /* that of this name; then hosts are its hosts */
+    enum config_route route;              /* of a clustered entry */
+    const char *user;                     /* forced server login */
+    const char *password;                 /* of user; may be empty */
     const char *auth_user, *auth_query, *auth_dbname;
     const char *connect_query, *client_encoding, *datestyle, *timezone, *application_name;
     struct config_limits limits;
@@ -92,7 +98,9 @@ struct config_entries { /* sorted: databases and users by name, peers by id */
     size_t nusers;
     struct config_peer **peers;
     size_t npeers;
-    struct map database_by_name, user_by_name;
+    struct config_cluster **clusters; /* sorted by name */
+    size_t nclusters;
+    struct map database_by_name, user_by_name, cluster_by_name;
 };
 
 struct config_secrets { /* auth_file, or the login of the URL */
@@ -143,7 +151,9 @@ void config_put(struct config **cfg);                /* gives one back, clears t
  * NULL. */
 const struct config_database *config_find_database(const struct config *cfg, struct str name);
 const struct config_user *config_find_user(const struct config *cfg, struct str name); /* or NULL */
-const struct config_peer *config_find_peer(const struct config *cfg, int id);          /* or NULL */
+const struct config_cluster *config_find_cluster(const struct config *cfg,
+                                                 struct str name);            /* or NULL */
+const struct config_peer *config_find_peer(const struct config *cfg, int id); /* or NULL */
 const struct secret *config_secret(const struct config *cfg,
                                    struct str user); /* NULL: not listed */
 

@@ -30,7 +30,8 @@ static bool same_texts(const struct config_database *a, const struct config_data
 
 static bool same_target(const struct config_database *a, const struct config_database *b)
 {
-    if (a->nhosts != b->nhosts || !same_texts(a, b, true))
+    if (a->nhosts != b->nhosts || !same_texts(a, b, true) ||
+        (a->cluster == NULL) != (b->cluster == NULL))
         return false;
     for (size_t i = 0; i < a->nhosts; i++) {
         if (a->hosts[i].port != b->hosts[i].port || strcmp(a->hosts[i].host, b->hosts[i].host) != 0)
@@ -48,7 +49,7 @@ static bool same_limits(const struct config_database *a, const struct config_dat
             0)
             return false;
     }
-    return a->load_balance == b->load_balance && same_texts(a, b, false);
+    return a->load_balance == b->load_balance && a->route == b->route && same_texts(a, b, false);
 }
 
 void config_diff(const struct config *from, const struct config *to,

@@ -62,6 +62,8 @@ const size_t config_entry_limits_count = ARRAY_LEN(config_entry_limits);
     }
 
 const struct config_entry_text config_entry_texts[] = {
+    {"cluster", offsetof(struct config_database, cluster_name), true,
+     "Its nodes are those of this [cluster]: reads may go to replicas. Instead of host and port."},
     TEXT(dbname, true, "Database on the server; unset: the name of the entry."),
     TEXT(user, true, "Log in to the server as this user, whoever the client is."),
     TEXT(password, true, "Password of user: the text, file:/path or env:NAME."),
@@ -79,6 +81,11 @@ const size_t config_entry_texts_count = ARRAY_LEN(config_entry_texts);
 static const struct config_enum balances[] = {
     {"round-robin", CONFIG_ROUND_ROBIN}, {"disable", CONFIG_NO_BALANCE}, {NULL, 0}};
 
+static const struct config_enum routes[] = {{"auto", CONFIG_ROUTE_AUTO},
+                                            {"primary", CONFIG_ROUTE_PRIMARY},
+                                            {"replica", CONFIG_ROUTE_REPLICA},
+                                            {NULL, 0}};
+
 struct config_entries *config_entry_new(void)
 {
     struct config_entries *e = mem_new(sizeof(*e));
@@ -86,6 +93,7 @@ struct config_entries *config_entry_new(void)
     config_arena_init(&e->arena);
     map_init(&e->database_by_name);
     map_init(&e->user_by_name);
+    map_init(&e->cluster_by_name);
     return e;
 }
 
@@ -103,6 +111,7 @@ void config_entry_put(struct config_entries **e)
         return;
     map_fini(&x->database_by_name);
     map_fini(&x->user_by_name);
+    map_fini(&x->cluster_by_name);
     config_arena_fini(&x->arena);
     mem_free(x);
 }
@@ -251,6 +260,11 @@ static enum status set_database_key(struct config_entries *e, struct config_data
     if (str_eq(pair->key, STR("load_balance_hosts"))) {
         enum status st = config_option_enum(pair->value, balances, &value, err);
         d->load_balance = value == CONFIG_NO_BALANCE ? CONFIG_NO_BALANCE : CONFIG_ROUND_ROBIN;
+        return st;
+    }
+    if (str_eq(pair->key, STR("route"))) {
+        enum status st = config_option_enum(pair->value, routes, &value, err);
+        d->route = (enum config_route)value;
         return st;
     }
     for (size_t i = 0; i < config_entry_texts_count; i++) {
@@ -428,8 +442,8 @@ static enum status local_sockets(struct config_entries *e, const struct config_o
     return ST_OK;
 }
 
-enum status config_entry_finish(struct config_entries *e, const struct config_options *opt,
-                                struct error *err)
+enum status config_entry_finish(struct config_entries *e, const struct wire *wire,
+                                const struct config_options *opt, struct error *err)
 {
     struct str key;
     void *value = NULL;
@@ -445,5 +459,6 @@ enum status config_entry_finish(struct config_entries *e, const struct config_op
     qsort(e->users, e->nusers, sizeof(struct config_user *), by_user);
     if (e->npeers > 0)
         qsort(e->peers, e->npeers, sizeof(struct config_peer *), by_id);
-    return local_sockets(e, opt, err);
+    enum status st = config_cluster_finish(e, wire, err);
+    return st == ST_OK ? local_sockets(e, opt, err) : st;
 }

@@ -47,9 +47,10 @@ enum status config_entry_user(struct config_entries *e, struct str name, struct 
 enum status config_entry_peer(struct config_entries *e, struct str name, struct str conn,
                               struct error *err) ATTR_NODISCARD;
 
-/* Sorts, and gives entries without a host the local socket. Call once, after the last entry. */
-enum status config_entry_finish(struct config_entries *e, const struct config_options *opt,
-                                struct error *err) ATTR_NODISCARD;
+/* Sorts, joins entries and clusters, and gives entries without a host the local socket. Call once,
+ * after the last entry. */
+enum status config_entry_finish(struct config_entries *e, const struct wire *wire,
+                                const struct config_options *opt, struct error *err) ATTR_NODISCARD;
 
 /* Splits "a,b,c" and "5432,5433,5434" into the hosts of d. port_list may be one number or empty;
  * def is the port that is used then. */

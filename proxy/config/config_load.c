@@ -32,7 +32,7 @@ static bool main_section(struct str name)
     return str_eq(name, STR("pgbouncer")) || str_eq(name, STR("penstock"));
 }
 
-/* "cluster main" is of the kind "cluster". */
+/* "cache balance" is of the kind "cache". */
 static bool section_kind(struct str name, struct str kind)
 {
     return str_eq(name, kind) || (str_starts(name, kind) && name.n > kind.n &&
@@ -43,12 +43,13 @@ static enum status on_section(struct loader *l, struct str name, struct error *e
 {
     if (str_eq(name, STR("pgbouncer")))
         l->pgbouncer = true;
+    if (config_cluster_section(name).p != NULL)
+        return config_cluster_begin(l->cfg->entries, config_cluster_section(name), err);
     if (main_section(name) || str_eq(name, STR("databases")) || str_eq(name, STR("users")) ||
         str_eq(name, STR("peers")))
         return ST_OK;
     int shown = (int)MIN(name.n, 200u);
-    if (section_kind(name, STR("cluster")) || section_kind(name, STR("cache")) ||
-        section_kind(name, STR("service")))
+    if (section_kind(name, STR("cache")) || section_kind(name, STR("service")))
         return error_set(err, ST_UNSUPPORTED, "section [%.*s] is not implemented in this release",
                          shown, name.p);
     return error_set(err, ST_INVALID, "unknown section [%.*s]", shown, name.p);
@@ -80,6 +81,9 @@ static enum status on_item(void *arg, const struct config_item *it, struct error
         return on_section(l, it->section, err);
     if (main_section(it->section))
         return on_option(l, it, err);
+    if (config_cluster_section(it->section).p != NULL)
+        return config_cluster_set(cfg->entries, config_cluster_section(it->section), it->key,
+                                  it->value, err);
     if (str_eq(it->section, STR("users")))
         return config_entry_user(cfg->entries, it->key, it->value, err);
     if (str_eq(it->section, STR("peers")))
@@ -176,7 +180,7 @@ static enum status load(const struct wire *wire, const char *path, const struct 
     if (old != NULL)
         keep_old(l.cfg, old);
     key = "[databases]";
-    st = config_entry_finish(l.cfg->entries, &l.cfg->opt, err);
+    st = config_entry_finish(l.cfg->entries, wire, &l.cfg->opt, err);
     if (st == ST_OK)
         st = config_build_auth(l.cfg, &key, err);
     if (st != ST_OK) {

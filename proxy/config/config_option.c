@@ -166,7 +166,13 @@ static enum status read_bool(struct str s, bool *out, struct error *err)
 enum status config_option_set(struct config_options *opt, struct config_arena *arena,
                               const struct config_option *o, struct str text, struct error *err)
 {
-    void *field = (char *)opt + o->offset;
+    return config_option_read(opt, arena, o, text, err);
+}
+
+enum status config_option_read(void *base, struct config_arena *arena,
+                               const struct config_option *o, struct str text, struct error *err)
+{
+    void *field = (char *)base + o->offset;
     enum status st = ST_OK;
     int64_t number = 0;
     int value = 0;
@@ -240,7 +246,12 @@ static void put_enum(struct buf *out, const struct config_enum *values, int valu
 void config_option_format(const struct config_options *opt, const struct config_option *o,
                           struct buf *out)
 {
-    const char *field = (const char *)opt + o->offset;
+    config_option_write(opt, o, out);
+}
+
+void config_option_write(const void *base, const struct config_option *o, struct buf *out)
+{
+    const char *field = (const char *)base + o->offset;
     bool flag = false;
     int value = 0;
     int64_t number = 0;

@@ -21,10 +21,15 @@ const struct config_option *config_option_find(struct str name);
 enum status config_option_set(struct config_options *opt, struct config_arena *arena,
                               const struct config_option *o, struct str text,
                               struct error *err) ATTR_NODISCARD;
+/* The same for the structure at base, which is the one that o belongs to. */
+enum status config_option_read(void *base, struct config_arena *arena,
+                               const struct config_option *o, struct str text,
+                               struct error *err) ATTR_NODISCARD;
 
 /* Appends the value of o as SHOW CONFIG shows it. */
 void config_option_format(const struct config_options *opt, const struct config_option *o,
                           struct buf *out);
+void config_option_write(const void *base, const struct config_option *o, struct buf *out);
 
 /* The pieces, for connection strings. Each takes all of s; on failure *out is unchanged. */
 enum status config_option_time(struct str s, usec_t *out, struct error *err) ATTR_NODISCARD;

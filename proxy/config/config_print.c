@@ -58,7 +58,7 @@ static void print_values(FILE *out, const struct config_option *o)
 
 static void print_option(FILE *out, const struct config_option *o)
 {
-    const char *def = config_schema_default(o, true, NULL);
+    const char *def = o->sample != NULL ? o->sample : config_schema_default(o, true, NULL);
     fprintf(out, "\n;; %s\n", o->help);
     if (o->inert != NULL)
         fprintf(out, ";; It has no effect: %s.\n", o->inert);
@@ -83,8 +83,11 @@ void config_print_sample(FILE *out)
           out);
     print_keys(out, CONFIG_IN_USER);
     fputs("\n[peers]\n;; number = host=... port=... pool_size=...\n;2 = host=10.0.0.2 port=6432\n"
-          "\n[penstock]\n",
+          "\n;; A primary and its replicas; entries name it with cluster=main.\n;[cluster main]\n",
           out);
+    for (size_t i = 0; i < config_cluster_options_count; i++)
+        print_option(out, &config_cluster_options[i]);
+    fputs("\n[penstock]\n", out);
     for (size_t i = 0; i < config_schema_count; i++) {
         if (!config_schema[i].hidden)
             print_option(out, &config_schema[i]);
@@ -159,7 +162,9 @@ static void manual_entries(FILE *out)
           "the socket in unix_socket_dir. |\n"
           "| port | One port, or a comma list with one for each host. |\n"
           "| load_balance_hosts | round-robin (default) or disable: always begin with the first "
-          "host. |\n",
+          "host. |\n"
+          "| route | With cluster. auto (default): what is proved to be a read may go to replicas; "
+          "primary: nothing does; replica: everything does. |\n",
           out);
     for (size_t i = 0; i < config_entry_texts_count; i++)
         fprintf(out, "| %s | %s |\n", config_entry_texts[i].name, config_entry_texts[i].help);
@@ -181,6 +186,18 @@ static void manual_entries(FILE *out)
         out);
 }
 
+static void manual_clusters(FILE *out)
+{
+    fputs(
+        "\n### [cluster NAME]\n\n"
+        "The nodes that replicate one primary. A database entry leads there with cluster=NAME, and "
+        "its pool_size then counts for each node.\n\n"
+        "| key | default | unit | reload | meaning |\n|---|---|---|---|---|\n",
+        out);
+    for (size_t i = 0; i < config_cluster_options_count; i++)
+        manual_row(out, &config_cluster_options[i]);
+}
+
 void config_print_manual(FILE *out)
 {
     fputs("### [pgbouncer] and [penstock]\n\n"
@@ -191,4 +208,5 @@ void config_print_manual(FILE *out)
     for (size_t i = 0; i < config_schema_count; i++)
         manual_row(out, &config_schema[i]);
     manual_entries(out);
+    manual_clusters(out);
 }

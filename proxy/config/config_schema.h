@@ -152,6 +152,7 @@ struct config_option {
     const struct config_enum *values; /* ENUM */
     const char *unit;                 /* for people; NULL: none */
     const char *help;                 /* one sentence */
+    const char *sample;               /* shown in the sample file; NULL: the default */
     const char *inert;                /* why the value has no effect here; NULL: it acts */
     enum config_type type;
     enum config_codec_default codec;

@@ -287,7 +287,7 @@ static enum status build(struct url *u, struct str text, struct error *err)
     config_entry_add(cfg->entries, d);
     cfg->opt.auth_user = config_arena_dup(&cfg->arena, u->user);
     cfg->opt.admin_users = cfg->opt.auth_user;
-    return config_entry_finish(cfg->entries, &cfg->opt, err);
+    return config_entry_finish(cfg->entries, cfg->wire, &cfg->opt, err);
 }
 
 enum status config_from_url(const struct wire *wire, const char *url, struct config **out,

@@ -1,5 +1,5 @@
 /* pool.c - who gets a server, and when one is opened; see pool.h.  Worker thread. */
-#include "proxy/pool/pool.h"
+#include "proxy/pool/pool_cluster.h"
 
 #include "base/buf.h"
 #include "base/check.h"
@@ -56,6 +56,8 @@ enum config_pool_mode pool_mode(const struct pool *p)
 bool pool_paused(const struct pool *p)
 {
     const struct process *proc = p->worker->process;
+    if (p->probes)
+        return false; /* a node must not seem to be silent for that */
     return (atomic_load_explicit(&p->shared->db->shared.hold, memory_order_relaxed) & DB_PAUSED) !=
                0 ||
            atomic_load_explicit(&proc->shared.suspended, memory_order_relaxed) ||
@@ -128,7 +130,7 @@ static int servers_needed(const struct pool *p)
  * way. */
 static void open_for_waiters(struct pool *p)
 {
-    if (pool_paused(p) || p->retry_at > p->worker->now)
+    if (p->cluster != NULL || pool_paused(p) || p->retry_at > p->worker->now)
         return;
     if (p->nwaiting[WAIT_UNSEEN] > 0 && may_get_another(p))
         pool_look_at_unseen(p);
@@ -148,8 +150,20 @@ static void open_for_waiters(struct pool *p)
 
 void pool_open_one(struct pool *p)
 {
-    if (p->retry_at <= p->worker->now && reserve_place(p))
+    if (p->cluster == NULL && p->retry_at <= p->worker->now && reserve_place(p))
         server_open(p);
+}
+
+/* The node has failed, and somebody else may do what was asked of it. A refusal that another node
+ * would repeat, and one because it is full, are dealt with as without a cluster. */
+static bool node_failed(struct pool *p, enum server_error se)
+{
+    p->failed_as = se;
+    if ((p->home == NULL && !p->probes) || se == SE_AUTH || se == SE_NO_DB || se == SE_TOO_MANY)
+        return false;
+    if (p->home != NULL)
+        pool_cluster_node_failed(p, se);
+    return true;
 }
 
 void pool_connect_failed(struct pool *p, enum server_error se, struct str code, struct str text)
@@ -164,7 +178,12 @@ void pool_connect_failed(struct pool *p, enum server_error se, struct str code, 
     p->measure.counts.failed_logins++;
     p->backoff = p->backoff == 0 ? BACKOFF_MIN_US : MIN(p->backoff * 2, longest);
     p->retry_at = p->worker->now + p->backoff;
-    if (se == SE_AUTH || se == SE_NO_DB) {
+    if (node_failed(p, se)) {
+        if (p->probes)
+            pool_fail_all(p, C_SERVER_DOWN, code, text);
+        else
+            pool_send_away(p, true);
+    } else if (se == SE_AUTH || se == SE_NO_DB) {
         pool_fail_all(p, C_SERVER_DOWN, code, text);
     } else if (se == SE_TOO_MANY && p->nidle + p->nactive > 0) {
         return; /* others of ours are in use; the waiters get those */
@@ -225,7 +244,7 @@ static void lend(struct server *s)
 
 void pool_grant(struct pool *p, struct waiter *w, struct server *s)
 {
-    pool_leave_queue(p, w);
+    pool_leave_queue(w);
     lend(s);
     pool_publish(p); /* one idle less: whoever asks us for it would not ask the others */
     w->granted(w, s);
@@ -341,7 +360,7 @@ static void welcome_all(struct pool *p)
     int n = p->nwaiting[WAIT_PROFILE]; /* not those who come meanwhile */
     struct waiter *w;
     while (n-- > 0 && (w = pool_oldest(p, 1u << WAIT_PROFILE)) != NULL) {
-        pool_leave_queue(p, w);
+        pool_leave_queue(w);
         w->granted(w, NULL);
     }
 }
@@ -357,6 +376,18 @@ static void adopt_profile(struct pool *p)
         welcome_all(p);
 }
 
+/* What one node's servers report is what the clients of the entry are welcomed with. */
+static void note_profile(struct pool *p, const struct server *s)
+{
+    struct registry *r = p->worker->process->registry;
+    registry_set_profile(r, p->shared, s->profile->vars, s->profile->n);
+    if (p->home == NULL)
+        return;
+    p->home->ever_ready = true;
+    registry_set_profile(r, p->home->shared, s->profile->vars, s->profile->n);
+    adopt_profile(p->home);
+}
+
 void pool_server_ready(struct pool *p, struct server *s)
 {
     p->ever_ready = true;
@@ -364,11 +395,11 @@ void pool_server_ready(struct pool *p, struct server *s)
     p->backoff = 0;
     p->retry_at = 0;
     p->host_down_until[s->host_index] = 0;
-    registry_set_profile(p->worker->process->registry, p->shared, s->profile->vars, s->profile->n);
+    note_profile(p, s);
     server_set_state(s, SV_IDLE);
     s->idle_since = p->worker->now;
     adopt_profile(p);
-    catalog_wanted(p);
+    catalog_wanted(p->home != NULL ? p->home : p);
     pool_dispatch(p);
     if (s->state == SV_IDLE) {
         pool_publish(p);
@@ -406,6 +437,12 @@ static void configure(struct pool *p)
 static void on_scheduled(struct timeout *t)
 {
     struct pool *p = container_of(t, struct pool, scheduled);
+    if (p->cluster != NULL) {
+        pool_send_away(p, false);
+        return;
+    }
+    if (p->home != NULL)
+        adopt_profile(p->home);
     adopt_profile(p);
     pool_dispatch(p);
     if (p->share.wants_more)
@@ -421,12 +458,13 @@ void pool_schedule(struct pool *p)
         worker_timeout(p->worker, &p->scheduled, 1);
 }
 
-static struct pool *make(struct worker *w, const struct config_database *db, struct pool_shared *sh,
-                         struct str key)
+struct pool *pool_make(struct worker *w, const struct config_database *db, struct pool_shared *sh,
+                       struct str key)
 {
     struct pool *p = mem_new(sizeof(*p));
     p->worker = w;
-    p->db = db;
+    p->db = p->entry = db;
+    p->node = TOPOLOGY_NONE;
     p->shared = sh;
     p->key = mem_copy(key.p, key.n);
     p->key_len = key.n;
@@ -464,7 +502,8 @@ struct pool *pool_for(struct worker *w, const struct config_database *db, struct
     if (p != NULL)
         return p;
     struct pool_shared *sh = registry_pool(w->process->registry, name, server_user, k);
-    p = make(w, db, sh, k);
+    p = pool_make(w, db, sh, k);
+    pool_cluster_configure(p);
     adopt_profile(p);
     p->catalog = registry_catalog(w->process->registry, sh->db);
     return p;
@@ -484,14 +523,15 @@ struct pool *pool_private(struct worker *w, const struct config_database *db, st
     buf_printf(&all, "replication " STR_FMT "/" STR_FMT, STR_ARG(name), STR_ARG(as));
     struct pool_shared *sh = registry_pool(w->process->registry, name, as, buf_str(&all));
     buf_fini(&all);
-    struct pool *p = make(w, db, sh, buf_str(&b));
+    struct pool *p = pool_make(w, db, sh, buf_str(&b));
     buf_fini(&b);
     return p;
 }
 
 void pool_reconfigure(struct pool *p, const struct config_database *db)
 {
-    p->db = db;
+    p->db = p->entry = db;
+    pool_renew_place(p);
     configure(p);
     p->retry_at = 0;
     memset(p->host_down_until, 0, sizeof(p->host_down_until));
@@ -512,8 +552,9 @@ void pool_free(struct pool *p)
     leave_counts(p);
     catalog_abandon(p);
     listen_free(p);
+    pool_cluster_free(p);
     for (struct waiter *x; (x = pool_oldest(p, WAIT_ANY)) != NULL;)
-        pool_leave_queue(p, x);
+        pool_leave_queue(x);
     pool_share_free(p);
     timeout_stop(&p->scheduled);
     map_remove(&w->pools, (struct str){p->key, p->key_len});
@@ -524,6 +565,8 @@ void pool_free(struct pool *p)
     varset_put(&p->direct_vars);
     catalog_put(&p->catalog);
     scram_client_cache_wipe(&p->scram_cache);
+    topology_live_put(&p->live);
+    mem_free(p->place);
     mem_free(p->key);
     mem_free(p);
 }

@@ -1,5 +1,5 @@
 /* pool.h - servers that are interchangeable for a client, as one worker has them, and who waits for
- * one.
+ * one.  Where the entry is a cluster, each node has a pool of its own (pool_cluster.h).
  *
  * A pool is (database entry, user) on one worker; its limits are those of the process-wide struct
  * pool_shared (registry.h).  Whoever needs a server embeds a struct waiter: a client with a
@@ -33,8 +33,12 @@
 
 struct server;
 struct pool;
+struct pool_cluster;
+struct pool_place;
 struct job;
 struct stmt;
+struct topology_live;
+struct topology_node;
 
 #define POOL_HOSTS_MAX 16
 #define POOL_SLACK_US 5000
@@ -53,6 +57,7 @@ struct waiter {
     usec_t since;
     struct pool *pool;
     enum waiter_kind kind;
+    uint32_t bytes; /* of its request, where that is held (pool_cluster.h) */
     /* Takes the server over (it is in state SV_ACTIVE, bound to nobody). */
     void (*granted)(struct waiter *w, struct server *s);
     /* UNSEEN, SHARE: s is or may become SV_SHARED and has room: true when a place was taken, and w
@@ -62,16 +67,27 @@ struct waiter {
     bool (*offered)(struct waiter *w, struct server *s);
     /* No server: cause, and the database's own code and text when it refused the login. */
     void (*failed)(struct waiter *w, enum cause cause, struct str code, struct str text);
+    /* It waits no more, and shall look for a pool again: its node may not be used now, or (failed)
+     * no connection could be made to it. NULL in pools without a cluster. */
+    void (*again)(struct waiter *w, bool failed);
 };
 
 struct pool {
-    struct worker *worker;            /* borrowed */
-    struct pool_shared *shared;       /* borrowed from the registry */
-    const struct config_database *db; /* borrowed from the worker's runtime; renewed on reload */
-    struct list link;                 /* in worker->pool_list, in the order of serial */
-    uint64_t serial;                  /* counts the worker's pools, from 1 */
-    struct list giving;               /* in worker->giving */
-    char *key;                        /* owned */
+    struct worker *worker;               /* borrowed */
+    struct pool_shared *shared;          /* borrowed from the registry */
+    const struct config_database *entry; /* borrowed from the worker's runtime; renewed on reload */
+    const struct config_database *db;    /* the same, or with a node's address: in place */
+    struct pool_place *place;            /* owned: a node's address; NULL: that of the entry */
+    struct pool *home;                   /* borrowed: whose node's pool this is; NULL: nobody's */
+    struct pool_cluster *cluster; /* owned: the nodes behind it; NULL: it has servers itself */
+    int node;                     /* index in the topology, with home */
+    struct topology_live *live;   /* reference: the node's numbers, with home */
+    enum server_error failed_as;  /* why no connection could be made, the last time */
+    bool probes;                  /* the control connection of a cluster's node (cluster_watch.h) */
+    struct list link; /* in worker->pool_list, in the order of serial */
+    uint64_t serial;  /* counts the worker's pools, from 1 */
+    struct list giving;           /* in worker->giving */
+    char *key;                    /* owned */
     size_t key_len;
     enum config_pool_mode mode;
     usec_t limits[CONFIG_TIMEOUTS]; /* in force for its clients */
@@ -122,6 +138,19 @@ struct pool *pool_for(struct worker *w, const struct config_database *db, struct
 /* A pool of its own for a replication client. */
 struct pool *pool_private(struct worker *w, const struct config_database *db, struct str name,
                           struct str user, uint64_t id);
+/* A pool of one connection for the prober, made for that entry. */
+struct pool *pool_for_probes(struct worker *w, const struct config_database *db, struct str name,
+                             struct str key);
+/* That of one node of home's cluster, found or made. */
+struct pool *pool_for_node(struct pool *home, const struct topology_node *n, int node);
+/* The address of a node in place of the hosts of the entry. */
+void pool_set_place(struct pool *p, const struct topology_node *n);
+void pool_renew_place(struct pool *p); /* the entry is another one; does nothing without a place */
+/* A new pool of that worker, under a key of its own. */
+struct pool *pool_make(struct worker *w, const struct config_database *db, struct pool_shared *sh,
+                       struct str key);
+/* The name to verify in a certificate of the server that is reached by that host. */
+const char *pool_tls_name(const struct pool *p, int host);
 void pool_free(struct pool *p); /* has no servers and no clients */
 void pool_reconfigure(struct pool *p, const struct config_database *db);
 /* Looks at the waiters soon, from a place where anything may happen. */
@@ -148,8 +177,8 @@ void pool_put(struct pool *p, struct server *s);
 void pool_forget(struct pool *p, struct server *s);
 
 /* The queues (pool_queue.c). */
-bool pool_join_queue(struct pool *p, struct waiter *w);  /* behind the others; false: it is full */
-void pool_leave_queue(struct pool *p, struct waiter *w); /* does nothing when not queued */
+bool pool_join_queue(struct pool *p, struct waiter *w); /* behind the others; false: it is full */
+void pool_leave_queue(struct waiter *w);                /* does nothing when not queued */
 /* w was served once and must be served again: it keeps its seniority. */
 void pool_rejoin_queue(struct pool *p, struct waiter *w, usec_t since);
 /* w, which is queued, is of that kind, and keeps its seniority. */
@@ -159,6 +188,8 @@ struct waiter *pool_oldest(const struct pool *p, unsigned kinds);
 #define WAIT_FOR_SERVER (1u << WAIT_UNSEEN | 1u << WAIT_SHARE | 1u << WAIT_ALONE)
 #define WAIT_ANY (WAIT_FOR_SERVER | 1u << WAIT_PROFILE)
 int pool_wanting(const struct pool *p); /* how many wait for a server */
+/* All are told to look for a pool again (waiter.again), oldest first. */
+void pool_send_away(struct pool *p, bool failed);
 /* All are told, oldest first. */
 void pool_fail_all(struct pool *p, enum cause cause, struct str code, struct str text);
 /* Nobody will get a server here any more. */

@@ -73,8 +73,8 @@ void catalog_wanted(struct pool *p)
     const struct catalog *current = atomic_load_explicit(&d->shared.catalog, memory_order_acquire);
     if (current != p->catalog)
         adopt(p);
-    if (p->mode == CONFIG_POOL_SESSION || p->catalog_job != NULL || p->gone || !p->ever_ready ||
-        p->worker->wire->catalog_query == NULL)
+    if (p->mode == CONFIG_POOL_SESSION || p->probes || p->catalog_job != NULL || p->gone ||
+        !p->ever_ready || p->worker->wire->catalog_query == NULL)
         return;
     int64_t asked = atomic_load_explicit(&d->shared.catalog_asked, memory_order_relaxed);
     int64_t now = p->worker->now;

@@ -5,7 +5,7 @@
  * Thread: the owning worker's.
  */
 #include "base/check.h"
-#include "proxy/pool/pool.h"
+#include "proxy/pool/pool_cluster.h"
 
 #include <stdatomic.h>
 
@@ -60,7 +60,10 @@ static void enter(struct pool *p, struct waiter *w, usec_t since)
     p->nwaiting[w->kind]++;
     p->nwaiters++;
     atomic_fetch_add_explicit(&p->shared->shared.waiting, 1, memory_order_relaxed);
-    pool_publish(p);
+    if (p->cluster != NULL)
+        pool_cluster_count(p, w, 1);
+    else
+        pool_publish(p);
 }
 
 bool pool_join_queue(struct pool *p, struct waiter *w)
@@ -78,15 +81,19 @@ void pool_rejoin_queue(struct pool *p, struct waiter *w, usec_t since)
     enter(p, w, since);
 }
 
-void pool_leave_queue(struct pool *p, struct waiter *w)
+void pool_leave_queue(struct waiter *w)
 {
+    struct pool *p = w->pool;
     if (!list_linked(&w->link))
         return;
     list_remove(&w->link);
     p->nwaiting[w->kind]--;
     p->nwaiters--;
     atomic_fetch_sub_explicit(&p->shared->shared.waiting, 1, memory_order_relaxed);
-    pool_publish(p);
+    if (p->cluster != NULL)
+        pool_cluster_count(p, w, -1);
+    else
+        pool_publish(p);
 }
 
 void pool_requeue_as(struct pool *p, struct waiter *w, enum waiter_kind kind)
@@ -103,20 +110,31 @@ void pool_requeue_as(struct pool *p, struct waiter *w, enum waiter_kind kind)
         pool_schedule(p);
 }
 
+/* Those that wait now, oldest first, and not those who come meanwhile. */
+static void take_all(struct pool *p, struct list *all)
+{
+    struct waiter *w;
+    list_init(all);
+    while ((w = pool_oldest(p, WAIT_ANY)) != NULL) {
+        pool_leave_queue(w);
+        list_push_back(all, &w->link);
+    }
+}
+
 void pool_fail_all(struct pool *p, enum cause cause, struct str code, struct str text)
 {
-    struct list all;
-    struct waiter *w;
-    struct list *l;
-    list_init(&all);
-    while ((w = pool_oldest(p, WAIT_ANY)) != NULL) { /* not those who come meanwhile */
-        pool_leave_queue(p, w);
-        list_push_back(&all, &w->link);
-    }
-    while ((l = list_pop_front(&all)) != NULL) {
-        w = waiter_of(l);
-        w->failed(w, cause, code, text);
-    }
+    struct list all, *l;
+    take_all(p, &all);
+    while ((l = list_pop_front(&all)) != NULL)
+        waiter_of(l)->failed(waiter_of(l), cause, code, text);
+}
+
+void pool_send_away(struct pool *p, bool failed)
+{
+    struct list all, *l;
+    take_all(p, &all);
+    while ((l = list_pop_front(&all)) != NULL)
+        waiter_of(l)->again(waiter_of(l), failed);
 }
 
 void pool_fail_waiters(struct pool *p, enum cause cause, struct str text)

@@ -5,7 +5,7 @@
 #include "proxy/cancel_conn.h"
 #include "proxy/client.h"
 #include "proxy/listen.h"
-#include "proxy/pool/pool.h"
+#include "proxy/pool/pool_cluster.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 
@@ -98,9 +98,11 @@ static void close_fast(struct pool *p)
 static void open_minimum(struct pool *p)
 {
     int min = minimum(p);
-    if (min == 0 || pool_paused(p) || p->gone || p->replication[0] != '\0')
+    if (min == 0 || pool_paused(p) || p->gone || p->replication[0] != '\0' || p->probes)
         return;
-    if (p->db->user == NULL && p->nclients == 0)
+    if (p->db->user == NULL && (p->home != NULL ? p->home : p)->nclients == 0)
+        return;
+    if (p->cluster != NULL || (p->home != NULL && !pool_cluster_usable(p->home, p->node)))
         return;
     int have = atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed);
     if (have < min && p->nconnecting == 0)
@@ -136,8 +138,9 @@ static bool being_counted(const struct pool *p)
 
 static bool disposable(struct pool *p)
 {
-    if (p->nclients > 0 || p->nwaiters > 0 ||
-        p->nidle + p->nactive + p->nsharing + p->nconnecting > 0) {
+    if (p->probes || p->home != NULL)
+        return false; /* for those it belongs to to say */
+    if (p->nclients > 0 || p->nwaiters > 0 || pool_cluster_servers(p) > 0) {
         p->empty_since = 0;
         return false;
     }
@@ -185,7 +188,7 @@ void pools_housekeeping(struct worker *w)
         p->steal_pending = 0; /* an answer may have been lost with a worker's change of mind */
         if (p->nwaiters > 0)
             pool_schedule(p);
-        if (p->nclients > 0)
+        if (p->nclients > 0 && !p->probes)
             catalog_wanted(p);
         if (disposable(p))
             pool_free(p);
@@ -199,14 +202,22 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static bool same_target(const struct config_database *a, const struct config_database *b)
+/* Which nodes a cluster has is not decided by the entry. */
+static bool same_hosts(const struct config_database *a, const struct config_database *b)
 {
+    if (a->cluster_name != NULL || b->cluster_name != NULL)
+        return same_text(a->cluster_name, b->cluster_name);
     if (a->nhosts != b->nhosts)
         return false;
     for (size_t i = 0; i < a->nhosts; i++)
         if (a->hosts[i].port != b->hosts[i].port || !same_text(a->hosts[i].host, b->hosts[i].host))
             return false;
-    return same_text(a->dbname, b->dbname) && same_text(a->user, b->user) &&
+    return true;
+}
+
+static bool same_target(const struct config_database *a, const struct config_database *b)
+{
+    return same_hosts(a, b) && same_text(a->dbname, b->dbname) && same_text(a->user, b->user) &&
            same_text(a->password, b->password) && same_text(a->connect_query, b->connect_query) &&
            same_text(a->client_encoding, b->client_encoding) &&
            same_text(a->datestyle, b->datestyle) && same_text(a->timezone, b->timezone) &&
@@ -226,7 +237,9 @@ void pools_reconfigure(struct worker *w, const struct runtime *old)
     bool tls = config_diff_tls(old->config, w->runtime->config, true);
     LIST_EACH(it, tmp, &w->pool_list) {
         struct pool *p = pool_of(it);
-        const struct config_database *was = p->db;
+        const struct config_database *was = p->entry;
+        if (p->probes)
+            continue;
         const struct config_database *db = config_find_database(w->runtime->config,
                                                                 str_of(p->shared->db->name));
         if (db == NULL) {
@@ -238,6 +251,8 @@ void pools_reconfigure(struct worker *w, const struct runtime *old)
         }
         bool keep = !tls && same_target(was, db);
         pool_reconfigure(p, db);
+        if (p->home == NULL && p->place == NULL)
+            pool_cluster_configure(p);
         if (!keep)
             pool_retire_servers(p);
         pool_schedule(p);
@@ -272,7 +287,7 @@ void pool_close_servers(struct pool *p, const char *why)
 
 void pool_free_when_empty(struct pool *p)
 {
-    if (p->nclients == 0 && p->nwaiters == 0 && !being_counted(p))
+    if (p->nclients == 0 && p->nwaiters == 0 && p->home == NULL && !being_counted(p))
         pool_free(p);
     else
         p->gone = true;

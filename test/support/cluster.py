@@ -4,6 +4,9 @@ with PgCluster() as pg: pg.sql("SELECT 1").  Version 15 is Debian's; 18 comes fr
 (pg18_bin()).  Settings that only cost time (fsync and friends) are off.  The superuser `postgres`
 logs in over the Unix socket without a password; over TCP every role needs SCRAM (or what `auth`
 says), as in production.
+
+pg.replica() makes a streaming standby of it, another PgCluster: delay, pause_replay(), promote(),
+follow() and freeze(), kill() play what happens to clusters.
 """
 import glob
 import json
@@ -21,6 +24,7 @@ FAST = {
     "logging_collector": "off", "log_line_prefix": "'%m [%p] %q%u@%d '", "log_min_messages": "warning",
     "timezone": "'UTC'", "log_timezone": "'UTC'", "lc_messages": "'C'",
     "max_prepared_transactions": "10", "wal_level": "logical", "max_wal_size": "1GB",
+    "wal_keep_size": "256MB", "wal_retrieve_retry_interval": "200ms",
 }
 
 
@@ -82,8 +86,8 @@ def _as_user(argv, **kw):
 
 class PgCluster:
     def __init__(self, version=15, auth="scram-sha-256", options=None, hba=(), bin_dir=None,
-                 encryption="scram-sha-256", start=True):
-        self.version, self.auth = version, auth
+                 encryption="scram-sha-256", start=True, primary=None):
+        self.version, self.auth, self.primary = version, auth, primary
         self.dir = procs.temp_dir("penstock-pg-")
         self.data, self.sockets = f"{self.dir}/data", f"{self.dir}/s"
         self.log = f"{self.dir}/log"
@@ -95,7 +99,10 @@ class PgCluster:
                     "LD_LIBRARY_PATH": os.path.join(os.path.dirname(self.bin), "lib")
                     if version >= 18 else os.environ.get("LD_LIBRARY_PATH", "")}
         self.options = {**FAST, "password_encryption": f"'{encryption}'", **(options or {})}
-        self._init(hba)
+        if primary is None:
+            self._init(hba)
+        else:
+            self._copy(primary)
         if start:
             self.start()
 
@@ -122,6 +129,64 @@ class PgCluster:
             f.writelines(line + "\n" for line in hba)
             f.write(f"host all all 127.0.0.1/32 {self.auth}\n"
                     f"host replication all 127.0.0.1/32 {self.auth}\n")
+
+    # replicas
+    def replica(self, delay=0, **options):
+        """A standby that streams from this server and applies each commit `delay` seconds later."""
+        options = {k: str(v) for k, v in options.items()}
+        if delay:
+            options["recovery_min_apply_delay"] = f"{int(delay * 1000)}"
+        return PgCluster(self.version, self.auth, options, bin_dir=self.bin, primary=self)
+
+    def _copy(self, primary):
+        os.mkdir(self.sockets)
+        procs.give(self.sockets)
+        done = _as_user([f"{self.bin}/pg_basebackup", "-h", primary.sockets, "-p", str(primary.port), "-U",
+                         "postgres", "-D", self.data, "-X", "stream", "-c", "fast", "-R"], env=self.env)
+        if done.returncode:
+            raise RuntimeError("pg_basebackup: " + done.stderr + done.stdout)
+        conf = {**self.options, "port": self.port, "unix_socket_directories": f"'{self.sockets}'"}
+        with open(f"{self.data}/postgresql.conf", "a") as f:
+            f.writelines(f"{k} = {v}\n" for k, v in conf.items())
+
+    def pause_replay(self):
+        self.sql("SELECT pg_wal_replay_pause()")
+        procs.wait_for(lambda: self.value("SELECT pg_get_wal_replay_pause_state()") == "paused", 10,
+                       "replay to be paused")
+
+    def resume_replay(self):
+        self.sql("SELECT pg_wal_replay_resume()")
+
+    def promote(self):
+        """Makes a standby the primary; returns when it takes writes."""
+        assert self.value("SELECT pg_promote(true, 60)") == "t"
+
+    def follow(self, primary):
+        """This standby streams from another server from now on."""
+        self.sql("ALTER SYSTEM SET primary_conninfo = 'user=postgres host=" +
+                 f"{primary.sockets} port={primary.port}'")
+        self.sql("SELECT pg_reload_conf()")
+        self.primary = primary
+
+    def become_standby_of(self, primary):
+        """A server that is down comes back as a standby, from a fresh copy."""
+        assert self.child is None
+        shutil.rmtree(self.data)
+        shutil.rmtree(self.sockets)
+        self._copy(primary)
+        self.primary = primary
+        self.start()
+
+    def position(self):
+        """What a primary has written, or a standby has replayed, as bytes."""
+        return int(self.value(
+            "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+            " ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint"))
+
+    def catch_up(self, timeout=20):
+        """Waits until this standby has replayed all that its primary has written by now."""
+        to = self.primary.position()
+        procs.wait_for(lambda: self.position() >= to, timeout, "the standby to catch up")
 
     # life
     def start(self, timeout=60):

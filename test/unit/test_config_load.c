@@ -17,7 +17,30 @@ static const struct refusal refusals[] = {
     {"[pgbouncer]\nquery_timeout = 5 ; five\n",
      "@:2: query_timeout: not a time in seconds (a comment needs a line of its own)"},
     {"[other]\n", "@:1: unknown section [other]"},
-    {"[cluster main]\n", "@:1: section [cluster main] is not implemented in this release"},
+    {"[cluster]\n", "@:1: unknown section [cluster]"},
+    {"[cluster main]\n", "@: [databases]: [cluster main]: hosts is missing"},
+    {"[cluster main]\nhost = x\n", "@:2: host: unknown key"},
+    {"[cluster main]\nconsistency = x\n",
+     "@:2: consistency: must be one of: off, session, database"},
+    {"[cluster main]\ncheck_interval = 0\n", "@:2: check_interval: time is out of range"},
+    {"[cluster main]\nhosts = a,,b\n",
+     "@: [databases]: [cluster main]: hosts: empty item in the list"},
+    {"[cluster main]\nhosts = a:0\n",
+     "@: [databases]: [cluster main]: hosts: port must be from 1 to 65535"},
+    {"[cluster main]\nhosts = a, b\nweights = 1\n",
+     "@: [databases]: [cluster main]: weights: 1 for 2 hosts"},
+    {"[cluster main]\nhosts = a\nweights = 101\n",
+     "@: [databases]: [cluster main]: weights: must be numbers from 0 to 100"},
+    {"[cluster main]\nhosts = a, b\nzones = x\n",
+     "@: [databases]: [cluster main]: zones: 1 for 2 hosts"},
+    {"[cluster main]\nhosts = a\n", "@: [databases]: [cluster main]: probe_user is missing, and no "
+                                    "database entry of it has a user"},
+    {"[databases]\na = cluster=x\n", "@: [databases]: a: there is no section [cluster x]"},
+    {"[databases]\na = cluster=c host=x\n[cluster c]\nhosts = a\nprobe_user = u\n",
+     "@: [databases]: a: host beside cluster"},
+    {"[databases]\na = host=x route=replica\n", "@: [databases]: a: route without cluster"},
+    {"[databases]\na = cluster=c route=x\n",
+     "@:2: a: route: must be one of: auto, primary, replica"},
     {"[cache]\n", "@:1: section [cache] is not implemented in this release"},
     {"[cache balance]\n", "@:1: section [cache balance] is not implemented in this release"},
     {"[service x]\n", "@:1: section [service x] is not implemented in this release"},
@@ -173,9 +196,7 @@ static void names_have_pgbouncers_limits(void **state)
     snprintf(want, sizeof(want), "@:2: %.80s: the name must have 1 to 127 bytes", name);
     support_refused(text, want);
     snprintf(text, sizeof(text), "[cluster %.100s]\n", name);
-    snprintf(want, sizeof(want), "@:1: section [cluster %.100s] is not implemented in this release",
-             name);
-    support_refused(text, want);
+    support_refused(text, "@:1: the name of a cluster must have 1 to 63 bytes");
 }
 
 static void included_file_is_read_in_its_place_and_blamed_by_its_own_name(void **state)
@@ -430,6 +451,44 @@ static void note(void *arg, const char *name, enum config_change change)
     snprintf(c->text + n, sizeof(c->text) - n, "%c%s ", marks[change], name);
 }
 
+static void a_clustered_entry_has_its_clusters_nodes(void **state)
+{
+    (void)state;
+    struct config *cfg = support_load(
+        "[databases]\nbank = cluster=main dbname=b user=u password=p\n"
+        "ro = cluster=main route=replica\n[cluster main]\n"
+        "hosts = 10.0.0.1:5433, [::1]:5434, ::2, /tmp/s:5435, name\nweights = 1,2,0,4,5\n"
+        "zones = a,b,,d,e\nconsistency = database\nmax_replica_lag_bytes = 1MB\n");
+    const struct config_cluster *c = config_find_cluster(cfg, STR("main"));
+    const struct config_database *d = config_find_database(cfg, STR("bank"));
+    static const struct {
+        const char *host;
+        int port, weight;
+        const char *zone;
+    } want[] = {{"10.0.0.1", 5433, 1, "a"},
+                {"::1", 5434, 2, "b"},
+                {"::2", 5432, 0, ""},
+                {"/tmp/s", 5435, 4, "d"},
+                {"name", 5432, 5, "e"}};
+    assert_non_null(c);
+    assert_ptr_equal(d->cluster, c);
+    assert_int_equal(d->nhosts, ARRAY_LEN(want));
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        assert_string_equal(d->hosts[i].host, want[i].host);
+        assert_int_equal(d->hosts[i].port, want[i].port);
+        assert_int_equal(c->host_facts[i].weight, want[i].weight);
+        assert_string_equal(c->host_facts[i].zone, want[i].zone);
+    }
+    assert_int_equal(c->consistency, CONFIG_CONSISTENCY_DATABASE);
+    assert_int_equal(c->check_interval, USEC_PER_SEC / 10);
+    assert_int_equal(c->max_replica_lag_bytes, 1 << 20);
+    assert_string_equal(c->probe_user, "u");
+    assert_string_equal(c->probe_password, "p");
+    assert_int_equal(config_find_database(cfg, STR("ro"))->route, CONFIG_ROUTE_REPLICA);
+    assert_true(config_cluster_same(c, c));
+    config_put(&cfg);
+}
+
 static void diff_tells_new_targets_from_new_limits(void **state)
 {
     (void)state;
@@ -470,6 +529,7 @@ int main(void)
         cmocka_unit_test(reload_keeps_what_needs_a_restart),
         cmocka_unit_test(set_changes_a_copy_and_nothing_else),
         cmocka_unit_test(set_of_an_auth_file_reads_it_at_once),
+        cmocka_unit_test(a_clustered_entry_has_its_clusters_nodes),
         cmocka_unit_test(diff_tells_new_targets_from_new_limits),
     };
     return cmocka_run_group_tests(tests, support_setup, support_teardown);

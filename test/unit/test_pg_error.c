@@ -58,7 +58,8 @@ static void codes_are_classified(void **state)
         {"40001", SE_STANDBY_CONFLICT},
         {"40P01", SE_DEADLOCK},
         {"25006", SE_READ_ONLY},
-        {"0A000", SE_OTHER},
+        {"0A000", SE_UNABLE},
+        {"55000", SE_UNABLE},
         {"42601", SE_OTHER},
         {"", SE_OTHER},
         {"28", SE_OTHER},
@@ -71,7 +72,7 @@ static void codes_are_classified(void **state)
                             STR("cached plan must not change result type"), STR(""), STR("")};
     assert_int_equal(pg_error_class(&plan), SE_PLAN_CHANGED);
     plan.message = STR("translated");
-    assert_int_equal(pg_error_class(&plan), SE_OTHER);
+    assert_int_equal(pg_error_class(&plan), SE_UNABLE);
     plan.routine = STR("RevalidateCachedQuery");
     assert_int_equal(pg_error_class(&plan), SE_PLAN_CHANGED);
 }

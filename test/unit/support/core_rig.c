@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/cluster/cluster.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -77,6 +78,7 @@ struct rig *rig_new(const struct wire *wire, unsigned nworkers, const char *opti
     p->salt = 0x1000;
     p->resolver = resolver_new(1);
     p->registry = registry_new();
+    p->clusters = cluster_set_new();
     p->workers = r->workers;
     p->nworkers = nworkers;
     atomic_store(&p->shared.next_id, 1);
@@ -101,6 +103,7 @@ void rig_free(struct rig **rp)
     for (unsigned i = 0; i < p->nworkers; i++)
         worker_free(&r->workers[i]);
     registry_free(&p->registry);
+    cluster_set_free(&p->clusters);
     runtime_put(&r->runtime);
     if (r->listen_fd >= 0)
         close(r->listen_fd);
