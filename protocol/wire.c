@@ -29,6 +29,8 @@ const char *cause_name(enum cause c)
         return "server_lost";
     case C_SERVER_LOST_IN_TX:
         return "server_lost_in_tx";
+    case C_TX_ABORTED:
+        return "tx_aborted";
     case C_QUERY_TIMEOUT:
         return "query_timeout";
     case C_CANCELLED:

@@ -42,6 +42,7 @@ enum cause {
     C_NO_NODE,           /* no node of the cluster may have the request */
     C_SERVER_LOST,       /* lost during a request, outcome known to be nothing or harmless */
     C_SERVER_LOST_IN_TX, /* lost while a transaction or a write was open: outcome unknown */
+    C_TX_ABORTED,        /* the client has not ended a transaction that went with its server */
     C_QUERY_TIMEOUT,
     C_CANCELLED,
     C_IDLE_TX_TIMEOUT,
@@ -315,6 +316,11 @@ struct wire_server_event {
     struct str out; /* to be forwarded to the client of the current request; never for own ones */
     bool tls;
     bool notice;           /* SV_SPAN: `out` is a notice, no part of the answer itself */
+    /* After sv_split. Of SV_SPAN, SV_ACK and SV_MORE: `out` confirms and describes, and nothing has
+     * been run yet. refused, not SE_NONE, of SV_SPAN: `out` is an error that answers the request,
+     * and nothing else. */
+    bool preamble;
+    enum server_error refused;
     bool upload_ends_sync; /* SV_UPLOAD: the request's end marker was sent already and is void; the
                                 client will send another (see cl_upload) */
     enum tx_state tx;
@@ -450,6 +456,8 @@ struct wire {
     /* true: a message of it was cut; its rest comes as CE_UPLOAD and must still be sent on,
      * because the server is reading it. REQ_REST marks its end. */
     bool (*cl_upload_over)(void *st);
+    /* How a transaction that has failed ends. */
+    const char *rollback_tag;
     /* Local answers: console, LISTEN. For a request of the extended protocol the caller answers
      * part by part: cl_ack for parse/bind/close, cl_row_desc or cl_no_data for describe, then rows
      * and cl_complete, at sync cl_idle. */
@@ -477,6 +485,9 @@ struct wire {
      * contiguous. */
     void (*sv_feed)(void *st, struct str in, bool full, struct wire_server_event *ev);
     void (*sv_raw)(void *st);
+    /* From now on events tell what precedes the rows, and errors, from the rest of an answer. NULL:
+     * they cannot. */
+    void (*sv_split)(void *st);
 
     /* Sending a client's request: the core walks the parts in order. Each call appends the bytes
      * and notes the expected answer, so that the reply stream can be edited. */

@@ -58,6 +58,12 @@ enum kill_outcome {
     KILL_SENT,
 };
 
+enum aborted { /* its transaction went with its server, and it has not ended it yet */
+    ABORTED_NOT,
+    ABORTED_UNTOLD, /* nor heard of it */
+    ABORTED_TOLD,
+};
+
 struct refusal { /* the next request is answered with this */
     bool set;
     enum cause cause;
@@ -75,6 +81,7 @@ struct client {
     bool passthrough; /* session mode: nothing is tracked, the server is reset afterwards */
     bool skipping;    /* a request was refused; its rest is being dropped */
     bool upload;      /* in COPY FROM STDIN */
+    uint8_t aborted;  /* enum aborted: its transaction went with its server */
     bool told_queued; /* query_wait_notify was sent */
     struct refusal refusal;
     enum kill_outcome kill_outcome;

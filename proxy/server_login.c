@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "proxy/net/conn_tls.h"
 #include "proxy/net/sockopt.h"
+#include "proxy/pool/pool_cluster.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "protocol/auth/secret.h"
@@ -344,10 +345,13 @@ static void on_gone(struct conn *c, const char *why)
     /* the handshake has failed: nothing was said inside of TLS */
     if (s->state == SV_LOGIN && c->state == CONN_HANDSHAKE && try_other_tls(s, str_of(why)))
         return;
-    if (s->state == SV_CONNECT || s->state == SV_LOGIN)
+    if (s->state == SV_CONNECT || s->state == SV_LOGIN) {
         fail(s, SE_OTHER, why);
-    else
-        server_close(s, why);
+        return;
+    }
+    struct pool *p = s->pool;
+    server_close(s, why);
+    pool_cluster_server_lost(p);
 }
 
 static void on_drained(struct conn *c)

@@ -5,6 +5,7 @@
  * the client's input buffer and are fed again later (cl_unread), so that there is one way in and
  * nothing half-done.
  */
+#include "proxy/session_retry.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
@@ -158,7 +159,7 @@ static bool answer_locally(struct client *c, const struct wire_req *r)
         return true;
     if (r->parts[0].kind != PART_SYNC)
         return false;
-    conn_wire(&c->conn)->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
+    conn_wire(&c->conn)->cl_idle(c->wire_state, c->aborted ? TX_FAILED : TX_IDLE, &c->conn.out);
     conn_dirty(&c->conn);
     return true;
 }
@@ -243,6 +244,8 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
     c->first_start = 0;
     if (c->route != NULL)
         session_route_sent(c, s, f, plan);
+    if (c->route != NULL)
+        session_retry_keep(c, s, f, r, plan);
     return f;
 }
 
@@ -331,7 +334,10 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     if (c->route != NULL)
         session_route_judge(c, r, &plan);
     enum taken t;
-    if (c->server == NULL) {
+    if (c->aborted) {
+        session_aborted(c, r, &plan);
+        t = TAKEN;
+    } else if (c->server == NULL) {
         t = find_server(c, r, &plan);
     } else {
         session_share_note(c, r, &plan);
@@ -419,7 +425,7 @@ static void on_body(struct client *c, const struct wire_req *r)
 
 static void on_skipped(struct client *c)
 {
-    enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
+    enum tx_state tx = c->server != NULL ? c->server->tx : c->aborted ? TX_FAILED : TX_IDLE;
     c->skipping = false;
     conn_wire(&c->conn)->cl_idle(c->wire_state, tx, &c->conn.out);
     conn_dirty(&c->conn);

@@ -29,6 +29,9 @@ struct plan {
     struct pool *to; /* whose servers it goes to; always set for a client without a server */
 };
 
+/* A larger request is neither shared nor kept for sending it again. */
+#define SESSION_COPY_MAX (OUTQ_BORROW_MIN - 1)
+
 /* session.c */
 /* The client's bytes, logged in. */
 size_t session_input(struct client *c, struct str data, bool full);
@@ -132,6 +135,10 @@ void session_note_begin(struct server *s, struct flight *f, const struct wire_re
                         struct plan *plan);
 /* A request that is to be noted is over: answered, or (failed) lost with its server. */
 void session_note(struct server *s, const struct flight *f, uint64_t rows, bool failed);
+
+/* session_aborted.c */
+/* r, planned, of a client whose transaction went with its server: answered without one. */
+void session_aborted(struct client *c, const struct wire_req *r, const struct plan *plan);
 
 /* session_end.c */
 void session_client_gone(struct client *c);

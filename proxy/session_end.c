@@ -59,14 +59,19 @@ void session_client_gone(struct client *c)
 struct loss {
     enum cause cause;
     struct str code, text;
+    enum tx_state tx; /* that its client is in then */
 };
 
 static void tell(struct client *c, const struct loss *l, bool fatal, bool open)
 {
     client_tell(
         c,
-        &(struct wire_fault){
-            .cause = l->cause, .code = l->code, .text = l->text, .fatal = fatal, .req_open = open});
+        &(struct wire_fault){.cause = l->cause,
+                             .code = l->code,
+                             .text = l->text,
+                             .fatal = fatal,
+                             .req_open = open,
+                             .tx = l->tx});
 }
 
 /* Answers every request of c that is in flight with the error. False: the client cannot go on. */
@@ -117,6 +122,25 @@ static bool never_began(struct server *s, const struct client *c)
     return s->fl_count == 0 || (s->check_failed && c->conn.in_len > 0);
 }
 
+/* In a cluster: a request in flight may have written, and whether that counts is not known. */
+static bool writes_for(struct server *s, const struct client *c)
+{
+    for (uint32_t i = 0; c->route != NULL && i < s->fl_count; i++) {
+        const struct flight *f = server_flight(s, i);
+        if (f->client == c && f->kind == FLIGHT_CLIENT && !f->reads)
+            return true;
+    }
+    return false;
+}
+
+/* In a cluster another node may take over, so a client that loses nothing but its transaction goes
+ * on: with a failed one that it has to end. */
+static bool only_tx(const struct server *s, const struct client *c)
+{
+    return c->route != NULL && !c->passthrough && s->tx != TX_IDLE && s->pins == 0 &&
+           (s->asks & ~(uint32_t)(ASK_VARS | ASK_VARS_ALL)) == 0;
+}
+
 void session_server_lost(struct server *s, struct str code, struct str text)
 {
     struct client *c = s->client;
@@ -126,10 +150,10 @@ void session_server_lost(struct server *s, struct str code, struct str text)
         session_share_lost(s, code, text);
     if (c == NULL || session_share_lost_alone(s))
         return;
-    bool in_tx = s->tx != TX_IDLE;
-    struct loss l = {in_tx ? C_SERVER_LOST_IN_TX : C_SERVER_LOST, code, text};
+    bool in_tx = s->tx != TX_IDLE || writes_for(s, c);
+    struct loss l = {in_tx ? C_SERVER_LOST_IN_TX : C_SERVER_LOST, code, text, TX_IDLE};
     if (c->timed_out != 0) { /* it was us who made it end */
-        l = (struct loss){(enum cause)c->timed_out, STR_NONE, STR_NONE};
+        l = (struct loss){(enum cause)c->timed_out, STR_NONE, STR_NONE, TX_IDLE};
         c->timed_out = 0;
     }
     /* prelude: its request is unread */
@@ -142,7 +166,12 @@ void session_server_lost(struct server *s, struct str code, struct str text)
         session_go_on_later(c);
         return;
     }
-    bool may_go_on = !idle && !listen_is_moving(c) && !lost_state(s, c) && answer_all(s, c, &l);
+    if (only_tx(s, c)) {
+        l.tx = TX_FAILED;
+        c->aborted = runs_for(s, c) ? ABORTED_TOLD : ABORTED_UNTOLD;
+    }
+    bool lost = c->aborted ? c->upload : idle || listen_is_moving(c) || lost_state(s, c);
+    bool may_go_on = !lost && (idle || answer_all(s, c, &l));
     undo_flights(s, c);
     session_disown_all(s, c);
     session_detach(c);

@@ -96,7 +96,8 @@ void session_disown(struct server *s, struct flight *f)
     int kept = 0;
     for (int i = f->njournal - 1; i >= 0; i--) { /* backwards: a name may have been given twice */
         struct journal *j = &f->journal[i];
-        if (j->kind == JOURNAL_NAME && j->ack > f->acks)
+        /* what was confirmed and is held back was never given either */
+        if (j->kind == JOURNAL_NAME && (j->ack > f->acks || f->nheld > 0))
             undo_one(s, f->client, j);
     }
     for (int i = 0; i < f->njournal; i++) {

@@ -5,6 +5,7 @@
  * has gone is ended, and a server that passes the release test goes back to its pool.
  * Thread: the worker's.
  */
+#include "proxy/session_retry.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
@@ -15,18 +16,30 @@
 
 #include <stdatomic.h>
 
+/* The request of f may still go to another node: its client is not told yet, or never. */
+static bool kept_back(struct server *s, struct flight *f, const struct wire_server_event *ev)
+{
+    if (ev->preamble)
+        return session_retry_hold(s->conn.worker, f, ev->out);
+    return ev->refused != SE_NONE && session_retry(s, f, ev->refused);
+}
+
 /* Hands bytes of the current request's answer to its client. */
-static void forward(struct server *s, struct str bytes, bool notice)
+static void forward(struct server *s, const struct wire_server_event *ev)
 {
     struct flight *f = server_front(s);
     struct client *c = f != NULL ? f->client : s->client;
     if (c == NULL || (f != NULL && f->kind != FLIGHT_CLIENT) || !conn_is_open(&c->conn))
         return;
-    if (f != NULL && notice)
+    if (f != NULL && f->copy.n > 0 && kept_back(s, f, ev))
+        return;
+    if (f != NULL && f->nheld > 0)
+        outq_put_str(&c->conn.out, session_retry_held(f));
+    if (f != NULL && ev->kind == SV_SPAN && ev->notice)
         f->noticed = true;
     else if (f != NULL)
         f->output = true;
-    outq_put_borrowed(&c->conn.out, bytes.p, bytes.n);
+    outq_put_borrowed(&c->conn.out, ev->out.p, ev->out.n);
     conn_dirty(&c->conn);
     if (c->conn.out.borrowed) { /* a large piece: written from where it lies */
         conn_flush(&c->conn);
@@ -373,8 +386,11 @@ static void on_row(struct server *s, const struct wire_server_event *ev)
 
 static void on_fatal(struct server *s, const struct wire_server_event *ev)
 {
+    struct pool *p = s->pool;
+    s->goodbye = ev->error;
     session_server_lost(s, ev->code, ev->message);
     server_close(s, "server said goodbye");
+    pool_cluster_server_lost(p);
 }
 
 static void on_event(struct server *s, const struct wire_server_event *ev)
@@ -446,7 +462,7 @@ size_t session_output(struct server *s, struct str data, bool full)
             return data.n;
         }
         if (ev.out.n > 0 && ev.kind != SV_FATAL && ev.kind != SV_NOTICE)
-            forward(s, ev.out, ev.kind == SV_SPAN && ev.notice);
+            forward(s, &ev);
         if (s->state == SV_CLOSED)
             return data.n;
         on_event(s, &ev);

@@ -119,9 +119,9 @@ void session_route_judge(struct client *c, const struct wire_req *r, struct plan
     plan->whole = plan->statement != NULL;
 }
 
-/* It may have changed something in the database, as far as anybody can tell. What only concerns the
- * session is no write, unless it comes with a read, which may call anything. */
-static bool may_write(const struct plan *plan)
+/* What only concerns the session is no write, unless it comes with a read, which may call
+ * anything. */
+bool session_route_may_write(const struct plan *plan)
 {
     bool session_only = (plan->effects & (FX_READ | FX_WRITE | FX_DDL | FX_UNKNOWN)) == 0 &&
                         plan->whole;
@@ -280,7 +280,7 @@ void session_route_sent(struct client *c, struct server *s, struct flight *f,
     f->reads = plan->verdict == STANDBY_OK;
     f->routed = true;
     topology_request_begins(p->live, p->node);
-    if (!may_write(plan) && !ends)
+    if (!session_route_may_write(plan) && !ends)
         return;
     s->wrote = true;
     if (database_scope(c->pool))

@@ -31,6 +31,8 @@ enum routed { ROUTED, ROUTE_HELD, ROUTE_REFUSED };
 void session_route_begin(struct client *c, const struct wire_var *vars, int nvars);
 void session_route_end(struct client *c);
 
+/* It may change something in the database, as far as anybody can tell. */
+bool session_route_may_write(const struct plan *plan);
 /* What may be said of the request, before anything is decided: plan->verdict. */
 void session_route_judge(struct client *c, const struct wire_req *r, struct plan *plan);
 /* ROUTED: plan->to is where it goes. HELD: it waits. REFUSED: *fault says why. */

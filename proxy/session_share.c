@@ -1,5 +1,6 @@
 /* session_share.c - requests of several clients on one server; see session_share.h.  Worker
  * thread. */
+#include "proxy/session_retry.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
@@ -8,8 +9,7 @@
 #include "proxy/listen.h"
 
 /* A larger request is neither shared nor kept for sending it again. */
-#define COPY_MAX (OUTQ_BORROW_MIN - 1)
-#define LOST_MAX 2 /* servers that one request may lose before its client is told */
+#define COPY_MAX SESSION_COPY_MAX
 
 /* ---- which requests -------------------------------------------------------------------------- */
 
@@ -53,14 +53,19 @@ const struct facts *session_share_reads(struct client *c, const struct wire_req 
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
+void session_share_room(struct worker *w, struct flight *f, uint32_t n)
+{
+    if (f->copy.cap >= n)
+        return;
+    w->memory.in_bytes -= f->copy.cap;
+    f->copy.cap = MAX(n, 256u);
+    f->copy.p = mem_resize(f->copy.p, f->copy.cap);
+    w->memory.in_bytes += f->copy.cap;
+}
+
 void session_share_keep(struct worker *w, struct flight *f, struct str raw)
 {
-    if (f->copy.cap < raw.n) {
-        w->memory.in_bytes -= f->copy.cap;
-        f->copy.cap = (uint32_t)MAX(raw.n, (size_t)256);
-        f->copy.p = mem_resize(f->copy.p, f->copy.cap);
-        w->memory.in_bytes += f->copy.cap;
-    }
+    session_share_room(w, f, (uint32_t)raw.n);
     memcpy(f->copy.p, raw.p, raw.n);
     f->copy.n = (uint32_t)raw.n;
 }
@@ -278,7 +283,7 @@ void session_share_leave(struct client *c)
 static void lose(struct server *s, struct flight *f, const struct wire_fault *told)
 {
     struct client *c = f->client;
-    bool again = !f->output && !f->noticed && c->lost < LOST_MAX;
+    bool again = session_retry_lost(s, f);
     bool fatal = f->output;
     if (again) {
         c->lost++;
@@ -307,17 +312,22 @@ static struct flight *only_flight(struct server *s)
     const struct client *c = s->client;
     struct flight *its = NULL;
     if (c == NULL || c->conn.in_callback || c->timed_out != 0 || s->cancels > 0 ||
-        c->lost >= LOST_MAX || server_has_state(s))
+        server_has_state(s))
         return NULL;
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);
         if (f->client != c || f->kind != FLIGHT_CLIENT)
             continue;
-        if (its != NULL || f->copy.n == 0 || f->output || f->noticed)
+        if (its != NULL || !session_retry_lost(s, f))
             return NULL;
         its = f;
     }
     return its;
+}
+
+void session_share_take_back(struct server *s, struct flight *f)
+{
+    repeat(s, f, s->pool->node);
 }
 
 bool session_can_repeat(struct server *s)

@@ -36,6 +36,11 @@ bool session_share_stop(struct client *c, enum cause why);
 /* The request is kept with f, in flight on w, so that it can be sent again: it is a repeatable
  * read, and whole. */
 void session_share_keep(struct worker *w, struct flight *f, struct str raw);
+/* Room for so many bytes where the copy is. */
+void session_share_room(struct worker *w, struct flight *f, uint32_t n);
+/* The request of f, whose client holds s no more, is that client's next one again, on another node
+ * of its cluster. */
+void session_share_take_back(struct server *s, struct flight *f);
 /* An answer of s, which is held, is complete. True: what is still in flight had been taken away
  * from others; its client does not wait for that and holds s no more. */
 bool session_share_let_go(struct server *s);

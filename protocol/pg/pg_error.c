@@ -78,6 +78,8 @@ static const struct {
     {C_SERVER_LOST, "08006", "server conn crashed?"},
     {C_SERVER_LOST_IN_TX, "08007",
      "server connection lost; the outcome of the transaction is unknown"},
+    {C_TX_ABORTED, "25P02",
+     "current transaction is aborted, commands ignored until end of transaction block"},
     {C_QUERY_TIMEOUT, "57014", "query timeout"},
     {C_CANCELLED, "57014", "canceling statement due to user request"},
     {C_IDLE_TX_TIMEOUT, "25P03", "idle transaction timeout"},

@@ -13,7 +13,9 @@
 struct walk {
     struct pg_server *s;
     struct str in;
-    size_t start, pos; /* in[start, pos) goes to the client */
+    size_t start, pos; /* in[start, pos) goes to the client, and */
+    bool preamble;     /* so is the message being looked at */
+    bool ran;          /* there is more in it than confirmations and descriptions */
     struct wire_server_event *ev;
 };
 
@@ -37,6 +39,11 @@ void pg_server_raw(void *st)
 {
     struct pg_server *s = st;
     s->phase = PG_SV_RAW;
+}
+
+void pg_server_split(void *st)
+{
+    ((struct pg_server *)st)->split = true;
 }
 
 int pg_server_pending(const void *st)
@@ -90,6 +97,7 @@ static enum step finish(struct walk *w, enum server_event kind, size_t consumed)
     w->ev->kind = kind;
     w->ev->out = pg_frame_slice(w->in, w->start, w->pos);
     w->ev->consumed = consumed;
+    w->ev->preamble = w->s->split && !w->ran && w->pos > w->start;
     return RETURN;
 }
 
@@ -127,6 +135,7 @@ static enum step body(struct walk *w)
     size_t n = MIN(s->body_left, w->in.n - w->pos);
     if (n == 0)
         return more(w, 0);
+    w->ran = w->ran || (s->body_out && !s->body_preamble);
     s->body_left -= n;
     w->pos += n;
     if (!s->body_out)
@@ -140,6 +149,7 @@ static enum step take(struct walk *w, size_t total, bool to_client)
 {
     w->s->body_left = total;
     w->s->body_out = to_client;
+    w->s->body_preamble = w->preamble;
     return body(w);
 }
 
@@ -177,6 +187,7 @@ static enum step fake(struct walk *w, unsigned entry)
     pg_track_pop(&w->s->track);
     finish(w, SV_ACK, w->pos);
     w->ev->out = (entry & PX_KIND) == PX_PARSE ? STR("1\0\0\0\4") : STR("3\0\0\0\4");
+    w->ev->preamble = w->s->split;
     return RETURN;
 }
 
@@ -215,6 +226,7 @@ static enum step on_ready(struct walk *w, size_t total)
     pg_server_tell_error(s, w->ev);
     pg_track_pop(&s->track);
     end_request(s);
+    w->ran = true;
     w->pos += total;
     if (is_own(entry))
         w->start = w->pos;
@@ -231,6 +243,7 @@ static enum step on_fatal(struct walk *w, size_t total, bool own)
         return more(w, total);
     pg_server_tell_error(s, w->ev);
     s->phase = PG_SV_DEAD;
+    w->ran = true;
     if (total > have) { /* too long to be passed on in one piece: the core has the text */
         w->pos = w->start = w->in.n;
     } else {
@@ -259,12 +272,21 @@ static enum step on_error(struct walk *w, size_t total)
     if (idle)
         return bad(w, "error without a request");
     bool upload = s->uploading && s->upload_open;
-    if (own && has_span(w))
+    bool alone = s->split && !own && !upload && total <= PG_SERVER_WHOLE_MAX;
+    if ((own || alone) && has_span(w))
         return span(w);
+    if (alone && total > w->in.n - w->pos)
+        return more(w, total);
     pg_server_note_error(s, &e);
     s->answered = true;
     s->uploading = false;
     pg_track_error(&s->track);
+    if (alone) {
+        w->ran = true;
+        w->pos += total;
+        w->ev->refused = pg_error_class(&e);
+        return span(w);
+    }
     enum step st = take(w, total, !own);
     if (upload) { /* the client must be let out of its upload before it sends its end marker */
         w->ev->error = s->error;
@@ -380,6 +402,7 @@ static enum step on_upload(struct walk *w, size_t total, unsigned entry)
     s->uploading = true;
     s->upload_open = u == PG_UPLOAD_OPEN && !simple;
     w->ev->upload_ends_sync = u == PG_UPLOAD_VOID;
+    w->ran = true;
     w->pos += total;
     return finish(w, SV_UPLOAD, w->pos);
 }
@@ -408,6 +431,7 @@ static enum step on_own_row(struct walk *w, size_t total)
 /* Rows in a row: the one place where the time per message matters. */
 static enum step rows(struct walk *w, size_t total)
 {
+    w->ran = true;
     const char *p = w->in.p + w->pos;
     const char *end = w->in.p + w->in.n;
     while (total <= (size_t)(end - p)) {
@@ -460,6 +484,12 @@ static unsigned heads_of(char type)
     }
 }
 
+/* It confirms or describes; nothing has been run for it. */
+static bool is_preamble(char type)
+{
+    return type == '1' || type == '2' || type == '3' || type == 't' || type == 'n' || type == 'T';
+}
+
 static enum step on_reply(struct walk *w, char type, size_t total)
 {
     struct pg_server *s = w->s;
@@ -471,7 +501,8 @@ static enum step on_reply(struct walk *w, char type, size_t total)
     bool own = is_own(entry);
     if (!(heads_of(type) & BIT(kind)))
         return bad(w, "message does not answer the request");
-    if (own && has_span(w))
+    w->preamble = is_preamble(type);
+    if ((own || (s->split && !w->ran && !w->preamble)) && has_span(w))
         return span(w);
     switch (type) {
     case '1':
@@ -509,6 +540,7 @@ static enum step next(struct walk *w)
     struct pg_server *s = w->s;
     if (s->body_left > 0)
         return body(w);
+    w->preamble = false;
     if (s->track.count > 0) {
         unsigned entry = pg_track_head(&s->track);
         if (entry & PX_FAKE)
@@ -546,6 +578,8 @@ static void begin(struct wire_server_event *ev)
     ev->out = STR("");
     ev->upload_ends_sync = false;
     ev->notice = false;
+    ev->preamble = false;
+    ev->refused = SE_NONE;
     ev->error = SE_NONE;
     ev->tags = 0;
     ev->rows = 0;
@@ -574,7 +608,7 @@ void pg_server_feed(void *st, struct str in, bool full, struct wire_server_event
         pg_server_bad(ev, "too many or mixed requests: answers can no longer be told apart");
         return;
     }
-    struct walk w = {s, in, 0, 0, ev};
+    struct walk w = {.s = s, .in = in, .ev = ev};
     while (next(&w) == GO_ON) {
     }
 }

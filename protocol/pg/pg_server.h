@@ -47,6 +47,8 @@ struct pg_server_login; /* pg_server_login.c */
 
 struct pg_server {
     enum pg_server_phase phase;
+    bool split;              /* see wire.h: sv_split */
+    bool body_preamble;      /* the message being read confirms or describes */
     bool body_out;           /* the rest of the message being read goes to the client */
     bool answered;           /* the query at the head has had an answer: its idle marker may come */
     bool uploading;          /* the server is in copy-in mode, as far as is known */
@@ -67,6 +69,7 @@ void pg_server_init(void *st);
 void pg_server_fini(void *st);
 void pg_server_feed(void *st, struct str in, bool full, struct wire_server_event *ev);
 void pg_server_raw(void *st);
+void pg_server_split(void *st);
 int pg_server_pending(const void *st);
 bool pg_server_answered(const void *st);
 

@@ -55,6 +55,7 @@ const struct wire pg_wire = {
     .cl_row = pg_client_row,
     .cl_complete = pg_client_complete,
     .cl_suspended = pg_client_suspended,
+    .rollback_tag = "ROLLBACK",
 
     .sv_init = pg_server_init,
     .sv_fini = pg_server_fini,
@@ -63,6 +64,7 @@ const struct wire pg_wire = {
     .sv_auth = pg_server_auth,
     .sv_feed = pg_server_feed,
     .sv_raw = pg_server_raw,
+    .sv_split = pg_server_split,
     .sv_parts = pg_server_parts,
     .sv_part_named = pg_server_part_named,
     .sv_part_tracked = pg_server_part_tracked,

@@ -395,6 +395,8 @@ void pool_server_ready(struct pool *p, struct server *s)
     p->backoff = 0;
     p->retry_at = 0;
     p->host_down_until[s->host_index] = 0;
+    if (p->home != NULL && p->worker->wire->sv_split != NULL)
+        p->worker->wire->sv_split(s->wire_state);
     note_profile(p, s);
     server_set_state(s, SV_IDLE);
     s->idle_since = p->worker->now;

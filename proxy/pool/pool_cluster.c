@@ -280,6 +280,19 @@ void pool_cluster_node_failed(struct pool *p, enum server_error se)
     cluster_failed(pc->cluster, p->worker, p->node, failure_of(se));
 }
 
+void pool_cluster_server_lost(struct pool *p)
+{
+    struct list *it, *tmp;
+    if (p->home == NULL || p->home->cluster == NULL)
+        return;
+    LIST_EACH(it, tmp, &p->idle) {
+        struct server *s = container_of(it, struct server, link);
+        if (!conn_peek_quiet(&s->conn))
+            server_close(s, "server closed or spoke while idle");
+    }
+    cluster_failed(p->home->cluster->cluster, p->worker, p->node, HEALTH_LOST);
+}
+
 /* ---- what standbys have refused -------------------------------------------------------------- */
 
 void pool_cluster_learn(struct pool *home, uint64_t digest)

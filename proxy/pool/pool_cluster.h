@@ -58,6 +58,10 @@ void pool_cluster_count(struct pool *home, const struct waiter *w, int step);
 /* No connection could be made to p's node. */
 void pool_cluster_node_failed(struct pool *p, enum server_error se);
 
+/* A server of p was lost unexpectedly, or said goodbye: those that wait idle are looked at, and the
+ * node is asked. */
+void pool_cluster_server_lost(struct pool *p);
+
 /* A standby has refused a statement with this digest: it writes. */
 void pool_cluster_learn(struct pool *home, uint64_t digest);
 bool pool_cluster_learned(const struct pool *home, uint64_t digest);

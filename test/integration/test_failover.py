@@ -1,0 +1,218 @@
+"""A node of a [cluster] fails: what its clients notice, and what becomes of their requests."""
+import asyncio
+import time
+
+import pytest
+
+from support import aio
+from support import pgwire as w
+from support.common import DB, SECRET, USER
+from support.pgwire import ServerError
+from support.procs import wait_for
+from support.trio import Trio, nodes_of, section, wait_nodes
+
+pytestmark = [pytest.mark.penstock_only, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def trio():
+    t = Trio()
+    yield t
+    t.close()
+
+
+@pytest.fixture
+def start(proxy):
+    def make(trio, config=None, entry=None, **keys):
+        databases = {DB: {"cluster": "main", "dbname": DB, **(entry or {})}}
+        p = proxy(databases=databases, config=config, extra=section(trio, **keys))
+        wait_nodes(p, primary=1, replica=len(trio.replicas))
+        with login(p) as c:     # the catalog is known, and reads go to replicas
+            wait_for(lambda: int(c.value("SELECT node()")) != trio.primary.port, 10, lambda: p.show("NODES"))
+        return p
+    return make
+
+
+def login(p, **kw):
+    return p.connect(USER, SECRET, kw.pop("db", DB), **kw)
+
+
+class Load:
+    """Clients that read, and clients that write single statements; what went wrong is kept."""
+
+    def __init__(self, p, readers=10, writers=10):
+        self.p, self.readers, self.writers = p, readers, writers
+        self.errors, self.longest, self.reads, self.writes, self.stop = [], 0, 0, 0, False
+
+    async def _one(self, n, sql, kind):
+        conn = await aio.AioConn.open(self.p.host, self.p.port, USER, SECRET, DB, timeout=60)
+        while not self.stop:
+            began = time.monotonic()
+            try:
+                await conn.query(sql)
+                setattr(self, kind, getattr(self, kind) + 1)
+            except Exception as e:  # noqa: BLE001
+                self.errors.append((kind, str(e)))
+                if not isinstance(e, ServerError):
+                    return
+            self.longest = max(self.longest, time.monotonic() - began)
+            await asyncio.sleep(0.005)
+        conn.close()
+
+    async def run(self, during):
+        """Runs the load while `during` does in a thread what happens to the nodes."""
+        tasks = [asyncio.create_task(self._one(i, f"SELECT v FROM t WHERE id = {i + 1}", "reads"))
+                 for i in range(self.readers)]
+        tasks += [asyncio.create_task(self._one(i, f"UPDATE t SET v = v + 1 WHERE id = {i + 1}", "writes"))
+                  for i in range(self.writers)]
+        await asyncio.sleep(1)
+        await asyncio.to_thread(during)
+        await asyncio.sleep(1)
+        self.stop = True
+        await asyncio.gather(*tasks)
+
+
+def test_a_replica_that_is_killed_is_noticed_by_nobody(start, trio):
+    p = start(trio)
+    out = trio.replicas[0]
+    load = Load(p)
+    asyncio.run(load.run(out.kill))
+    assert load.errors == [] and load.reads > 200 and load.writes > 200
+    assert load.longest < 1
+    assert nodes_of(p)[f"{out.host}:{out.port}"]["state"] == "down"
+    out.start()
+    wait_nodes(p, primary=1, replica=2)
+
+
+def test_a_replica_that_hangs_delays_each_client_once(start, trio):
+    p = start(trio)
+    out = trio.replicas[0]
+    load = Load(p, readers=20, writers=0)
+
+    def hang():
+        out.freeze()
+        time.sleep(3)
+    try:
+        asyncio.run(load.run(hang))
+    finally:
+        out.thaw()
+    assert load.errors == [] and load.reads > 500
+    assert load.longest < 2
+    wait_nodes(p, primary=1, replica=2)
+
+
+def test_a_clean_switchover_shows_no_error(start, trio):
+    p = start(trio)
+    old, new, other = trio.nodes
+
+    def switch():
+        old.stop("fast")
+        new.promote()
+        other.follow(new)
+    load = Load(p, readers=20, writers=20)
+    asyncio.run(load.run(switch))
+    assert load.errors == [] and load.writes > 200
+    wait_nodes(p, primary=1, replica=1)
+    assert nodes_of(p)[f"{new.host}:{new.port}"]["role"] == "primary"
+    written = int(new.value("SELECT sum(v) FROM t", DB))
+    assert written == load.writes
+
+
+def test_a_killed_primary_fails_only_writes_in_flight(start, trio):
+    p = start(trio)
+    old, new, other = trio.nodes
+
+    def fail():
+        old.kill()
+        new.promote()
+        other.follow(new)
+    load = Load(p, readers=20, writers=20)
+    asyncio.run(load.run(fail))
+    assert [e for e in load.errors if e[0] == "reads"] == []
+    assert len(load.errors) <= load.writers
+    assert all("08007" in e[1] or "outcome" in e[1] for e in load.errors), load.errors
+    wait_nodes(p, primary=1, replica=1)
+
+
+def test_an_old_primary_that_returns_is_fenced(start, trio):
+    p = start(trio)
+    old, new, other = trio.nodes
+    old.kill()
+    new.promote()
+    other.follow(new)
+    wait_for(lambda: nodes_of(p)[f"{new.host}:{new.port}"]["role"] == "primary", 20, lambda: p.show("NODES"))
+    with login(p) as c:
+        assert c.query("UPDATE t SET v = 0 WHERE id = 1 RETURNING node()") == [[str(new.port)]]
+        old.start()
+        name = f"{old.host}:{old.port}"
+        wait_for(lambda: nodes_of(p)[name]["state"] == "fenced", 20, lambda: p.show("NODES"))
+        for _ in range(20):
+            assert c.query("UPDATE t SET v = v + 1 WHERE id = 1 RETURNING node()") == [[str(new.port)]]
+            assert int(c.value("SELECT node()")) != old.port
+    old.kill()
+    old.become_standby_of(new)
+    wait_nodes(p, primary=1, replica=2)
+
+
+def test_a_transaction_that_is_lost_leaves_its_client_connected(start, trio):
+    p = start(trio)
+    with login(p) as c, login(p) as idle, login(p) as ext:
+        for x in (c, idle, ext):
+            x.query("BEGIN")
+            x.query("UPDATE t SET v = v + 1 WHERE id = 50" if x is c else "SELECT 1")
+        old, new, _ = trio.nodes
+        old.kill()
+        new.promote()
+        with pytest.raises(ServerError) as e:
+            c.query("SELECT 1")
+        assert e.value.code == "08007"
+        with pytest.raises(ServerError) as e:
+            c.query("SELECT 1")
+        assert e.value.code == "25P02"
+        msgs = c.ask(w.query("ROLLBACK"))
+        assert [m.type for m in msgs] == ["C", "Z"]
+        assert int(c.query("UPDATE t SET v = 1 WHERE id = 50 RETURNING node()")[0][0]) == new.port
+        with pytest.raises(ServerError) as e:     # who commits must not take it for committed
+            idle.query("COMMIT")
+        assert e.value.code == "08007"
+        assert idle.value("SELECT 1") == "1"
+        with pytest.raises(ServerError):
+            ext.query("SELECT 1")
+        ext.send(w.parse("ROLLBACK") + w.bind() + w.describe("", "P") + w.execute() + w.sync())
+        assert [m.type for m in ext.read_until()] == ["1", "2", "n", "C", "Z"]
+        assert ext.value("SELECT 1") == "1"
+
+
+def test_what_a_standby_refuses_is_done_by_the_primary(start, trio):
+    p = start(trio)
+    trio.primary.sql("CREATE FUNCTION sly() RETURNS int LANGUAGE plpgsql STABLE AS"
+                     " $$ BEGIN PERFORM pg_advisory_xact_lock(1);"
+                     " EXECUTE 'UPDATE t SET v = v + 1 WHERE id = 99'; RETURN 1; END $$", DB)
+    trio.primary.sql("ALTER FUNCTION sly() VOLATILE; UPDATE pg_proc SET provolatile = 's'"
+                     " WHERE proname = 'sly'", DB)
+    for r in trio.replicas:
+        r.catch_up()
+    with login(p) as c:
+        time.sleep(3)                            # the catalog is fetched again
+        for _ in range(5):
+            try:
+                c.query("SELECT sly()")
+            except ServerError as e:             # the primary itself may refuse a write in it
+                assert "non-volatile" in str(e) or e.code == "0A000", e
+        c.send(w.parse("SELECT sly()") + w.bind() + w.describe("", "P") + w.execute() + w.sync())
+        c.read_until()
+
+
+def test_a_request_is_not_held_for_longer_than_failover_hold(start, trio):
+    p = start(trio, failover_hold=1)
+    trio.primary.kill()
+    with login(p) as c:
+        assert c.value("SELECT v FROM still WHERE id = 1") == "0"
+        began = time.monotonic()
+        with pytest.raises(ServerError) as e:
+            c.query("UPDATE t SET v = 1 WHERE id = 1")
+        assert e.value.code in ("57P03", "08007") and time.monotonic() - began < 5
+        with pytest.raises(ServerError) as e:
+            c.query("UPDATE t SET v = 1 WHERE id = 1")
+        assert e.value.code == "57P03"
+        assert c.value("SELECT v FROM still WHERE id = 1") == "0"
