@@ -6,73 +6,40 @@
 
 const char *cause_name(enum cause c)
 {
-    switch (c) {
-    case C_PROTOCOL:
-        return "protocol";
-    case C_AUTH:
-        return "auth";
-    case C_NO_DB:
-        return "no_db";
-    case C_DB_DISABLED:
-        return "db_disabled";
-    case C_TOO_MANY:
-        return "too_many";
-    case C_POOL_TIMEOUT:
-        return "pool_timeout";
-    case C_POOL_FULL:
-        return "pool_full";
-    case C_NO_NODE:
-        return "no_node";
-    case C_SERVER_DOWN:
-        return "server_down";
-    case C_SERVER_LOST:
-        return "server_lost";
-    case C_SERVER_LOST_IN_TX:
-        return "server_lost_in_tx";
-    case C_TX_ABORTED:
-        return "tx_aborted";
-    case C_QUERY_TIMEOUT:
-        return "query_timeout";
-    case C_CANCELLED:
-        return "cancelled";
-    case C_IDLE_TX_TIMEOUT:
-        return "idle_tx_timeout";
-    case C_TX_TIMEOUT:
-        return "tx_timeout";
-    case C_IDLE_TIMEOUT:
-        return "idle_timeout";
-    case C_LOGIN_TIMEOUT:
-        return "login_timeout";
-    case C_SHUTDOWN:
-        return "shutdown";
-    case C_DENIED:
-        return "denied";
-    case C_KILLED:
-        return "killed";
-    case C_UNSUPPORTED:
-        return "unsupported";
-    case C_TX_IN_STATEMENT_MODE:
-        return "tx_in_statement_mode";
-    case C_OVERLOAD:
-        return "overload";
-    case C_BAD_SETTING:
-        return "bad_setting";
-    case C_TLS_REQUIRED:
-        return "tls_required";
-    case C_ADMIN:
-        return "admin";
-    case C_BAD_CONFIG:
-        return "bad_config";
-    case C_STMT_UNKNOWN:
-        return "stmt_unknown";
-    case C_STMT_EXISTS:
-        return "stmt_exists";
-    case C_STMT_TOO_MANY:
-        return "stmt_too_many";
-    case C_PORTAL_UNKNOWN:
-        return "portal_unknown";
-    case C_INTERNAL:
-        return "internal";
-    }
-    return "unknown";
+    static const char *const names[] = {
+        [C_PROTOCOL] = "protocol",
+        [C_AUTH] = "auth",
+        [C_NO_DB] = "no_db",
+        [C_DB_DISABLED] = "db_disabled",
+        [C_TOO_MANY] = "too_many",
+        [C_POOL_TIMEOUT] = "pool_timeout",
+        [C_POOL_FULL] = "pool_full",
+        [C_NO_NODE] = "no_node",
+        [C_SERVER_DOWN] = "server_down",
+        [C_SERVER_LOST] = "server_lost",
+        [C_SERVER_LOST_IN_TX] = "server_lost_in_tx",
+        [C_TX_ABORTED] = "tx_aborted",
+        [C_QUERY_TIMEOUT] = "query_timeout",
+        [C_CANCELLED] = "cancelled",
+        [C_IDLE_TX_TIMEOUT] = "idle_tx_timeout",
+        [C_TX_TIMEOUT] = "tx_timeout",
+        [C_IDLE_TIMEOUT] = "idle_timeout",
+        [C_LOGIN_TIMEOUT] = "login_timeout",
+        [C_SHUTDOWN] = "shutdown",
+        [C_DENIED] = "denied",
+        [C_KILLED] = "killed",
+        [C_UNSUPPORTED] = "unsupported",
+        [C_TX_IN_STATEMENT_MODE] = "tx_in_statement_mode",
+        [C_OVERLOAD] = "overload",
+        [C_BAD_SETTING] = "bad_setting",
+        [C_TLS_REQUIRED] = "tls_required",
+        [C_ADMIN] = "admin",
+        [C_BAD_CONFIG] = "bad_config",
+        [C_STMT_UNKNOWN] = "stmt_unknown",
+        [C_STMT_EXISTS] = "stmt_exists",
+        [C_STMT_TOO_MANY] = "stmt_too_many",
+        [C_PORTAL_UNKNOWN] = "portal_unknown",
+        [C_INTERNAL] = "internal",
+    };
+    return (size_t)c < ARRAY_LEN(names) && names[c] != NULL ? names[c] : "unknown";
 }

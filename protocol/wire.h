@@ -315,7 +315,7 @@ struct wire_server_event {
     size_t need;
     struct str out; /* to be forwarded to the client of the current request; never for own ones */
     bool tls;
-    bool notice;           /* SV_SPAN: `out` is a notice, no part of the answer itself */
+    bool notice; /* SV_SPAN: `out` is a notice, no part of the answer itself */
     /* After sv_split. Of SV_SPAN, SV_ACK and SV_MORE: `out` confirms and describes, and nothing has
      * been run yet. refused, not SE_NONE, of SV_SPAN: `out` is an error that answers the request,
      * and nothing else. */
@@ -383,20 +383,8 @@ struct wire_answer { /* one row of the answer, decoded */
     bool is_default;     /* VARS: the value is the session's reset value */
 };
 
-struct wire_wishes { /* where a client's statements may go; texts are those of the settings */
-    struct str route, token; /* empty: none */
-    bool read_only;          /* its transactions are, unless they say otherwise */
-    bool serializable;
-};
-
-struct wire_probe { /* what a node of a cluster says of itself */
-    bool in_recovery;
-    uint64_t system_id; /* nodes of one cluster have the same */
-    uint32_t timeline;  /* grows with each promotion; of a standby: what it follows, 0: not known */
-    /* Of a primary: all that it has acknowledged lies before. Of a standby: what it has
-     * replayed. */
-    uint64_t position;
-};
+struct wire_wishes; /* wire_node.h */
+struct wire_probe;
 
 /* depth of sv_clean and its effect */
 enum wire_clean {

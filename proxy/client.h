@@ -59,9 +59,9 @@ enum kill_outcome {
 };
 
 enum aborted { /* its transaction went with its server, and it has not ended it yet */
-    ABORTED_NOT,
-    ABORTED_UNTOLD, /* nor heard of it */
-    ABORTED_TOLD,
+               ABORTED_NOT,
+               ABORTED_UNTOLD, /* nor heard of it */
+               ABORTED_TOLD,
 };
 
 struct refusal { /* the next request is answered with this */

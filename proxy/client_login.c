@@ -15,6 +15,7 @@
 #include "proxy/pool/pool_cluster.h"
 #include "proxy/server.h"
 #include "proxy/session_route.h"
+#include "protocol/wire_node.h"
 
 #include <stdatomic.h>
 #include <unistd.h>

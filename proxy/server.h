@@ -111,13 +111,13 @@ struct flight {
         char *p;                  /* owned, kept with the slot; NULL: never asked for */
         uint16_t n;
     } said;
-    struct str text;              /* owned copy: PREPARE by text */
-    uint64_t digest;              /* of a repeatable read, whose time is noted; 0: none */
-    bool once;      /* the copy may be sent only when the request was certainly not committed */
-    uint32_t nheld; /* bytes of the answer's beginning, behind the copy (session_retry.h) */
-    uint64_t about; /* digest of the statement that was copied there */
-    bool routed; /* counts in the numbers of its node (session_route.c), and */
-    bool reads;                   /* was proved to write nothing */
+    struct str text; /* owned copy: PREPARE by text */
+    uint64_t digest; /* of a repeatable read, whose time is noted; 0: none */
+    bool once;       /* the copy may be sent only when the request was certainly not committed */
+    uint32_t nheld;  /* bytes of the answer's beginning, behind the copy (session_retry.h) */
+    uint64_t about;  /* digest of the statement that was copied there */
+    bool routed;     /* counts in the numbers of its node (session_route.c), and */
+    bool reads;      /* was proved to write nothing */
     struct freshness_set writing; /* tables that it may commit writes to */
     struct {                      /* the request as it came, to be sent again elsewhere */
         uint8_t *p;               /* owned, kept with the slot */
@@ -186,8 +186,8 @@ struct server {
     uint64_t seq_client; /* whose nextval may be the last on it; 0: nobody's */
     uint64_t tainted_by; /* whose unknown code may have left unlisted settings; 0: nobody's */
     int leaked;          /* statements it still has that its set has forgotten */
-    enum server_error goodbye; /* why it says that it ends; SE_NONE: it has not */
-    bool wrote; /* the transaction, or what is in flight, may have written, and */
+    enum server_error goodbye;    /* why it says that it ends; SE_NONE: it has not */
+    bool wrote;                   /* the transaction, or what is in flight, may have written, and */
     struct freshness_set writing; /* where, as far as that matters (session_route.c) */
     bool check_failed;            /* server_check_query was answered with an error */
     int cancels;                  /* cancel requests on their way */

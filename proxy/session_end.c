@@ -64,14 +64,12 @@ struct loss {
 
 static void tell(struct client *c, const struct loss *l, bool fatal, bool open)
 {
-    client_tell(
-        c,
-        &(struct wire_fault){.cause = l->cause,
-                             .code = l->code,
-                             .text = l->text,
-                             .fatal = fatal,
-                             .req_open = open,
-                             .tx = l->tx});
+    client_tell(c, &(struct wire_fault){.cause = l->cause,
+                                        .code = l->code,
+                                        .text = l->text,
+                                        .fatal = fatal,
+                                        .req_open = open,
+                                        .tx = l->tx});
 }
 
 /* Answers every request of c that is in flight with the error. False: the client cannot go on. */

@@ -1,13 +1,13 @@
 /* session_retry.h - requests that go to another node of the cluster because this one would not or
  * could not: before their client has seen anything of an answer.
  *
- * A copy is kept of a request that is whole, one statement, small, and alone (no transaction is open,
- * nothing ties its client to the server).  What confirms and describes it is held back until the
- * first row, end or error shows that it has been run; it is put behind the copy.  Then:
+ * A copy is kept of a request that is whole, one statement, small, and alone (no transaction is
+ * open, nothing ties its client to the server).  What confirms and describes it is held back until
+ * the first row, end or error shows that it has been run; it is put behind the copy.  Then:
  *   - an error that says no more than that this node is a standby takes the request to another;
  *     that of a write teaches the digest;
- *   - a lost server takes a read to another.  A write may be sent again only when it is certain that
- *     it was not committed: its server has said goodbye because it shuts down.
+ *   - a lost server takes a read to another.  A write may be sent again only when it is certain
+ *     that it was not committed: its server has said goodbye because it shuts down.
  * Nothing of this touches a client whose pool has no cluster.
  * Called by session.c, session_reply.c and session_share.c.  Thread: the worker's.
  */

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "protocol/wire_node.h"
 
 /* ---- wishes ---------------------------------------------------------------------------------- */
 

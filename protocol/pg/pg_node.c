@@ -2,6 +2,7 @@
 #include "protocol/pg/pg_node.h"
 
 #include "protocol/wire.h"
+#include "protocol/wire_node.h"
 
 /* OFFSET 0 has the volatile function called once, so that a promotion in between does not mix two
  * answers.  A standby follows the timeline that it receives; where it does not stream, or the login

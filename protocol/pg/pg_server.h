@@ -1,5 +1,6 @@
 /* pg_server.h - the server side of the PostgreSQL codec: state and the parts that make it up.
  *
+ *   pg_server_state.c  beginning, end, errors remembered
  *   pg_server.c        replies of running requests: split, tracked, edited
  *   pg_server_login.c  start-up, authentication, first idle marker
  *   pg_server_send.c   requests, own statements inside them, expectations

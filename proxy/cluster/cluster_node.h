@@ -13,6 +13,7 @@
 #include "proxy/config/config.h"
 #include "proxy/job.h"
 #include "proxy/pool/pool.h"
+#include "protocol/wire_node.h"
 
 #define WATCH_TEXT 300
 

@@ -8,6 +8,7 @@
 
 #include "protocol/pg/pg_node.h"
 #include "protocol/wire.h"
+#include "protocol/wire_node.h"
 
 static enum status read4(const char *r, const char *id, const char *file, const char *lsn,
                          struct wire_probe *out)

@@ -97,6 +97,52 @@ static void whole_reply_in_one_buffer_is_one_event(void **state)
     pg_stream_fini_server(&s);
 }
 
+/* One event after the other of a stream that has been split: its kind, what it says, how much. */
+static void next_is(struct pg_stream *s, struct str *in, enum server_event kind, bool preamble,
+                    enum server_error refused, size_t out)
+{
+    struct wire_server_event ev;
+    pg_wire.sv_feed(s->st, *in, false, &ev);
+    assert_int_equal(ev.kind, kind);
+    assert_int_equal(ev.preamble, preamble);
+    assert_int_equal(ev.refused, refused);
+    assert_int_equal(ev.out.n, out);
+    *in = (struct str){in->p + ev.consumed, in->n - ev.consumed};
+}
+
+static void split_tells_the_beginning_of_an_answer_from_its_rows(void **state)
+{
+    (void)state;
+    struct pg_stream s;
+    struct str in = BYTES(OK1 OK2 ROWDESC ROW SELECT1 READY);
+    extended(&s);
+    pg_wire.sv_split(s.st);
+    next_is(&s, &in, SV_SPAN, true, SE_NONE, 5 + 5 + 7);
+    next_is(&s, &in, SV_DONE, false, SE_NONE, in.n);
+    pg_stream_fini_server(&s);
+}
+
+static void split_gives_an_error_by_itself(void **state)
+{
+    (void)state;
+    struct pg_stream s;
+    struct str in = BYTES(OK1 OK2 NODATA "E\0\0\0\26SERROR\0C25006\0Mx\0\0" READY);
+    extended(&s);
+    pg_wire.sv_split(s.st);
+    next_is(&s, &in, SV_SPAN, true, SE_NONE, 15);
+    next_is(&s, &in, SV_SPAN, false, SE_READ_ONLY, 23);
+    next_is(&s, &in, SV_DONE, false, SE_NONE, 6);
+    pg_stream_fini_server(&s);
+    one_query(&s);
+    pg_wire.sv_split(s.st);
+    in = BYTES(ROWDESC ROW ERR READY);
+    next_is(&s, &in, SV_SPAN, true, SE_NONE, 7);
+    next_is(&s, &in, SV_SPAN, false, SE_NONE, 7);
+    next_is(&s, &in, SV_SPAN, false, SE_OTHER, 23);
+    next_is(&s, &in, SV_DONE, false, SE_NONE, 6);
+    pg_stream_fini_server(&s);
+}
+
 static void part_of_a_row_is_forwarded_at_once(void **state)
 {
     (void)state;
@@ -628,6 +674,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_reply_in_one_buffer_is_one_event),
+        cmocka_unit_test(split_tells_the_beginning_of_an_answer_from_its_rows),
+        cmocka_unit_test(split_gives_an_error_by_itself),
         cmocka_unit_test(part_of_a_row_is_forwarded_at_once),
         cmocka_unit_test(simple_replies_end_with_the_idle_marker),
         cmocka_unit_test(extended_replies_are_matched_to_what_was_sent),
