@@ -23,6 +23,7 @@
 #include "base/outq.h"
 #include "base/status.h"
 #include "base/str.h"
+#include "protocol/wire_node.h"
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
@@ -383,9 +384,6 @@ struct wire_answer { /* one row of the answer, decoded */
     bool is_default;     /* VARS: the value is the session's reset value */
 };
 
-struct wire_wishes; /* wire_node.h */
-struct wire_probe;
-
 /* depth of sv_clean and its effect */
 enum wire_clean {
     CLEAN_TX,        /* end an open or failed transaction */
@@ -444,8 +442,8 @@ struct wire {
     /* true: a message of it was cut; its rest comes as CE_UPLOAD and must still be sent on,
      * because the server is reading it. REQ_REST marks its end. */
     bool (*cl_upload_over)(void *st);
-    /* How a transaction that has failed ends. */
-    const char *rollback_tag;
+    /* How a transaction that has failed ends, and an answer of ours. */
+    const char *rollback_tag, *show_tag;
     /* Local answers: console, LISTEN. For a request of the extended protocol the caller answers
      * part by part: cl_ack for parse/bind/close, cl_row_desc or cl_no_data for describe, then rows
      * and cl_complete, at sync cl_idle. */
@@ -584,6 +582,7 @@ struct wire {
     void (*var_wishes)(const struct wire_var *v, struct wire_wishes *out);
     /* A start-up parameter that is for us alone: noted in out. */
     bool (*startup_wishes)(const struct wire_var *v, struct wire_wishes *out);
+    enum wire_ours (*ours)(struct str text); /* a statement that the proxy itself answers */
 };
 
 extern const struct wire pg_wire; /* protocol/pg/pg_wire.c */

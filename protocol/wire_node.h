@@ -8,6 +8,8 @@
 #include "base/base.h"
 #include "base/str.h"
 
+enum wire_ours { WIRE_OURS_NONE, WIRE_OURS_LAST, WIRE_OURS_TOKEN };
+
 struct wire_wishes { /* where a client's statements may go; texts are those of the settings */
     struct str route, token; /* empty: none */
     bool read_only;          /* its transactions are, unless they say otherwise */

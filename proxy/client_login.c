@@ -159,7 +159,8 @@ static bool for_us_alone(const struct client *c, const struct wire_var *v)
     return c->pool->cluster != NULL && conn_wire(&c->conn)->startup_wishes(v, &unread);
 }
 
-static void take_startup(struct client *c)
+/* False: they ask for a kind of node that there is not. */
+static bool take_startup(struct client *c)
 {
     struct wire_var vars[LOGIN_VARS_MAX];
     char app[512];
@@ -171,9 +172,10 @@ static void take_startup(struct client *c)
         add_host(c, &vars[n], app, sizeof(app));
         n++;
     }
-    session_route_begin(c, c->login->vars, c->login->nvars);
+    bool known = session_route_begin(c, c->login->vars, c->login->nvars);
     c->startup = varset_make(&c->conn.worker->vars, vars, n);
     c->vars = varset_get(c->startup);
+    return known;
 }
 
 /* Exact across workers: raised first, taken back when too many. */
@@ -231,7 +233,10 @@ static void enter_pool(struct client *c, const struct config_database *db)
     }
     list_push_back(&c->pool->clients, &c->in_pool);
     c->pool->nclients++;
-    take_startup(c);
+    if (!take_startup(c)) {
+        client_fatal(c, C_BAD_SETTING, STR("start-up parameters ask for no known kind of node"));
+        return;
+    }
     if (l->replication)
         c->pool->mode = CONFIG_POOL_SESSION; /* the catalog's query must not run there */
     c->passthrough = pool_mode(c->pool) == CONFIG_POOL_SESSION;

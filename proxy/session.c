@@ -5,6 +5,7 @@
  * the client's input buffer and are fed again later (cl_unread), so that there is one way in and
  * nothing half-done.
  */
+#include "proxy/session_ours.h"
 #include "proxy/session_retry.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
@@ -334,12 +335,17 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     if (c->route != NULL)
         session_route_judge(c, r, &plan);
     enum taken t;
-    if (c->aborted) {
+    enum ours ours = c->route != NULL && !c->aborted ? session_ours(c, r, &plan) : OURS_NOT;
+    if (ours != OURS_NOT) {
+        t = ours == OURS_ANSWERED ? TAKEN : LEFT;
+    } else if (c->aborted) {
         session_aborted(c, r, &plan);
         t = TAKEN;
     } else if (c->server == NULL) {
         t = find_server(c, r, &plan);
     } else {
+        if (c->route != NULL)
+            session_route_bound(c);
         session_share_note(c, r, &plan);
         t = start_on(c, c->server, r, &plan);
     }

@@ -6,6 +6,7 @@
  * and, where nothing of the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
+#include "proxy/session_ours.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
@@ -37,6 +38,7 @@ void session_client_gone(struct client *c)
     if (c->pool != NULL)
         pool_leave_queue(&c->waiter);
     listen_client_gone(c);
+    session_ours_end(c);
     if (c->state == CL_SHARED)
         session_share_leave(c);
     if (c->server == NULL)

@@ -46,16 +46,29 @@ static void read_settings(struct client *c)
     }
 }
 
-void session_route_begin(struct client *c, const struct wire_var *vars, int nvars)
+bool session_route_begin(struct client *c, const struct wire_var *vars, int nvars)
 {
     struct wire_wishes w = {STR_NONE, STR_NONE, false, false};
     if (c->pool->cluster == NULL)
-        return;
+        return true;
     c->route = mem_new(sizeof(*c->route));
     c->route->last.node = TOPOLOGY_NONE;
     for (int i = 0; i < nvars; i++)
         (void)conn_wire(&c->conn)->startup_wishes(&vars[i], &w);
-    c->route->startup = wish_of(c, w.route);
+    return w.route.n == 0 || rules_wish_of(w.route, &c->route->startup);
+}
+
+void session_route_bound(struct client *c)
+{
+    const struct server *s = c->server;
+    if (!server_has_state(s) || s->pool->home == NULL)
+        return; /* it was chosen for this request */
+    c->route->last = (struct route_choice){.target = ROUTE_NODE,
+                                           .reason = s->tx != TX_IDLE ? ROUTE_BOUND_TRANSACTION
+                                                                      : ROUTE_BOUND_PIN,
+                                           .verdict = c->route->last.verdict,
+                                           .node = (int16_t)s->pool->node,
+                                           .replica = c->route->last.replica};
 }
 
 void session_route_end(struct client *c)
@@ -152,6 +165,8 @@ static void fill_ask(struct client *c, const struct plan *plan, struct freshness
                             .verdict = begins ? STANDBY_OK : plan->verdict,
                             .hint = f != NULL ? route_hint(f) : WISH_NONE,
                             .setting = x->setting,
+                            .rule = f != NULL ? rules_match(c->pool->entry->cluster->rules, f, NULL)
+                                              : WISH_NONE,
                             .startup = x->startup,
                             .entry = entry_wish(c->pool),
                             .bound = TOPOLOGY_NONE,

@@ -15,20 +15,23 @@
 #include "proxy/session.h"
 #include "router/route.h"
 
+struct token_question;
+
 struct client_route { /* of a client whose pool has a cluster */
     struct freshness_mark mark;
     struct varset *seen; /* reference: the settings that the wishes below were read from */
     enum rules_wish setting, startup;
-    bool read_only, serializable; /* its transactions, by default */
-    uint64_t avoid;               /* nodes that have failed the request under way: bit = index */
-    usec_t held_since;            /* since when it cannot be served; 0: it can */
-    struct route_choice last;     /* of the last request that was routed */
+    bool read_only, serializable;    /* its transactions, by default */
+    uint64_t avoid;                  /* nodes that have failed the request under way: bit = index */
+    usec_t held_since;               /* since when it cannot be served; 0: it can */
+    struct route_choice last;        /* of the last request */
+    struct token_question *question; /* owned by session_ours.c; NULL: none */
 };
 
 enum routed { ROUTED, ROUTE_HELD, ROUTE_REFUSED };
 
-/* The client has logged in; vars: what it came with. */
-void session_route_begin(struct client *c, const struct wire_var *vars, int nvars);
+/* The client has logged in; vars: what it came with. False: one of them names no kind of node. */
+bool session_route_begin(struct client *c, const struct wire_var *vars, int nvars);
 void session_route_end(struct client *c);
 
 /* It may change something in the database, as far as anybody can tell. */
@@ -49,6 +52,8 @@ void session_route_sent(struct client *c, struct server *s, struct flight *f,
 void session_route_more(struct server *s, struct flight *f);
 /* f is over: answered, or lost with its server. */
 void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bool lost);
+/* A request of c begins on the server that it holds. */
+void session_route_bound(struct client *c);
 /* How long c may wait (CL_WAIT): less when it is held. */
 usec_t session_route_patience(const struct client *c);
 

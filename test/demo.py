@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""make demo: a thousand clients over twenty PostgreSQL connections, before your eyes.
+"""make demo: a thousand clients over twenty connections to each of three PostgreSQL nodes.
 
-Starts a throwaway PostgreSQL and Penstock on free ports as an unprivileged user, loads 100,000
-accounts, runs the load and shows what happens until Ctrl-C, or for DEMO_SECONDS and then exits 0.
+Starts a throwaway PostgreSQL with two streaming replicas and Penstock on free ports as an unprivileged
+user, loads 100,000 accounts, runs the load and shows what happens, with the share of the transactions
+that each node ran, until Ctrl-C, or for DEMO_SECONDS and then exits 0.
 Everything it started is gone afterwards, which it checks itself.  Exit code 1: the load met errors.
 
 Other settings: DEMO_CLIENTS (1000), DEMO_SERVERS (20), DEMO_RATE (transactions a second, 1500),
-DEMO_BIN (another binary, such as a pgbouncer).
+DEMO_REPLICAS (2; 0: one PostgreSQL and no cluster), DEMO_BIN (another binary, such as a pgbouncer).
 """
 import asyncio
 import os
@@ -27,6 +28,8 @@ from support.penstock import ADMIN, ADMIN_SECRET, Penstock, binary, is_pgbouncer
 
 CLIENTS = int(os.environ.get("DEMO_CLIENTS", "1000"))
 SERVERS = int(os.environ.get("DEMO_SERVERS", "20"))
+REPLICAS = 0 if os.environ.get("DEMO_BIN", "").endswith("pgbouncer") else int(
+    os.environ.get("DEMO_REPLICAS", "2"))
 RATE = float(os.environ.get("DEMO_RATE", "1500"))
 SECONDS = float(os.environ.get("DEMO_SECONDS") or 0)
 TTY = sys.stdout.isatty()
@@ -50,11 +53,19 @@ def start():
     pg.sql(load.SCHEMA, "bank")
     pg.sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO demo", "bank")
     pg.sql("VACUUM ANALYZE accounts", "bank")
+    target, extra = {"host": pg.host, "port": pg.port}, ""
+    if REPLICAS:
+        say(f"starting {REPLICAS} streaming replicas ...")
+        pg.role("monitor", "monitor", "IN ROLE pg_monitor")
+        nodes = [pg, *(pg.replica() for _ in range(REPLICAS))]
+        target = {"cluster": "main", "dbname": "bank"}
+        extra = ("[cluster main]\nprobe_user = monitor\nprobe_password = monitor\nhosts = " +
+                 ", ".join(f"{n.host}:{n.port}" for n in nodes) + "\n")
     say(f"starting {os.path.basename(binary())} ...")
     # The role's SCRAM verifier: no plain password is stored, the client's proof opens the servers too.
     secret = pg.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'demo'")
-    proxy = Penstock(databases={"bank": {"host": pg.host, "port": pg.port}}, pool_size=SERVERS,
-                     users={"demo": secret, "admin": "admin"},
+    proxy = Penstock(databases={"bank": target}, pool_size=SERVERS, extra=extra,
+                     users={"demo": secret, "admin": "admin", "monitor": "monitor"},
                      config={"admin_users": f"{ADMIN}, admin", "max_client_conn": CLIENTS + 100,
                              "min_pool_size": SERVERS,
                              "workers": os.environ.get("PENSTOCK_WORKERS", "2")})
@@ -82,12 +93,42 @@ async def pool_numbers(console):
     return used, servers, waiting
 
 
+async def rows_of(console, what):
+    msgs = await console.request(w.query(f"SHOW {what}"))
+    names = []
+    for kind, body in msgs:
+        if kind == "T":
+            names = [c["name"] for c in w.decode(w.BACKEND, "T", body).fields["columns"]]
+    return [dict(zip(names, row)) for row in aio.rows(msgs)]
+
+
+class Shares:
+    """What part of the transactions of the last interval each node has run."""
+
+    def __init__(self):
+        self.before = {}
+
+    async def take(self, console):
+        if not REPLICAS:
+            return ""
+        text, now, ran = "", {}, {}
+        nodes = await rows_of(console, "NODES")
+        for n in nodes:
+            now[n["node"]] = int(n["transactions"])
+            ran[n["node"]] = now[n["node"]] - self.before.get(n["node"], 0)
+        for n in nodes:
+            share = 100 * ran[n["node"]] / max(sum(ran.values()), 1)
+            text += f"  {n['role']} {share:3.0f}%"
+        self.before = now
+        return text
+
+
 async def show(proxy, work, console, stop):
     """A line each second until stop is set; on a terminal it is the same line."""
     head = (f"{'time':>6} {'clients':>8} {'servers':>8} {'in use':>7} {'waiting':>8} {'tps':>7} "
-            f"{'p50 ms':>8} {'p99 ms':>8} {'errors':>7}")
+            f"{'p50 ms':>8} {'p99 ms':>8} {'errors':>7}" + ("  share of each node" if REPLICAS else ""))
     say(head)
-    began, peak = time.monotonic(), 0
+    began, peak, shares = time.monotonic(), 0, Shares()
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), 1 if TTY else 2)
@@ -98,8 +139,9 @@ async def show(proxy, work, console, stop):
         used, servers, waiting = await asyncio.wait_for(pool_numbers(console), 10)
         peak = max(peak, servers)
         tps, p50, p99 = work.stats.take()
+        share = await asyncio.wait_for(shares.take(console), 10)
         line = (f"{time.monotonic() - began:5.0f}s {work.connected:>8} {servers:>8} {used:>7} "
-                f"{waiting:>8} {tps:>7.0f} {p50:>8.1f} {p99:>8.1f} {work.stats.errors:>7}")
+                f"{waiting:>8} {tps:>7.0f} {p50:>8.1f} {p99:>8.1f} {work.stats.errors:>7}{share}")
         print(f"\r\033[K{line}" if TTY else line, end="" if TTY else "\n", flush=True)
         if SECONDS and time.monotonic() - began >= SECONDS:
             break

@@ -120,3 +120,28 @@ bool pg_node_startup(const struct wire_var *v, struct wire_wishes *out)
             out->route = attrs[i].route;
     return true;
 }
+
+static struct str next_word(struct str *rest)
+{
+    *rest = str_trim(*rest);
+    size_t n = 0;
+    while (n < rest->n && rest->p[n] > ' ' && rest->p[n] != ';')
+        n++;
+    struct str word = {rest->p, n};
+    *rest = (struct str){rest->p + n, rest->n - n};
+    return word;
+}
+
+enum wire_ours pg_node_ours(struct str text)
+{
+    struct str rest = text;
+    if (!str_ieq(next_word(&rest), STR("show")))
+        return WIRE_OURS_NONE;
+    struct str name = next_word(&rest);
+    rest = str_trim(rest);
+    if (rest.n > 0 && !str_eq(rest, STR(";")))
+        return WIRE_OURS_NONE;
+    if (str_ieq(name, STR("last")) || str_ieq(name, STR("penstock.last")))
+        return WIRE_OURS_LAST;
+    return str_ieq(name, STR("penstock.token")) ? WIRE_OURS_TOKEN : WIRE_OURS_NONE;
+}

@@ -8,10 +8,9 @@
 
 #include "base/status.h"
 #include "base/str.h"
+#include "protocol/wire_node.h"
 
-struct wire_probe;
 struct wire_var;
-struct wire_wishes;
 
 /* One row: in recovery or not, system identifier, timeline (as the first eight digits of the name
  * of a WAL file), position, sizes of a page and of a file of the WAL.  Any role may ask it; one of
@@ -32,5 +31,7 @@ bool pg_node_var(struct str name);
 void pg_node_wishes(const struct wire_var *v, struct wire_wishes *out);
 /* A start-up parameter of that kind which the server must not be given: target_session_attrs. */
 bool pg_node_startup(const struct wire_var *v, struct wire_wishes *out);
+/* SHOW LAST, SHOW penstock.last and SHOW penstock.token. */
+enum wire_ours pg_node_ours(struct str text);
 
 #endif

@@ -56,6 +56,7 @@ const struct wire pg_wire = {
     .cl_complete = pg_client_complete,
     .cl_suspended = pg_client_suspended,
     .rollback_tag = "ROLLBACK",
+    .show_tag = "SHOW",
 
     .sv_init = pg_server_init,
     .sv_fini = pg_server_fini,
@@ -115,4 +116,5 @@ const struct wire pg_wire = {
     .var_of_node = pg_node_var,
     .var_wishes = pg_node_wishes,
     .startup_wishes = pg_node_startup,
+    .ours = pg_node_ours,
 };

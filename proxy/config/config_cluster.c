@@ -3,12 +3,12 @@
 
 #include "proxy/config/config_cluster.h"
 
-#include "base/buf.h"
 #include "base/check.h"
 #include "protocol/wire.h"
 #include "proxy/config/config.h"
 #include "proxy/config/config_file.h"
 #include "proxy/config/config_option.h"
+#include "router/rules.h"
 
 #include <stdlib.h>
 
@@ -114,11 +114,39 @@ static const struct config_option *option_of(struct str key)
     return NULL;
 }
 
+/* "primary SELECT * FROM queue*": where to, and which statements. */
+static enum status add_rule(struct config_cluster *c, struct str value, struct error *err)
+{
+    enum rules_wish wish;
+    size_t n = 0;
+    while (n < value.n && value.p[n] != ' ' && value.p[n] != '\t')
+        n++;
+    if (!rules_wish_of((struct str){value.p, n}, &wish))
+        return error_set(err, ST_INVALID,
+                         "must begin with primary, replica, prefer-replica or auto");
+    struct str query = str_trim((struct str){value.p + n, value.n - n});
+    if (query.n == 0)
+        return error_set(err, ST_INVALID, "a pattern or digest is missing");
+    if (c->rules == NULL)
+        c->rules = rules_new();
+    return rules_add(c->rules, value, query, wish, err);
+}
+
+void config_cluster_fini(struct config_entries *e)
+{
+    struct str key;
+    void *value = NULL;
+    for (size_t i = 0; map_next(&e->cluster_by_name, &i, &key, &value);)
+        rules_put(&((struct config_cluster *)value)->rules);
+}
+
 enum status config_cluster_set(struct config_entries *e, struct str name, struct str key,
                                struct str value, struct error *err)
 {
     struct config_cluster *c = find(e, name);
     const struct config_option *o = option_of(key);
+    if (str_eq(key, STR("rule")))
+        return add_rule(c, value, err);
     if (o == NULL)
         return error_set(err, ST_INVALID, "unknown key");
     if (o->offset == offsetof(struct config_cluster, probe_password))
@@ -295,23 +323,4 @@ enum status config_cluster_finish(struct config_entries *e, const struct wire *w
                            "has a user",
                            e->clusters[i]->name);
     return st;
-}
-
-bool config_cluster_same(const struct config_cluster *a, const struct config_cluster *b)
-{
-    if (a == NULL || b == NULL)
-        return a == b;
-    struct buf x, y;
-    buf_init(&x, SIZE_MAX / 2);
-    buf_init(&y, SIZE_MAX / 2);
-    for (size_t i = 0; i < config_cluster_options_count; i++) {
-        config_option_write(a, &config_cluster_options[i], &x);
-        config_option_write(b, &config_cluster_options[i], &y);
-        buf_put_u8(&x, '\n');
-        buf_put_u8(&y, '\n');
-    }
-    bool same = strcmp(a->name, b->name) == 0 && str_eq(buf_str(&x), buf_str(&y));
-    buf_fini(&x);
-    buf_fini(&y);
-    return same;
 }

@@ -17,6 +17,7 @@
 struct config_entries;
 struct config_host;
 struct config_database;
+struct rules;
 struct wire;
 
 #define CONFIG_CLUSTER_NAME_MAX 63
@@ -50,6 +51,7 @@ struct config_cluster {
     enum config_no_replica no_replica;
     const char *probe_dbname, *probe_password, *probe_user;
     const char *weight_list, *zone, *zone_list;
+    struct rules *rules; /* reference; NULL: none */
     /* made from the lists by config_cluster_finish; both arrays have nhosts members */
     struct config_host *hosts;
     struct config_cluster_host *host_facts;
@@ -72,7 +74,7 @@ enum status config_cluster_set(struct config_entries *e, struct str name, struct
 enum status config_cluster_finish(struct config_entries *e, const struct wire *wire,
                                   struct error *err) ATTR_NODISCARD;
 
-/* Whether both lead to the same nodes in the same way. */
-bool config_cluster_same(const struct config_cluster *a, const struct config_cluster *b);
+/* Gives back what the arena does not own. */
+void config_cluster_fini(struct config_entries *e);
 
 #endif

@@ -111,6 +111,7 @@ void config_entry_put(struct config_entries **e)
         return;
     map_fini(&x->database_by_name);
     map_fini(&x->user_by_name);
+    config_cluster_fini(x);
     map_fini(&x->cluster_by_name);
     config_arena_fini(&x->arena);
     mem_free(x);

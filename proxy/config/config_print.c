@@ -87,6 +87,9 @@ void config_print_sample(FILE *out)
           out);
     for (size_t i = 0; i < config_cluster_options_count; i++)
         print_option(out, &config_cluster_options[i]);
+    fputs("\n;; Where statements go that match, the first rule first.\n"
+          ";rule = primary SELECT * FROM queue*\n",
+          out);
     fputs("\n[penstock]\n", out);
     for (size_t i = 0; i < config_schema_count; i++) {
         if (!config_schema[i].hidden)
@@ -196,6 +199,14 @@ static void manual_clusters(FILE *out)
         out);
     for (size_t i = 0; i < config_cluster_options_count; i++)
         manual_row(out, &config_cluster_options[i]);
+    fputs(
+        "\n`rule = WHERE QUERY`, any number of times: where statements go that match, the first "
+        "rule "
+        "first. WHERE is primary, replica (demanded: what a replica cannot do fails there), "
+        "prefer-replica or auto. QUERY is `digest:` and the 16 digits of SHOW STATEMENTS, or a "
+        "pattern over the text with $1, $2 ... for its constants, in which \\* stands for any run "
+        "of characters.\n",
+        out);
 }
 
 void config_print_manual(FILE *out)

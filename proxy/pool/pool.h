@@ -84,8 +84,8 @@ struct pool {
     struct topology_live *live;   /* reference: the node's numbers, with home */
     enum server_error failed_as;  /* why no connection could be made, the last time */
     bool probes;                  /* the control connection of a cluster's node (cluster_watch.h) */
-    struct list link; /* in worker->pool_list, in the order of serial */
-    uint64_t serial;  /* counts the worker's pools, from 1 */
+    struct list link;             /* in worker->pool_list, in the order of serial */
+    uint64_t serial;              /* counts the worker's pools, from 1 */
     struct list giving;           /* in worker->giving */
     char *key;                    /* owned */
     size_t key_len;

@@ -169,3 +169,93 @@ def test_the_first_client_waits_until_the_nodes_are_known(proxy, trio):
     with login(p) as c:
         assert int(c.value("SELECT node() FROM t WHERE id = 1")) in {n.port for n in trio.nodes}
     assert time.monotonic() - began < 10
+
+
+def last(c):
+    return c.query("SHOW LAST")[0]
+
+
+def test_overrides_stand_in_their_order(start, trio):
+    p = start(rule="primary SELECT v FROM still WHERE id = *")
+    replicas = {f"{r.host}:{r.port}" for r in trio.replicas}
+    primary = f"{trio.primary.host}:{trio.primary.port}"
+    with login(p) as c:
+        warm(p, trio, c)
+        assert last(c)[0] in replicas and last(c)[1:] == ["replica", "analysis", "read"]
+        c.query("SELECT v FROM still WHERE id = 1")
+        assert last(c) == [primary, "primary", "rule", "read"]
+        c.query("SET penstock.route = 'prefer-replica'")
+        wait_for(lambda: c.query("SELECT v FROM still WHERE id = 1") and last(c)[0] in replicas, 5,
+                 lambda: last(c))
+        assert last(c)[2] == "setting"
+        c.query("/* penstock: route=primary */ SELECT v FROM still WHERE id = 1")
+        assert last(c)[:3] == [primary, "primary", "hint"]
+        c.query("RESET penstock.route")
+        c.query("BEGIN")
+        c.query("SELECT 1")
+        assert last(c)[2] == "in_transaction"
+        c.query("ROLLBACK")
+        c.query("INSERT INTO t VALUES (1000, 1)")
+        assert last(c)[2:] == ["analysis", "write"]
+        c.query("DELETE FROM t WHERE id = 1000")
+        c.send(w.parse("SHOW LAST") + w.bind() + w.describe("", "P") + w.execute() + w.sync())
+        assert w.rows_of(c.read_until())[0][3] == "write"
+    with login(p, target_session_attrs="read-write") as c:
+        assert c.value("SELECT node()") == str(trio.primary.port)
+        assert last(c)[2] == "startup"
+    with pytest.raises(ServerError):
+        login(p, target_session_attrs="sideways")
+
+
+def test_a_token_carries_a_write_to_another_connection(proxy, trio):
+    slow = trio.replicas
+    p = proxy(databases={DB: {"cluster": "main", "dbname": DB}}, extra=section(trio))
+    wait_nodes(p, primary=1, replica=2)
+    with login(p) as a, login(p) as b:
+        warm(p, trio, b)
+        try:
+            for r in slow:
+                r.pause_replay()
+            before = b.value("SELECT v FROM t WHERE id = 33")
+            a.query("UPDATE t SET v = 4711 WHERE id = 33")
+            token = a.value("SHOW penstock.token")
+            assert token.count(".") == 2
+            assert b.value("SELECT v FROM t WHERE id = 33") == before     # it knows of nothing
+            b.query(f"SET penstock.token = '{token}'")
+            assert b.value("SELECT v FROM t WHERE id = 33") == "4711"
+        finally:
+            for r in slow:
+                r.resume_replay()
+
+
+def test_database_scope_shows_every_acknowledged_write(start, trio):
+    p = start(consistency="database")
+    with login(p) as a, login(p) as b:
+        warm(p, trio, b)
+        try:
+            trio.replicas[0].pause_replay()
+            for i in range(200):
+                a.query(f"UPDATE t SET v = {i} WHERE id = 44")
+                assert b.value("SELECT v FROM t WHERE id = 44") == str(i)
+            wait_for(lambda: b.value("SELECT node() FROM still WHERE id = 1") != str(trio.primary.port), 5,
+                     "reads of a table that nobody writes to go to a replica")
+            on_replicas = sum(int(b.value("SELECT node() FROM still WHERE id = 1")) != trio.primary.port
+                              for _ in range(100))
+            assert on_replicas > 50
+        finally:
+            trio.replicas[0].resume_replay()
+
+
+def test_without_consistency_a_read_may_be_stale(start, trio):
+    p = start(consistency="off", max_replica_lag=0)
+    with login(p) as c:
+        warm(p, trio, c)
+        try:
+            for r in trio.replicas:
+                r.pause_replay()
+            before = c.value("SELECT v FROM t WHERE id = 55")
+            c.query("UPDATE t SET v = v + 1 WHERE id = 55")
+            assert c.value("SELECT v FROM t WHERE id = 55") == before
+        finally:
+            for r in trio.replicas:
+                r.resume_replay()

@@ -20,6 +20,9 @@ static const struct refusal refusals[] = {
     {"[cluster]\n", "@:1: unknown section [cluster]"},
     {"[cluster main]\n", "@: [databases]: [cluster main]: hosts is missing"},
     {"[cluster main]\nhost = x\n", "@:2: host: unknown key"},
+    {"[cluster main]\nrule = SELECT 1\n",
+     "@:2: rule: must begin with primary, replica, prefer-replica or auto"},
+    {"[cluster main]\nrule = primary\n", "@:2: rule: a pattern or digest is missing"},
     {"[cluster main]\nconsistency = x\n",
      "@:2: consistency: must be one of: off, session, database"},
     {"[cluster main]\ncheck_interval = 0\n", "@:2: check_interval: time is out of range"},
@@ -458,6 +461,7 @@ static void a_clustered_entry_has_its_clusters_nodes(void **state)
         "[databases]\nbank = cluster=main dbname=b user=u password=p\n"
         "ro = cluster=main route=replica\n[cluster main]\n"
         "hosts = 10.0.0.1:5433, [::1]:5434, ::2, /tmp/s:5435, name\nweights = 1,2,0,4,5\n"
+        "rule = primary SELECT * FROM queue*\nrule = replica digest:0123456789abcdef\n"
         "zones = a,b,,d,e\nconsistency = database\nmax_replica_lag_bytes = 1MB\n");
     const struct config_cluster *c = config_find_cluster(cfg, STR("main"));
     const struct config_database *d = config_find_database(cfg, STR("bank"));
@@ -482,10 +486,10 @@ static void a_clustered_entry_has_its_clusters_nodes(void **state)
     assert_int_equal(c->consistency, CONFIG_CONSISTENCY_DATABASE);
     assert_int_equal(c->check_interval, USEC_PER_SEC / 10);
     assert_int_equal(c->max_replica_lag_bytes, 1 << 20);
+    assert_non_null(c->rules);
     assert_string_equal(c->probe_user, "u");
     assert_string_equal(c->probe_password, "p");
     assert_int_equal(config_find_database(cfg, STR("ro"))->route, CONFIG_ROUTE_REPLICA);
-    assert_true(config_cluster_same(c, c));
     config_put(&cfg);
 }
 

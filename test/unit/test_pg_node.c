@@ -84,6 +84,40 @@ static void any_other_row_is_refused(void **state)
     assert_int_equal(pg_node_row(three, 3, &p), ST_INVALID);
 }
 
+static void our_own_statements_are_known_and_no_others(void **state)
+{
+    (void)state;
+    assert_int_equal(pg_node_ours(STR("SHOW LAST")), WIRE_OURS_LAST);
+    assert_int_equal(pg_node_ours(STR(" show\n penstock.last ; ")), WIRE_OURS_LAST);
+    assert_int_equal(pg_node_ours(STR("show penstock.token;")), WIRE_OURS_TOKEN);
+    static const char *const others[] = {
+        "SHOW", "SHOW penstock.route", "SHOW LAST x", "SHOWLAST", "SET LAST",
+        "",     "SHOW LAST;;",         "SHOW lastval"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_int_equal(pg_node_ours(str_of(others[i])), WIRE_OURS_NONE);
+}
+
+static void settings_tell_where_statements_may_go(void **state)
+{
+    (void)state;
+    struct wire_wishes w = {STR_NONE, STR_NONE, false, false};
+    static const struct wire_var vars[] = {
+        {STR_INIT("penstock.route"), STR_INIT("replica")},
+        {STR_INIT("penstock.token"), STR_INIT("1.2.3")},
+        {STR_INIT("default_transaction_read_only"), STR_INIT("on")},
+        {STR_INIT("default_transaction_isolation"), STR_INIT("serializable")},
+        {STR_INIT("timezone"), STR_INIT("on")}};
+    for (size_t i = 0; i < ARRAY_LEN(vars); i++)
+        pg_node_wishes(&vars[i], &w);
+    assert_true(str_eq(w.route, STR("replica")) && str_eq(w.token, STR("1.2.3")));
+    assert_true(w.read_only && w.serializable);
+    const struct wire_var attrs = {STR("target_session_attrs"), STR("read-only")};
+    assert_true(pg_node_startup(&attrs, &w) && str_eq(w.route, STR("replica")));
+    assert_false(pg_node_startup(&vars[4], &w));
+    assert_true(pg_node_var(STR("in_hot_standby")));
+    assert_false(pg_node_var(STR("TimeZone")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +125,8 @@ int main(void)
         cmocka_unit_test(a_standby_tells_what_it_has_replayed),
         cmocka_unit_test(a_page_head_behind_the_last_record_does_not_count),
         cmocka_unit_test(any_other_row_is_refused),
+        cmocka_unit_test(our_own_statements_are_known_and_no_others),
+        cmocka_unit_test(settings_tell_where_statements_may_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,196 @@
+/* session_ours.c - statements that the proxy answers itself; see session_ours.h.  Worker thread. */
+#include "proxy/session_ours.h"
+
+#include "base/mem.h"
+#include "protocol/wire_node.h"
+#include "proxy/job.h"
+#include "proxy/session_route.h"
+
+#define TOKEN_LIMIT_US (5 * USEC_PER_SEC)
+#define COLUMNS_MAX 4
+
+struct token_question {
+    struct job job;
+    struct client *client; /* borrowed */
+    bool done, known;
+    struct freshness_token token;
+};
+
+struct answer {
+    struct wire_column columns[COLUMNS_MAX];
+    struct str values[COLUMNS_MAX];
+    int n;
+};
+
+/* ---- answering ------------------------------------------------------------------------------- */
+
+static void put_row(struct client *c, const struct answer *a)
+{
+    const struct wire *wire = conn_wire(&c->conn);
+    wire->cl_row(c->wire_state, a->values, a->n, &c->conn.out);
+    wire->cl_complete(c->wire_state, str_of(wire->show_tag), &c->conn.out);
+}
+
+static void answer_part(struct client *c, const struct answer *a, const struct wire_part *p,
+                        struct stmt *stmt)
+{
+    const struct wire *wire = conn_wire(&c->conn);
+    struct outq *out = &c->conn.out;
+    switch (p->kind) {
+    case PART_PARSE:
+        session_name(c, p->name, stmt);
+        wire->cl_ack(c->wire_state, PART_PARSE, out);
+        break;
+    case PART_BIND:
+        wire->cl_ack(c->wire_state, PART_BIND, out);
+        break;
+    case PART_DESCRIBE:
+        wire->cl_params(c->wire_state, NULL, 0, out);
+        wire->cl_row_desc(c->wire_state, a->columns, a->n, out);
+        break;
+    case PART_DESCRIBE_PORTAL:
+        wire->cl_row_desc(c->wire_state, a->columns, a->n, out);
+        break;
+    case PART_QUERY:
+        wire->cl_row_desc(c->wire_state, a->columns, a->n, out);
+        put_row(c, a);
+        break;
+    case PART_EXECUTE:
+        put_row(c, a);
+        break;
+    case PART_CALL:
+    case PART_CLOSE:
+    case PART_CLOSE_PORTAL:
+    case PART_FLUSH:
+    case PART_SYNC:
+        break;
+    }
+}
+
+static enum ours answer(struct client *c, const struct wire_req *r, const struct answer *a)
+{
+    enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
+    for (int i = 0; i < r->nparts; i++)
+        answer_part(c, a, &r->parts[i], c->conn.worker->part_stmts[i]);
+    conn_wire(&c->conn)->cl_idle(c->wire_state, tx, &c->conn.out);
+    conn_dirty(&c->conn);
+    return OURS_ANSWERED;
+}
+
+static void put_column(struct answer *a, const char *name, const char *value)
+{
+    a->columns[a->n] = (struct wire_column){name, COL_TEXT};
+    a->values[a->n++] = str_of(value);
+}
+
+static enum ours show_last(struct client *c, const struct wire_req *r)
+{
+    const struct route_choice *last = &c->route->last;
+    const struct topology *t = c->pool->cluster->topology;
+    struct answer a = {.n = 0};
+    put_column(&a, "node", NULL);
+    if (t != NULL && last->node >= 0 && last->node < t->nnodes)
+        a.values[0] = t->nodes[last->node].name;
+    put_column(&a, "role", last->node < 0 ? NULL : last->replica ? "replica" : "primary");
+    put_column(&a, "reason", route_reason_name(last->reason));
+    put_column(&a, "statement", sql_standby_name(last->verdict));
+    return answer(c, r, &a);
+}
+
+/* ---- the token ------------------------------------------------------------------------------- */
+
+static void on_row(struct job *j, const struct str *cols, int ncols)
+{
+    struct token_question *q = container_of(j, struct token_question, job);
+    struct wire_probe p;
+    const struct wire *wire = conn_wire(&q->client->conn);
+    if (wire->probe_row(cols, ncols, &p) != ST_OK || p.in_recovery)
+        return;
+    q->token = (struct freshness_token){
+        .system = p.system_id, .timeline = p.timeline, .position = p.position};
+    q->known = true;
+}
+
+static void on_done(struct job *j, bool ok, struct str message)
+{
+    struct token_question *q = container_of(j, struct token_question, job);
+    (void)message;
+    q->done = true;
+    q->known = q->known && ok;
+    session_go_on_later(q->client);
+}
+
+/* True: under way. */
+static bool ask_primary(struct client *c)
+{
+    const struct topology *t = c->pool->cluster->topology;
+    struct pool *p = t == NULL ? NULL : pool_cluster_node(c->pool, t->primary);
+    if (p == NULL || !pool_cluster_usable(c->pool, t->primary))
+        return false;
+    struct token_question *q = c->route->question = mem_new(sizeof(*q));
+    q->client = c;
+    q->job.text = str_of(conn_wire(&c->conn)->probe_query);
+    q->job.row = on_row;
+    q->job.done = on_done;
+    q->job.limit = TOKEN_LIMIT_US;
+    c->barrier = true;
+    job_start(p, &q->job);
+    return true;
+}
+
+void session_ours_end(struct client *c)
+{
+    struct token_question *q = c->route != NULL ? c->route->question : NULL;
+    if (q == NULL)
+        return;
+    c->route->question = NULL;
+    if (!q->done)
+        job_cancel(&q->job);
+    mem_free(q);
+}
+
+static enum ours show_token(struct client *c, const struct wire_req *r)
+{
+    struct token_question *q = c->route->question;
+    char text[FRESHNESS_TOKEN_TEXT];
+    struct answer a = {.n = 0};
+    if (q == NULL && ask_primary(c))
+        return OURS_WAITS;
+    if (q != NULL && !q->done) {
+        c->barrier = true;
+        return OURS_WAITS;
+    }
+    if (q == NULL || !q->known) {
+        session_ours_end(c);
+        client_tell(c, &(struct wire_fault){.cause = C_NO_NODE});
+        return OURS_ANSWERED;
+    }
+    freshness_token_format(&q->token, text);
+    session_ours_end(c);
+    put_column(&a, "penstock.token", text);
+    return answer(c, r, &a);
+}
+
+enum ours session_ours(struct client *c, const struct wire_req *r, const struct plan *plan)
+{
+    struct batch b;
+    struct str text = plan->text;
+    const struct wire *wire = conn_wire(&c->conn);
+    if (!plan->whole || (plan->effects & FX_SHOW) == 0 || wire->ours == NULL)
+        return OURS_NOT;
+    if ((r->flags & REQ_SIMPLE) == 0) {
+        if (!session_batch_of_one(c, r, &b))
+            return OURS_NOT;
+        text = b.stmt->text->text;
+    }
+    enum wire_ours what = wire->ours(text);
+    if (what == WIRE_OURS_NONE)
+        return OURS_NOT;
+    if (c->server != NULL && (c->server->fl_count > 0 || c->server->tx == TX_FAILED)) {
+        if (c->server->fl_count == 0)
+            return OURS_NOT; /* the database says what may be said there */
+        c->barrier = true;
+        return OURS_WAITS;
+    }
+    return what == WIRE_OURS_LAST ? show_last(c, r) : show_token(c, r);
+}
