@@ -392,9 +392,13 @@ static bool point_of_row(const struct cache_bind_rule *rule, const struct cache_
         if (!cache_bind_in_key(r, p))
             continue;
         const struct fact_match *m = find_match(text->facts, row, column_of(k, p));
+        struct str *value = &values[p - 1];
         if (m == NULL || m->slot >= text->nslots ||
             cache_key_value(rule->bound.types[p - 1], &text->slots[m->slot], text->request,
-                            bytes[p - 1], &values[p - 1]) != CACHE_KEY_OK)
+                            bytes[p - 1], value) != CACHE_KEY_OK)
+            return false;
+        /* varchar(n) drops blanks from the end of what is too long. */
+        if (text->facts->shape == FACT_INSERT && value->n > 0 && value->p[value->n - 1] == ' ')
             return false;
     }
     return cache_key_name(r, values, out);

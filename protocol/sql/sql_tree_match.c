@@ -342,7 +342,9 @@ static bool read_insert(struct matcher *m, int target)
     uint32_t conflict = key_under(j, m->top, "onConflictClause");
     uint32_t rows = 0;
 
+    /* OVERRIDING USER VALUE throws given values away. */
     if (columns == SQL_JSON_NONE || lists == SQL_JSON_NONE ||
+        str_eq(sql_json_text(j, m->top, STR("override")), STR("OVERRIDING_USER_VALUE")) ||
         (conflict != SQL_JSON_NONE && !read_conflict(m, conflict))) {
         return false;
     }

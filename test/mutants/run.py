@@ -3,7 +3,7 @@
 
 usage: run.py [--discover] [NAME...]
 
-Each line of table.py breaks one rule.  It is applied to a copy of the sources in build/mutants, built
+Each line of table.py and table_cache.py breaks one rule.  It is applied to a copy of the sources in build/mutants, built
 without link-time optimisation, and the tests that it names are run: all of them must fail.  One that
 passes lets the mutant survive; that is a missing test.  Before anything is broken all named tests must
 pass, so that a wrong name is noticed.  Exit code 0 only when every mutant was killed.
@@ -23,6 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.dirname(HERE))
 
 from mutants.table import MUTANTS  # noqa: E402
+from mutants.table_cache import MUTANTS as CACHE_MUTANTS  # noqa: E402
 from support import procs  # noqa: E402
 
 TREE = os.path.join(ROOT, "build", "mutants")
@@ -171,7 +172,7 @@ def attempt(m):
 
 def main():
     names = [a for a in sys.argv[1:] if not a.startswith("-")]
-    chosen = [m for m in MUTANTS if not names or m.name in names]
+    chosen = [m for m in MUTANTS + CACHE_MUTANTS if not names or m.name in names]
     procs.install()
     copy_tree()
     if shutil.which("ccache"):

@@ -55,6 +55,7 @@ static void writes_of_one_row_reach_one_key(void **state)
         {"INSERT INTO app.accounts (balance, user_id) VALUES (1, 42), (2, 43)",
          "balance:42 balance:43"},
         {"INSERT INTO app.accounts (user_id) VALUES (42) ON CONFLICT DO NOTHING", "balance:42"},
+        {"INSERT INTO app.accounts (user_id) OVERRIDING SYSTEM VALUE VALUES (42)", "balance:42"},
         {"INSERT INTO app.accounts (user_id, balance) VALUES (42, 1) ON CONFLICT (user_id) DO "
          "UPDATE SET balance = excluded.balance",
          "balance:42"},
@@ -106,6 +107,7 @@ static void what_cannot_be_followed_reaches_all(void **state)
         {"INSERT INTO app.accounts (balance) VALUES (1)", "all"},
         {"INSERT INTO app.accounts (user_id) VALUES (DEFAULT)", "all"},
         {"INSERT INTO app.accounts (user_id) SELECT 42", "all"},
+        {"INSERT INTO app.accounts (user_id) OVERRIDING USER VALUE VALUES (42)", "all"},
         {"INSERT INTO app.accounts (user_id, name) VALUES (42, 'x') ON CONFLICT (name) DO UPDATE "
          "SET balance = 1",
          "all"},
@@ -196,6 +198,7 @@ static void the_catalog_tells_what_hangs_together(void **state)
         "r|app|ruled|rws",
         "relation|app|ruled|16 r ",
         "rule||r1|16",
+        "r|app|fresh|rws",
         NULL,
     };
     static const struct expect cases[] = {
@@ -212,6 +215,7 @@ static void the_catalog_tells_what_hangs_together(void **state)
         {"UPDATE app.audited SET x = 1", "all"},
         {"UPDATE app.ruled SET x = 1", "all"},
         {"SELECT * FROM app.audited", "none"},
+        {"UPDATE app.fresh SET x = 1", "all"},
     };
     struct cache_rig r;
     cache_rig_init(&r);
@@ -253,6 +257,8 @@ static void keys_of_two_parameters_need_both(void **state)
         {"UPDATE app.status SET x = 1 WHERE user_id = 42", "all"},
         {"INSERT INTO app.status (user_id, code) VALUES (42, 'it''s')", "s:42:it's"},
         {"INSERT INTO app.status (user_id, code) VALUES (42, E'x')", "all"},
+        {"INSERT INTO app.status (user_id, code) VALUES (42, 'x ')", "all"},
+        {"UPDATE app.status SET x = 1 WHERE user_id = 42 AND code = 'x '", "s:42:x "},
     };
     struct cache_rig r;
     cache_rig_init(&r);

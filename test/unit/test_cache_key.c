@@ -193,6 +193,10 @@ static void variants_share_a_name_and_nothing_else(void **state)
     cache_key_digest(&a, da);
     cache_key_digest(&b, db);
     assert_memory_not_equal(da, db, sizeof(da));
+    struct cache_key c;
+    struct request other = {.text = RULE, .values = {"1", "n"}, .n = 2, .formats = "c"};
+    assert_int_equal(make(r, &other, "u", &c), CACHE_KEY_OK);
+    assert_false(str_eq(b.identity, c.identity));
     assert_int_equal(make(r, &text, "v", &b), CACHE_KEY_OK);
     assert_true(str_eq(a.name, b.name) && !str_eq(a.identity, b.identity));
     cache_key_copy(&b, &a);
@@ -283,7 +287,7 @@ static void sessions_differ_by_database_and_settings(void **state)
 {
     (void)state;
     struct wire_var a[] = {{STR("DateStyle"), STR("ISO")}}, b[] = {{STR("datestyle"), STR("ISO")}};
-    struct wire_var c[] = {{STR("datestyle"), STR("German")}};
+    struct wire_var c[] = {{STR("datestyle"), STR("SQL")}};
     uint8_t d[5][CACHE_DIGEST_BYTES];
     cache_key_session(STR("db"), a, 1, d[0]);
     cache_key_session(STR("db"), b, 1, d[1]);

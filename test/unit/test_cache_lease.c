@@ -122,11 +122,13 @@ static void somebody_elses_lease_or_write_is_a_bypass(void **state)
         struct cache_answer in[CACHE_READ_CMDS];
         good(in);
         in[3].value = STR_NONE;
-        in[3].open = what == 1;
         assert_int_equal(asked(&r, in), CACHE_READ_TAKE);
         cache_lease_take(&r, 11, 12, 50, c);
+        in[3].open = what == 1;
         in[2].open = what == 2;
-        in[3].a = what == 3;
+        in[3].a = 1;
+        if (what == 0)
+            in[3].a = 0;
         if (what == 4)
             in[3].state = CACHE_ANSWER_FOREIGN;
         if (what == 3)
@@ -288,6 +290,11 @@ static void dirt_stays_until_a_renewal_was_answered(void **state)
     assert_true(cache_member_step(&m, now, 1, &c));
     assert_true(c.flag);
     cache_member_dirty(&m); /* after it was sent */
+    const struct cache_answer in = {.a = 3, .b = 7, .ms = 5040, .value = STR("one,two")};
+    cache_member_answer(&m, &in, now);
+    now += 30 * MS;
+    assert_true(cache_member_step(&m, now, 1, &c));
+    assert_true(c.flag);
     cache_member_answer(&m, &no, now);
     assert_int_equal(m.state, CACHE_MEMBER_OUT);
     assert_int_equal(m.view.members, 0);

@@ -522,7 +522,7 @@ static const struct setup clean[] = {
     {"one row, keys lost and deadlines passed", ALL_RULES, false, 2, 2, 1, 0, 0, 1, false, READERS},
     {"one row, everything lost", ALL_RULES, false, 1, 2, 0, 1, 0, 0, false, 1},
     {"a table, everything lost", ALL_RULES, true, 1, 2, 0, 1, 0, 0, false, 1},
-    {"one row, commands lost", ALL_RULES, false, 1, 2, 0, 0, 2, 0, true, READERS},
+    {"one row, commands lost", ALL_RULES, false, 1, 3, 0, 0, 2, 0, true, READERS},
     {"a table, commands lost", ALL_RULES, true, 1, 2, 0, 0, 2, 0, true, READERS},
     {"one row, commands and keys lost", ALL_RULES, false, 1, 2, 1, 0, 1, 1, false, READERS},
 };
