@@ -67,6 +67,8 @@ int balance_pick(const struct topology *t, uint64_t allowed, uint64_t random)
     uint64_t among = best_class(t, allowed, &weights);
     if (among == 0)
         return TOPOLOGY_NONE;
+    if ((among & (among - 1)) == 0)
+        return __builtin_ctzll(among);
     uint64_t r = scramble(random);
     int a = draw(t, among, (r & UINT32_MAX) % weights);
     int b = draw(t, among, (r >> 32) % weights);

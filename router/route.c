@@ -43,16 +43,6 @@ static void to_primary(const struct route_ask *a, struct route_choice *out, enum
         choose(out, ROUTE_NODE, p, why);
 }
 
-static uint64_t readable(const struct route_ask *a)
-{
-    uint64_t set = 0;
-    for (int i = 0; i < a->topology->nnodes; i++) {
-        if (topology_readable(a->topology, i))
-            set |= UINT64_C(1) << i;
-    }
-    return set & ~a->avoid;
-}
-
 /* Takes out what does not show yet what this client must see. *why: when nothing is left. */
 static uint64_t fresh_among(const struct route_ask *a, uint64_t set, enum route_reason *why)
 {
@@ -70,7 +60,8 @@ static uint64_t fresh_among(const struct route_ask *a, uint64_t set, enum route_
         *why = ROUTE_WRITING;
         return 0;
     }
-    for (int i = 0; i < t->nnodes; i++) {
+    for (uint64_t left = set; left != 0; left &= left - 1) {
+        int i = __builtin_ctzll(left);
         bool met = (a->mark == NULL || freshness_met(a->mark, t->live, i)) &&
                    (need == 0 || freshness_has(t->live, i, need));
         if (!met)
@@ -84,7 +75,7 @@ static void to_replica(const struct route_ask *a, struct route_choice *out, stru
 {
     bool demanded = w.what == WISH_REPLICA;
     enum route_reason lack = ROUTE_NO_REPLICA;
-    uint64_t up = readable(a);
+    uint64_t up = a->topology->readable & ~a->avoid;
     uint64_t fresh = up == 0 ? 0 : fresh_among(a, up, &lack);
     int node = balance_pick(a->topology, fresh, a->random);
     out->demanded = demanded;

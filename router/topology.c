@@ -34,6 +34,12 @@ static void keep(struct str *s, char **to)
     *to += s->n;
 }
 
+static bool readable(const struct topology_node *n)
+{
+    return n->used && !n->drained && n->role == NODE_REPLICA &&
+           (n->state == NODE_UP || n->state == NODE_SLOW);
+}
+
 struct topology *topology_new(const struct topology *model)
 {
     CHECK(model->live != NULL && model->nnodes <= TOPOLOGY_NODES_MAX);
@@ -58,6 +64,7 @@ struct topology *topology_new(const struct topology *model)
         keep(&t->nodes[i].name, &to);
         keep(&t->nodes[i].host, &to);
         keep(&t->nodes[i].zone, &to);
+        t->readable |= (uint64_t)readable(&t->nodes[i]) << i;
     }
     return t;
 }
@@ -133,11 +140,7 @@ void topology_request_ends(struct topology_live *l, int node, usec_t took_us)
 
 bool topology_readable(const struct topology *t, int node)
 {
-    if (node < 0 || node >= t->nnodes)
-        return false;
-    const struct topology_node *n = &t->nodes[node];
-    return n->used && !n->drained && n->role == NODE_REPLICA &&
-           (n->state == NODE_UP || n->state == NODE_SLOW);
+    return node >= 0 && node < t->nnodes && (t->readable >> node & 1u) != 0;
 }
 
 int topology_find(const struct topology *t, struct str name)

@@ -80,10 +80,11 @@ struct topology {
     struct str name;  /* of the cluster */
     struct str zone;  /* this process's own; empty: none */
     struct topology_policy policy;
-    uint64_t epoch;  /* counts the changes of primary; 0 before the first is known */
-    uint32_t alarms; /* topology_alarm bits */
-    int16_t primary; /* index, or TOPOLOGY_NONE; it may be down */
-    uint16_t nnodes; /* indices below this may be used */
+    uint64_t epoch;    /* counts the changes of primary; 0 before the first is known */
+    uint32_t alarms;   /* topology_alarm bits */
+    int16_t primary;   /* index, or TOPOLOGY_NONE; it may be down */
+    uint16_t nnodes;   /* indices below this may be used */
+    uint64_t readable; /* made by topology_new: nodes that may get reads, bit = index */
     struct topology_node *nodes;
     struct topology_live *live; /* reference */
 };

@@ -503,7 +503,7 @@ const char pg_catalog_query[] =
         " WHEN s.unlogged THEN 'u'\n"
     "   WHEN s.twice IS NOT TRUE THEN 't' WHEN c.oid" LT "16384 THEN 'y' END,\n"
     "  CASE WHEN c.relkind" EQ "'r' AND NOT c.relrowsecurity AND (s.read OR s.write) IS NOT TRUE\n"
-    "   AND c.oid" NE "ALL (SELECT t.rel FROM tied t) THEN 'p' END) AS flags\n"
+    "   AND NOT c.oid" EQ "ANY (SELECT t.rel FROM tied t) THEN 'p' END) AS flags\n"
     "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid" EQ "c.relnamespace LEFT"
         " JOIN spoiled s ON s.rel" EQ "c.oid\n"
     "WHERE c.relkind" EQ "ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[])"
