@@ -544,6 +544,9 @@ struct wire {
     /* The values of a BIND that are there and may be texts, borrowed; at most max. Returns their
      * count. */
     int (*bind_texts)(const struct wire_part *part, struct str *out, int max);
+    /* One of the types given with a PARSE is not built in: reading a value of it may run code of
+     * the database's own. NULL: values have no such types. */
+    bool (*types_custom)(struct str types);
     /* All values of a BIND, types as given with the PARSE. Returns their count, -1: more than max,
      * or malformed. NULL here: bound statements are not cached. */
     int (*bind_values)(const struct wire_part *part, struct str types, struct wire_value *out,

@@ -30,8 +30,10 @@ static struct stmt *plan_parse(struct client *c, const struct wire_part *p)
     struct worker *w = c->conn.worker;
     struct stmt_key k = {p->text, p->types, analysis_of(c), false};
     struct stmt *s = stmt_find(&w->stmts, &k);
-    if (s != NULL && s->facts == NULL)
+    if (s != NULL && s->facts == NULL) {
         s->facts = sql_cache_get(w->sql, p->text, c->dialect);
+        s->custom_types = w->wire->types_custom != NULL && w->wire->types_custom(p->types);
+    }
     return s;
 }
 
@@ -78,7 +80,9 @@ static void plan_bind(struct client *c, const struct stmt *s, struct plan *plan)
         plan->effects |= FX_UNKNOWN;
     else
         plan->effects |= text_effects(c, s->facts);
-    if (s->text->by_text)
+    const struct catalog *cat = c->pool->catalog;
+    bool code = s->custom_types && (cat == NULL || catalog_has_custom_code(cat));
+    if (s->text->by_text || code)
         plan->effects |= FX_UNKNOWN;
 }
 

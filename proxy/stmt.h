@@ -31,7 +31,8 @@ struct stmt_text { /* immutable, shared between workers */
 struct stmt {
     uint32_t refs;
     struct stmt_text *text; /* one reference */
-    struct facts *facts;    /* owned reference, NULL until asked for */
+    struct facts *facts;    /* owned reference, NULL until asked for, and with it: */
+    bool custom_types;      /* given for its parameters */
     struct stmt *next;      /* chain in the registry */
     struct list unused;     /* on the registry's list while refs is 0 */
     struct stmt_registry *registry;

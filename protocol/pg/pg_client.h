@@ -109,6 +109,7 @@ bool pg_client_upload_over(void *st);
  * *reason. */
 bool pg_client_part_read(struct wire_part *part, struct str raw, size_t total, const char **reason);
 int pg_client_bind_texts(const struct wire_part *part, struct str *out, int max);
+bool pg_client_types_custom(struct str types);
 /* Length limit for a message of this type; 0: no such type. */
 uint32_t pg_client_part_limit(char type, uint32_t max_message);
 

@@ -5,6 +5,8 @@
  */
 #include "protocol/pg/pg_client.h"
 
+#define FIRST_OWN_OID 16384 /* what initdb made has smaller ones */
+
 uint32_t pg_client_part_limit(char type, uint32_t max_message)
 {
     uint32_t limit = 0;
@@ -78,6 +80,16 @@ static bool read_bind(struct wire_part *part, struct pg_reader *r)
     part->name = pg_frame_get_z(r);
     part->values = part->cut ? STR_NONE : pg_frame_get_rest(r);
     return !r->bad; /* values are the server's business */
+}
+
+bool pg_client_types_custom(struct str types)
+{
+    struct pg_reader r = pg_frame_reader(types);
+    size_t n = types.n == 0 ? 0 : pg_frame_get_u16(&r);
+    for (size_t i = 0; i < n && !r.bad; i++)
+        if (pg_frame_get_u32(&r) >= FIRST_OWN_OID)
+            return true;
+    return r.bad;
 }
 
 int pg_client_bind_texts(const struct wire_part *part, struct str *out, int max)

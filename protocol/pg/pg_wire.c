@@ -104,6 +104,7 @@ const struct wire pg_wire = {
     .var_hurries = pg_text_var_hurries,
     .var_free = pg_text_var_free,
     .bind_texts = pg_client_bind_texts,
+    .types_custom = pg_client_types_custom,
     .bind_values = pg_values_bind,
     .bind_formats = pg_values_formats,
     .quote_literal = pg_text_literal,

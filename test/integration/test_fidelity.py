@@ -184,6 +184,21 @@ def test_setting_changed_inside_a_function_stays_with_its_client(world):
     same(world, a, "SHOW work_mem", "506kB")
 
 
+def test_setting_changed_by_the_type_of_a_parameter_stays_with_its_client(world):
+    a, b = world.connect(), world.connect()
+    a.query("CREATE OR REPLACE FUNCTION checks(int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN "
+            "PERFORM set_config('work_mem', '507kB', false); RETURN true; END $$")
+    a.query("DROP DOMAIN IF EXISTS checked; CREATE DOMAIN checked AS int CHECK (checks(VALUE))")
+    oid = int(a.value("SELECT 'checked'::regtype::oid"))
+    try:
+        assert code_of(a, w.parse("SELECT $1", types=[oid]), w.bind(["5"]), w.execute(), w.sync()) is None
+        for _ in range(4):
+            same(world, b, "SHOW work_mem", "4MB", 1)
+        same(world, a, "SHOW work_mem", "507kB")
+    finally:
+        b.query("DROP DOMAIN checked; DROP FUNCTION checks")
+
+
 def test_statement_timeout_of_one_client_never_strikes_another(world):
     a, b = world.connect(options="-c statement_timeout=100"), world.connect()
     for _ in range(3):
