@@ -214,6 +214,36 @@ static void batch_that_gives_a_name_stands_alone(void **state)
     share_free(&x);
 }
 
+static void batch_of_two_portals_stands_alone(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, ONE_SERVER, 2);
+    waits_behind_a_read(&x, "P - select '1'\nB - 1\nB - 2\nE 0\nS\n");
+    peer_hears(x.r, &x.s[0], "P - select '1'\nB - 1\nB - 2\nE 0\nS\n");
+    share_free(&x);
+}
+
+/* Those behind it would wait for its reading. */
+static void client_that_has_not_read_stands_alone(void **state)
+{
+    (void)state;
+    static char much[300 * 1024];
+    struct share_rig x;
+    share_new(&x, 1, ONE_SERVER, 2);
+    share_ask(&x, "0");
+    share_heard(&x, 0, "0");
+    outq_put(&client_of(&x, 1)->conn.out, much, sizeof(much));
+    share_ask(&x, "1");
+    peer_hears_nothing(x.r, &x.s[0]);
+    outq_clear(&client_of(&x, 1)->conn.out);
+    share_answer(&x, 0, "0");
+    share_heard(&x, 0, "1");
+    share_answer(&x, 0, "1");
+    share_answered(&x, "01");
+    share_free(&x);
+}
+
 /* Two statements, of which one is executed. */
 static void batch_about_two_statements_stands_alone(void **state)
 {
@@ -245,6 +275,25 @@ static void statement_prepared_by_text_stands_alone(void **state)
     peer_hears_until(x.r, &x.s[0], "S", NULL, 0);
     assert_int_equal(server_of(&x)->state, SV_ACTIVE);
     assert_int_equal(server_back(server_of(&x))->copy.n, 0);
+    share_free(&x);
+}
+
+/* Whether it is short is looked at again when its turn has come. */
+static void statement_that_became_slow_while_it_waited_gets_no_place(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_new(&x, 1, ONE_SERVER "multiplex_depth = 2\n", 3);
+    share_ask(&x, "012");
+    share_heard(&x, 0, "01");
+    for (int i = 0; i < 20; i++)
+        pace_note(rig_pool(x.r, 0)->share.pace, server_front(server_of(&x))->digest,
+                  200 * SHARE_MSEC);
+    share_answer(&x, 0, "0");
+    share_answered(&x, "0");
+    peer_hears_nothing(x.r, &x.s[0]);
+    share_answer(&x, 0, "1");
+    share_heard(&x, 0, "2");
     share_free(&x);
 }
 
@@ -292,6 +341,31 @@ static void read_of_a_client_whose_session_is_its_own_is_not_kept(void **state)
 
 /* ---- when the others are taken away ---------------------------------------------------------- */
 
+/* Its server still works for those who were taken away: nothing is sent behind them. */
+static void next_request_of_the_slow_one_waits_for_its_answer(void **state)
+{
+    (void)state;
+    struct share_rig x;
+    share_three(&x, ONE_SERVER);
+    rig_wait(x.r, 40 * SHARE_MSEC);
+    assert_int_equal(share_stats(&x)->unshared, 1);
+    peer_say(&x.c[0], "Q update t set a = 1\n");
+    share_silent(&x, "012");
+    peer_hears_nothing(x.r, &x.s[0]);
+    share_answer(&x, 0, "0");
+    share_answered(&x, "0");
+    peer_hears_nothing(x.r, &x.s[0]);
+    share_answer(&x, 0, "12");
+    for (int i = 1; i < 3; i++) { /* they have waited longer */
+        char who[2] = {(char)('0' + i), '\0'};
+        share_heard(&x, 0, who);
+        share_answer(&x, 0, who);
+        share_answered(&x, who);
+    }
+    peer_hears(x.r, &x.s[0], "Q update t set a = 1\n");
+    share_free(&x);
+}
+
 /* How long a client takes to read says nothing of the statement. */
 static void slow_reader_does_not_make_its_statement_slow(void **state)
 {
@@ -334,8 +408,12 @@ int main(void)
         cmocka_unit_test(large_request_stands_alone),
         cmocka_unit_test(listening_client_stands_alone),
         cmocka_unit_test(batch_that_gives_a_name_stands_alone),
+        cmocka_unit_test(batch_of_two_portals_stands_alone),
+        cmocka_unit_test(client_that_has_not_read_stands_alone),
         cmocka_unit_test(batch_about_two_statements_stands_alone),
         cmocka_unit_test(statement_prepared_by_text_stands_alone),
+        cmocka_unit_test(statement_that_became_slow_while_it_waited_gets_no_place),
+        cmocka_unit_test(next_request_of_the_slow_one_waits_for_its_answer),
         cmocka_unit_test(read_in_a_transaction_is_not_kept),
         cmocka_unit_test(read_sent_in_advance_is_not_kept),
         cmocka_unit_test(read_of_a_client_whose_session_is_its_own_is_not_kept),

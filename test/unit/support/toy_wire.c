@@ -305,6 +305,14 @@ static void cl_feed(void *st, struct str in, bool full, struct wire_part *parts,
     }
 }
 
+static bool cl_wants_server(const void *st, struct str in)
+{
+    const struct toy_client *c = st;
+    const struct reading *n = &c->now;
+    return c->logged_in && !c->raw && !n->in_request && !n->in_line && !n->skipping && !n->upload &&
+           str_find(in, '\n') > 0 && memchr("QPBDE", in.p[0], 5) != NULL;
+}
+
 static void cl_unread(void *st, const struct wire_client_event *ev)
 {
     struct toy_client *c = st;
@@ -458,6 +466,7 @@ const struct wire toy_wire = {
     .server_size = sizeof(struct toy_server),
     .cl_init = cl_init,
     .cl_fini = cl_fini,
+    .cl_wants_server = cl_wants_server,
     .cl_feed = cl_feed,
     .cl_unread = cl_unread,
     .cl_limits = cl_limits,
