@@ -135,3 +135,22 @@ def test_make_targets_that_the_readme_names_exist():
     there = set(re.findall(r"^([a-z][a-z -]*):", text_of("Makefile"), re.M))
     targets = {word for line in there for word in line.split()}
     assert {"demo", "check"} <= named <= targets
+
+
+def tests_named():
+    """(where, name) of each test in docs/behaviours.md."""
+    return re.findall(r"`((?:wire|integration|drivers|unit)/[\w.]+): ([^`]+)`", text_of("docs/behaviours.md"))
+
+
+def test_every_behaviour_names_tests_that_exist():
+    rows = re.findall(r"^\| (\d+) \| .* \| (.+) \|$", text_of("docs/behaviours.md"), re.M)
+    numbers = [int(n) for n, _ in rows]
+    assert numbers == [n for n in range(1, 141) if not 106 <= n <= 120]
+    assert all(held == "later" or "`" in held for _, held in rows)
+    texts, missing = {}, []
+    for where, name in tests_named():
+        text = texts.setdefault(where, text_of(f"test/{where}"))
+        begin = {"wire/scripts.py": f'Script("{name}"'}.get(where, f"{name}(")
+        if begin not in text:
+            missing.append(f"{where}: {name}")
+    assert not missing, missing

@@ -373,6 +373,25 @@ static void client_with_a_pin_ends_with_its_server(void **state)
     tear_down(&x);
 }
 
+/* Its transaction is rolled back for nobody: that may not take for ever. */
+static void rollback_that_takes_too_long_costs_the_server(void **state)
+{
+    (void)state;
+    struct pair x;
+    set_up(&x, ONE_SERVER);
+    TALK(&x, &x.a, "Q begin\n", "Q begin\n", "ok tx\ndone T\n", "ok tx\ndone T\n");
+    peer_close(&x.a);
+    peer_hears(x.r, &x.s, "clean tx\n");
+    rig_wait(x.r, 4 * (usec_t)USEC_PER_SEC);
+    peer_hears_nothing(x.r, &x.s);
+    rig_wait(x.r, 2 * (usec_t)USEC_PER_SEC);
+    peer_hears_end(x.r, &x.s);
+    peer_say(&x.b, "Q select 1\n");
+    rig_toy_server(x.r, &x.s);
+    peer_hears(x.r, &x.s, "Q select 1\n");
+    tear_down(&x);
+}
+
 static void notice_before_the_answer_does_not_count_as_a_part_of_it(void **state)
 {
     (void)state;
@@ -455,6 +474,7 @@ int main(void)
         cmocka_unit_test(server_with_names_of_its_clients_is_cleaned_before_it_moves),
         cmocka_unit_test(client_whose_state_was_being_asked_for_ends_with_its_server),
         cmocka_unit_test(client_with_a_pin_ends_with_its_server),
+        cmocka_unit_test(rollback_that_takes_too_long_costs_the_server),
         cmocka_unit_test(notice_before_the_answer_does_not_count_as_a_part_of_it),
         cmocka_unit_test(answer_that_came_before_the_request_is_never_handed_out),
         cmocka_unit_test(server_that_closed_while_idle_is_noticed_before_it_is_lent),
