@@ -387,6 +387,18 @@ static bool keep_login(struct client *c, const struct wire_login *in)
     return true;
 }
 
+/* Now that it is known who logs in to what, the limit may be another than that for everybody. */
+static void limit_login(struct client *c)
+{
+    struct worker *w = c->conn.worker;
+    const struct config *cfg = worker_config(w);
+    usec_t limit = config_timeout(cfg, CONFIG_CLIENT_LOGIN,
+                                  config_find_database(cfg, str_of(c->login->database)),
+                                  config_find_user(cfg, str_of(c->login->user)));
+    if (limit != worker_options(w)->client_login_timeout)
+        worker_timeout(w, &c->timeout, limit);
+}
+
 static void on_login(struct client *c, const struct wire_login *in)
 {
     struct worker *w = c->conn.worker;
@@ -404,6 +416,7 @@ static void on_login(struct client *c, const struct wire_login *in)
         return;
     }
     client_set_state(c, CL_AUTH);
+    limit_login(c);
     login_choose(c);
 }
 

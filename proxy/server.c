@@ -306,8 +306,7 @@ bool server_may_share(struct server *s, const struct varset *vars, const struct 
 
 bool server_too_old(const struct server *s)
 {
-    usec_t life = config_timeout(worker_config(s->conn.worker), CONFIG_SERVER_LIFETIME, s->pool->db,
-                                 NULL);
+    usec_t life = s->pool->limits[CONFIG_SERVER_LIFETIME];
     return life > 0 && s->conn.worker->now - s->connected_at > life;
 }
 

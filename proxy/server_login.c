@@ -181,9 +181,7 @@ static void on_redial(struct timeout *t)
 {
     struct server *s = container_of(t, struct server, timeout);
     s->timeout.expired = on_connect_timeout;
-    worker_timeout(
-        s->conn.worker, &s->timeout,
-        config_timeout(worker_config(s->conn.worker), CONFIG_SERVER_CONNECT, s->pool->db, NULL));
+    worker_timeout(s->conn.worker, &s->timeout, s->pool->limits[CONFIG_SERVER_CONNECT]);
     dial(s);
 }
 
@@ -420,8 +418,7 @@ static bool next_address(struct server *s, const char *why)
                 s->pool->db->hosts[s->host_index].host);
     conn_close(&s->conn);
     s->other_tls = false;
-    worker_timeout(w, &s->timeout,
-                   config_timeout(worker_config(w), CONFIG_SERVER_CONNECT, s->pool->db, NULL));
+    worker_timeout(w, &s->timeout, s->pool->limits[CONFIG_SERVER_CONNECT]);
     try_address(s);
     return true;
 }
@@ -537,8 +534,7 @@ void server_open(struct pool *p)
     list_push_back(&p->connecting, &s->link);
     p->nconnecting++;
     timeout_init(&s->timeout, on_connect_timeout);
-    worker_timeout(w, &s->timeout,
-                   config_timeout(worker_config(w), CONFIG_SERVER_CONNECT, p->db, NULL));
+    worker_timeout(w, &s->timeout, p->limits[CONFIG_SERVER_CONNECT]);
     s->host_index = choose_host(p);
     const struct config_host *h = &p->db->hosts[s->host_index];
     s->host = registry_host(w->process->registry, h->host, h->port);

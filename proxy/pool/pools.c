@@ -40,7 +40,7 @@ static const char *idle_server_unwanted(const struct server *s, int total, int m
 {
     const struct pool *p = s->pool;
     usec_t now = p->worker->now;
-    usec_t idle = config_timeout(worker_config(p->worker), CONFIG_SERVER_IDLE, p->db, NULL);
+    usec_t idle = p->limits[CONFIG_SERVER_IDLE];
     if (process_phase(p->worker->process) == PHASE_HANDED_OVER) /* the successor's pool grows */
         idle = idle > 0 ? MIN(idle, HANDED_OVER_IDLE_US) : HANDED_OVER_IDLE_US;
     if (atomic_load_explicit(&p->shared->db->shared.epoch, memory_order_relaxed) != s->epoch)

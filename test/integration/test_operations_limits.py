@@ -186,6 +186,53 @@ def test_server_idle_timeout(pg, proxy):
         assert c.value("SELECT 1") == "1"
 
 
+def at(where, option, **kw):
+    """Arguments for a proxy with that option in the database's entry or in the user's."""
+    key, value = option
+    if where == "user":
+        kw["user_options"] = {USER: f"{key}={value}"}
+    else:
+        kw["databases"] = {name: {**keys, key: value} for name, keys in kw["databases"].items()}
+    return kw
+
+
+@pytest.mark.penstock_only
+@pytest.mark.parametrize("where", ["database", "user"])
+def test_lives_of_servers_by_database_and_user(pg, proxy, where):
+    p = proxy(**at(where, ("server_idle_timeout", 1), databases={"*": entry(pg)}))
+    with login(p) as c:
+        c.query("SELECT 1")
+        pg.wait_backends(DB, 0, MINE)
+    p = proxy(pool_size=1, **at(where, ("server_lifetime", 1), databases={"*": entry(pg)}))
+    with login(p) as c:
+        old = backend(c)
+        wait_for(lambda: backend(c) != old, 5, "a new server")
+
+
+@pytest.mark.penstock_only
+@pytest.mark.parametrize("where", ["database", "user"])
+def test_login_timeouts_by_database_and_user(pg, proxy, where):
+    p = proxy(**at(where, ("client_login_timeout", 1), databases={"*": entry(pg)}))
+    c = RawClient(p.port, p.host, 5)
+    c.send(w.startup_packet([("user", USER), ("database", DB)]))
+    began = time.monotonic()
+    assert "client_login_timeout" in w.errors_of(c.read_to_end())[-1]["M"]
+    assert 0.7 < time.monotonic() - began < 4
+    with login(p) as c:
+        time.sleep(1.3)
+        assert c.value("SELECT 1") == "1"
+
+    def silent(conn):
+        conn.read()
+
+    with FakeServer(silent) as server:
+        p = proxy(**at(where, ("server_connect_timeout", 1), databases={DB: server.database()}))
+        began = time.monotonic()
+        with pytest.raises(ServerError):
+            login(p)
+        assert 0.7 < time.monotonic() - began < 4
+
+
 def test_server_check_query_after_its_delay(proxy):
     with FakeServer(answers={"work": w.select_reply(["a"], [["1"]])}) as server:
         p = proxy(databases={DB: server.database()}, pool_size=1,
