@@ -103,7 +103,7 @@ endif
 
 .PHONY: all lib unit unit-build check check-integration check-all mutants soak bench bench-report demo \
 	deps asan ubsan tsan lint tidy format format-check fuzz-build fuzz-smoke cover docs-check install \
-	install-program uninstall deb \
+	install-program uninstall deb rpm \
 	clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -289,6 +289,9 @@ install-program: all
 # Packages of what is in this folder, below build/deb and build/rpm.
 deb:
 	packaging/deb/build.sh $(VERSION) build/deb
+
+rpm:
+	packaging/rpm/build.sh $(VERSION) build/rpm
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/penstock

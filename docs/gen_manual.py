@@ -20,7 +20,8 @@ MD_HEAD = """\
 
 Written by `docs/gen_manual.py` from the table in `proxy/config/config_schema.c`. Do not edit it here.
 `penstock --manual` prints the tables, `penstock --sample` prints a sample file with the same
-options, `penstock --check FILE.ini` says whether a file is good.
+options, `penstock --check FILE.ini` says whether a file is good, and tells for each key in it what it
+does here.
 
 ## The file
 

@@ -582,17 +582,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "penstock: cannot load config: %s\n", err.text);
         return 1;
     }
-    if (o.check) {
-        struct runtime *rt = NULL;
-        struct tls_ticket_keys *tickets = tls_ticket_keys_new();
-        enum status st = http_check(&cfg->opt, &err);
-        if (st == ST_OK)
-            st = runtime_new(cfg, tickets, &rt, &err);
-        fprintf(st == ST_OK ? stdout : stderr, "%s\n",
-                st == ST_OK ? "configuration is good" : err.text);
-        runtime_put(&rt);
-        tls_ticket_keys_free(&tickets);
-        return st == ST_OK ? 0 : 1;
-    }
+    if (o.check)
+        return options_check(&o, cfg);
     return run(&o, cfg);
 }

@@ -4,6 +4,9 @@
 
 #include "base/str.h"
 #include "proxy/config/config.h"
+#include "proxy/config/config_explain.h"
+#include "proxy/http/http.h"
+#include "proxy/process.h"
 #include "proxy/metrics/metrics.h"
 
 #include <errno.h>
@@ -24,7 +27,7 @@ static const char usage[] =
     "\n"
     "With a URL no file is needed: clients connect to 127.0.0.1:6432 in transaction mode.\n"
     "\n"
-    "  --check         read the configuration, say whether it is good, and exit\n"
+    "  --check         say whether the configuration is good and what each key does, and exit\n"
     "  --sample        print a commented sample configuration and exit\n"
     "  --manual        print the table of all options and exit\n"
     "  --metrics       print the table of all metrics and exit\n"
@@ -105,6 +108,25 @@ int options_parse(int argc, char **argv, struct options *o)
     else
         o->file = argv[optind];
     return -1;
+}
+
+int options_check(const struct options *o, struct config *cfg)
+{
+    struct error err = {""};
+    struct runtime *rt = NULL;
+    struct tls_ticket_keys *tickets = tls_ticket_keys_new();
+    enum status st = http_check(&cfg->opt, &err);
+    if (st == ST_OK)
+        st = runtime_new(cfg, tickets, &rt, &err);
+    if (st == ST_OK)
+        puts("configuration is good");
+    if (st == ST_OK && o->file != NULL)
+        st = config_explain(stdout, rt->config, o->file, &err);
+    if (st != ST_OK)
+        fprintf(stderr, "%s\n", err.text);
+    runtime_put(&rt);
+    tls_ticket_keys_free(&tickets);
+    return st == ST_OK ? 0 : 1;
 }
 
 static enum status change_user(const char *name, struct error *err)

@@ -13,6 +13,8 @@
 #define PENSTOCK_VERSION "0.1.0"
 #endif
 
+struct config;
+
 struct options {
     const char *file, *url; /* exactly one is set; borrowed from argv */
     const char *user;       /* -u */
@@ -24,6 +26,9 @@ struct options {
 /* Fills o and returns -1, or the exit status when there is nothing to run (help, version,
  * mistakes). */
 int options_parse(int argc, char **argv, struct options *o);
+/* --check: says whether the configuration is good (cfg's reference is taken over), and what each
+ * key of the file does. Returns the exit status. */
+int options_check(const struct options *o, struct config *cfg);
 /* Changes the user, daemonizes and locks the pid file, as asked. *pidfile becomes its descriptor,
  * whose lock keeps a second process from the same file, or -1. in: of an heir, which is in the
  * background already and may get the lock from there. */

@@ -138,6 +138,10 @@ static void manual_row(FILE *out, const struct config_option *o)
     }
     if (o->ours)
         fputs(" Not in PgBouncer.", out);
+    if (o->differs != NULL) {
+        fputs(" Unlike PgBouncer: ", out);
+        cell(out, o->differs);
+    }
     if (o->inert != NULL) {
         fputs(" No effect: ", out);
         cell(out, o->inert);

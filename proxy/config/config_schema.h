@@ -154,6 +154,8 @@ struct config_option {
     const char *help;                 /* one sentence */
     const char *sample;               /* shown in the sample file; NULL: the default */
     const char *inert;                /* why the value has no effect here; NULL: it acts */
+    /* what is otherwise than in PgBouncer, beyond being inert; NULL: nothing */
+    const char *differs;
     enum config_type type;
     enum config_codec_default codec;
     bool restart; /* not reloadable: keeps its value until the process starts again */

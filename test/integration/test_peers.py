@@ -84,6 +84,29 @@ def test_request_is_passed_on_to_the_process_that_knows_the_client(pg, proxy, wo
             cancelled(bystander)
 
 
+def test_processes_on_one_port_reach_each_other_over_unix_sockets(pg, proxy):
+    """so_reuseport: the kernel chooses the process, for a cancel request too."""
+    a = proxy(pg, config={"so_reuseport": 1})
+    b = proxy(pg, start=False, config={"so_reuseport": 1, "listen_port": a.port})
+    b.port = a.port
+    b.start()
+    wait_for(lambda: os.path.exists(f"{b.dir}/.s.PGSQL.{b.port}"), 5, "the second process")
+    for own, other, p in ((1, b, a), (2, a, b)):
+        p.config["peer_id"], p.extra = own, listed({3 - own: (other.dir, other.port)})
+        p.hup()
+        p.wait_log("configuration reloaded")
+    homes = set()
+    for i in range(40):
+        with login(a) as c:
+            start_query(pg, c, f"shared port {i}")
+            cancel_at(a, c.pid, c.key)
+            cancelled(c)
+            homes.add(c.pid >> 8 & 0xffff)
+        if i >= 10 and len(homes) == 2:
+            break
+    assert len(homes) == 2              # both were there
+
+
 def test_waiting_client_is_reached_through_a_peer(pg, proxy):
     a, b = group(proxy, pg, 2, default_pool_size=1)
     holder, waiter = login(a), login(a)

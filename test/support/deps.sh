@@ -15,7 +15,7 @@ check='redis-server pgbouncer python3-venv openssl libpq-dev libpam0g-dev liblda
     dpkg-dev debhelper lintian systemd bash'
 lint='clang clang-tidy clang-format cppcheck shellcheck'
 sanitize='clang libclang-rt-14-dev'
-packages='debootstrap'
+packages='debootstrap rpm rpmlint'
 bench='valgrind strace pgbouncer'
 
 # Tools that may be there without being Debian's: command:package.  In check, but only if missing.
