@@ -12,7 +12,6 @@
 
 #include <ctype.h>
 #include <endian.h>
-#include <stdio.h>
 
 #define SHARED_USER 0xffffu
 
@@ -45,8 +44,17 @@ static enum cache_key_result put_int(enum cache_type type, int64_t v, char *dst,
         max = INT32_MAX;
     if (v > max || v < -max - 1)
         return CACHE_KEY_VALUE; /* the server may refuse it */
-    int n = snprintf(dst, CACHE_VALUE_MAX, "%lld", (long long)v);
-    *out = (struct str){dst, (size_t)n};
+    char digits[20];
+    size_t at = sizeof(digits), n = 0;
+    uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do {
+        digits[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (v < 0)
+        dst[n++] = '-';
+    memcpy(dst + n, digits + at, sizeof(digits) - at);
+    *out = (struct str){dst, n + sizeof(digits) - at};
     return CACHE_KEY_OK;
 }
 
@@ -254,6 +262,33 @@ static bool write_identity(const struct cache_rule *r, const struct cache_sessio
     return !w.full;
 }
 
+static bool constant_fits(const struct sql_slot *want, const struct sql_slot *have,
+                          uint32_t dialect)
+{
+    return have->kind == want->kind && str_eq(have->text, want->text) &&
+           (want->kind != SQL_SLOT_OTHER || dialect == 0);
+}
+
+static bool constants_fit(const struct cache_rule *r, const struct sql_slot *have, uint32_t dialect)
+{
+    for (int i = 0; i < r->nslots; i++)
+        if (r->slots[i].kind != SQL_SLOT_PARAM && !constant_fits(&r->slots[i], &have[i], dialect))
+            return false;
+    return true;
+}
+
+const struct cache_rule *cache_key_rule(const struct cache_rule *r, const struct cache_request *q)
+{
+    struct sql_slot slots[SQL_SLOTS_MAX];
+    if (LIKELY(r->same == NULL) ||
+        sql_slots_read(q->text, q->dialect, slots, SQL_SLOTS_MAX) != r->nslots)
+        return r;
+    for (const struct cache_rule *at = r; at != NULL; at = at->same)
+        if (constants_fit(at, slots, q->dialect))
+            return at;
+    return r;
+}
+
 /* Place by place: a constant is the rule's, a parameter's value is taken. */
 static enum cache_key_result read_values(const struct cache_rule *r, const enum cache_type *types,
                                          const struct cache_request *q, struct str *values,
@@ -267,8 +302,7 @@ static enum cache_key_result read_values(const struct cache_rule *r, const enum 
         const struct sql_slot *want = &r->slots[i], *have = &slots[i];
         highest = have->kind == SQL_SLOT_PARAM ? MAX(highest, (int)have->param) : highest;
         if (want->kind != SQL_SLOT_PARAM) {
-            if (have->kind != want->kind || !str_eq(have->text, want->text) ||
-                (want->kind == SQL_SLOT_OTHER && q->dialect != 0))
+            if (!constant_fits(want, have, q->dialect))
                 return CACHE_KEY_CONSTANT;
             continue;
         }

@@ -65,6 +65,10 @@ enum cache_key_result {
     CACHE_KEY_LENGTH,   /* name or identity too long */
 };
 
+/* Of the rules with the normalised text of r (cache_rule_find), the one whose constants stand in
+ * the request; r itself when it is the only one, or when none fits. */
+const struct cache_rule *cache_key_rule(const struct cache_rule *r, const struct cache_request *q);
+
 /* types: of $1 ... $nparams (cache_deps.h). A struct cache_key may be copied only with
  * cache_key_copy, for it points into itself. */
 enum cache_key_result cache_key_make(const struct cache_rule *r, const enum cache_type *types,

@@ -109,8 +109,8 @@ int cache_rule_count(const struct cache_rules *set);
 const struct cache_rule *cache_rule_at(const struct cache_rules *set, int i);
 
 /* The rule for a statement with these facts, or NULL. Hot: one probe by digest. Rules with mode off
- * are found too (the gate says why they are not used). When cache_key_make says
- * CACHE_KEY_CONSTANT, its `same` may be the one. */
+ * are found too (the gate says why they are not used). The first of those that differ in constants
+ * only: cache_key_rule chooses. */
 const struct cache_rule *cache_rule_find(const struct cache_rules *set, const struct facts *f);
 const struct cache_rule *cache_rule_named(const struct cache_rules *set, struct str name);
 

@@ -48,12 +48,12 @@ MUTANTS = (
 
     # ---- keys
     m("key-constant", "cache/cache_key.c",
-      "            if (have->kind != want->kind || !str_eq(have->text, want->text) ||\n",
-      "            if (have->kind != want->kind ||\n",
+      "    return have->kind == want->kind && str_eq(have->text, want->text) &&\n",
+      "    return have->kind == want->kind &&\n",
       CONSTANTS),
     m("key-parameter-for-constant", "cache/cache_key.c",
-      "            if (have->kind != want->kind || !str_eq(have->text, want->text) ||\n",
-      "            if ((have->kind != SQL_SLOT_PARAM && !str_eq(have->text, want->text)) ||\n",
+      "    return have->kind == want->kind && str_eq(have->text, want->text) &&\n",
+      "    return (have->kind == SQL_SLOT_PARAM || str_eq(have->text, want->text)) &&\n",
       CONSTANTS),
     m("key-number-of-values", "cache/cache_key.c",
       "q->values != NULL && q->nvalues != highest",

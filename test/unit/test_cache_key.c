@@ -57,6 +57,8 @@ static void literals_have_one_form_or_none(void **state)
         {CACHE_TYPE_INT4, "2147483648", "refused"},
         {CACHE_TYPE_INT4, "'-2147483648'", "-2147483648"},
         {CACHE_TYPE_INT2, "32768", "refused"},
+        {CACHE_TYPE_INT8, "0", "0"},
+        {CACHE_TYPE_INT8, "'-9223372036854775808'", "-9223372036854775808"},
         {CACHE_TYPE_TEXT, "'it''s'", "it's"},
         {CACHE_TYPE_TEXT, "' x '", " x "},
         {CACHE_TYPE_TEXT, "42", "refused"},
@@ -172,6 +174,32 @@ static void constants_are_compared_and_parameters_taken(void **state)
         assert_true(str_eq(to->name, STR("r:1:n")));
         assert_true(str_eq(to->identity, first.identity));
         assert_int_equal(to->hash, first.hash);
+    }
+    cache_rig_fini(&rig);
+}
+
+static void the_rule_with_the_same_constants_is_chosen(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int want;
+    } cases[] = {
+        {"SELECT x FROM t WHERE id = 1 AND s = 'a'", 0},
+        {"SELECT x FROM t WHERE id = $1 AND s = 'b'", 1},
+        {"SELECT x FROM t WHERE id = 2 AND s = 3", 2},
+        {"SELECT x FROM t WHERE id = 1 AND s = 'c'", 0},
+        {"SELECT x FROM t WHERE id = $1 AND s = $2", 0},
+    };
+    struct cache_rig rig;
+    cache_rig_init(&rig);
+    assert_true(cache_rig_rule(&rig, "a", "SELECT x FROM t WHERE id = $1 AND s = 'a'", NULL));
+    assert_true(cache_rig_rule(&rig, "b", "SELECT x FROM t WHERE id = $1 AND s = 'b'", NULL));
+    assert_true(cache_rig_rule(&rig, "c", "SELECT x FROM t WHERE id = $1 AND s = 3", NULL));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct cache_request q = {.text = str_of(cases[i].text)};
+        assert_ptr_equal(cache_key_rule(cache_rule_at(rig.rules, 0), &q),
+                         cache_rule_at(rig.rules, cases[i].want));
     }
     cache_rig_fini(&rig);
 }
@@ -314,6 +342,7 @@ int main(void)
         cmocka_unit_test(literals_have_one_form_or_none),
         cmocka_unit_test(bound_values_have_the_same_form),
         cmocka_unit_test(constants_are_compared_and_parameters_taken),
+        cmocka_unit_test(the_rule_with_the_same_constants_is_chosen),
         cmocka_unit_test(variants_share_a_name_and_nothing_else),
         cmocka_unit_test(a_rule_that_lists_users_shares_their_entries),
         cmocka_unit_test(one_parameter_twice_must_have_one_value),

@@ -490,7 +490,7 @@ static const char *explore(const struct setup *setup, size_t *states)
 {
     bool all = full_search() && setup->without == ALL_RULES;
     struct search s = {
-        .setup = setup, .cap = (size_t)1 << (all ? 28 : 20), .room = (size_t)1 << (all ? 22 : 17)};
+        .setup = setup, .cap = (size_t)1 << (all ? 26 : 20), .room = (size_t)1 << (all ? 22 : 17)};
     struct world w;
     s.seen = mem_new(s.cap * sizeof(*s.seen));
     s.stack = mem_new(s.room * sizeof(*s.stack));
