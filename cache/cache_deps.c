@@ -153,14 +153,22 @@ static bool reads_safely(const struct writes *w)
     return true;
 }
 
+/* What it may do; a CALL does what its procedure does, which is a function to those who list it. */
+static uint32_t effects_of(const struct facts *f)
+{
+    bool call = (f->effects & FX_LOAD) != 0 && (f->effects & FX_MULTI) == 0 && f->nfunctions > 0;
+    return call ? f->effects & ~(uint32_t)(FX_LOAD | FX_UNKNOWN | FX_WRITE) : f->effects;
+}
+
 static void find_writes(struct writes *w)
 {
     const struct facts *f = w->f;
+    uint32_t effects = effects_of(f);
     const uint32_t unknown = FX_UNKNOWN | FX_DDL | FX_LOAD | FX_EXECUTE;
     bool names_nothing = f->nrelations == 0 && f->nfunctions == 0 && !f->operators &&
                          !f->custom_types && !f->custom_operators;
-    if (!f->complete || (f->effects & unknown) != 0 ||
-        ((f->effects & FX_WRITE) != 0 && f->nrelations == 0)) { /* COMMIT PREPARED */
+    if (!f->complete || (effects & unknown) != 0 ||
+        ((effects & FX_WRITE) != 0 && f->nrelations == 0)) { /* COMMIT PREPARED */
         w->anything = true;
         return;
     }
@@ -171,7 +179,7 @@ static void find_writes(struct writes *w)
         w->anything = true;
         return;
     }
-    for (uint16_t i = 0; i < f->nrelations && (f->effects & FX_WRITE) != 0; i++)
+    for (uint16_t i = 0; i < f->nrelations && (effects & FX_WRITE) != 0; i++)
         if (f->relations[i].written)
             write_relation(w, &f->relations[i]);
     while (w->ntodo > 0)

@@ -246,6 +246,9 @@ static void listed_functions_are_harmless_to_their_rule_alone(void **state)
         cache_rig_reach(&r, "UPDATE app.accounts SET balance = 1 WHERE user_id = 42"),
         "balance:42 all");
     assert_string_equal(cache_rig_reach(&r, "SELECT app.work()"), "none all");
+    assert_string_equal(cache_rig_reach(&r, "CALL app.work(1)"), "none all");
+    assert_string_equal(cache_rig_reach(&r, "CALL app.other(work())"), "all all");
+    assert_string_equal(cache_rig_reach(&r, "SELECT work(); DO 'x'"), "all all");
     cache_rig_fini(&r);
 }
 
