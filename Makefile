@@ -70,8 +70,9 @@ WARN += -Werror
 endif
 DEFS += -D_GNU_SOURCE -DPENSTOCK_VERSION='"$(VERSION)"'
 DEFS += $(if $(HAVE_LDAP),-DHAVE_LDAP=1) $(if $(HAVE_PAM),-DHAVE_PAM=1)
-ALL_CFLAGS = -std=c11 -I. $(DEFS) $(OPT) $(SAN) $(WARN) -fno-strict-overflow -pthread $(CPPFLAGS) $(CFLAGS)
-LIBS := -lev -lssl -lcrypto -linih -lpg_query -lmicrohttpd
+PQ_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libpq 2>/dev/null))
+ALL_CFLAGS = -std=c11 -I. $(PQ_CFLAGS) $(DEFS) $(OPT) $(SAN) $(WARN) -fno-strict-overflow -pthread $(CPPFLAGS) $(CFLAGS)
+LIBS := -lev -lssl -lcrypto -linih -lpg_query -lmicrohttpd -lpq -lncursesw -ltinfo
 LIBS += $(if $(HAVE_LDAP),-lldap -llber) $(if $(HAVE_PAM),-lpam) $(if $(wildcard cache/*.c),-lhiredis)
 LIBS += -lm -lpthread -ldl
 

@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "proxy/admin/admin.h"
 #include "proxy/cluster/cluster.h"
+#include "proxy/ctl/ctl.h"
 #include "proxy/http/http.h"
 #include "proxy/inherit.h"
 #include "proxy/net/listener.h"
@@ -572,7 +573,10 @@ int main(int argc, char **argv)
 {
     struct options o;
     struct error err = {""};
-    int rc = options_parse(argc, argv, &o);
+    int rc = 0;
+    if (ctl_run(argc - 1, argv + 1, &rc))
+        return rc;
+    rc = options_parse(argc, argv, &o);
     if (rc >= 0)
         return rc;
     signal(SIGPIPE, SIG_IGN);

@@ -24,6 +24,8 @@ static const char usage[] =
     "\n"
     "Usage: penstock [OPTION]... FILE.ini\n"
     "       penstock [OPTION]... postgres://USER:PASSWORD@HOST:PORT/DATABASE\n"
+    "       penstock ctl [OPTION]... COMMAND     the console for scripts\n"
+    "       penstock top [OPTION]...             pools and statements in a terminal\n"
     "\n"
     "With a URL no file is needed: clients connect to 127.0.0.1:6432 in transaction mode.\n"
     "\n"

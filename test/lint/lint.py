@@ -53,6 +53,8 @@ FENCES = (
     (re.compile(r"pg_query(\.h$|/)"), ("protocol/sql/",), True),
     (re.compile(r"hiredis(\.h$|/)"), ("cache/",), True),
     (re.compile(r"ini\.h$"), ("proxy/config/",), True),
+    (re.compile(r"libpq-fe\.h$"), ("proxy/ctl/",), True),
+    (re.compile(r"curses\.h$"), ("proxy/ctl/",), True),
     (re.compile(r"microhttpd\.h$"), ("proxy/http/",), True),
     (re.compile(r"ev\.h$"), ("proxy/",), False),
     (re.compile(r"(ldap|lber)\.h$|security/"), ("proxy/",), False),

@@ -8,10 +8,11 @@ set -eu
 
 cd "$(dirname "$0")/../.."
 
-build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-query-dev libmicrohttpd-dev libhiredis-dev'
+build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-query-dev libmicrohttpd-dev libhiredis-dev
+    libpq-dev libncurses-dev'
 unit='libcmocka-dev'
 demo='python3 postgresql-15 postgresql-client-15'
-check='redis-server pgbouncer python3-venv openssl libpq-dev libpam0g-dev libldap-dev groff-base
+check='redis-server pgbouncer python3-venv openssl libpam0g-dev libldap-dev groff-base
     dpkg-dev debhelper lintian systemd bash'
 lint='clang clang-tidy clang-format cppcheck shellcheck'
 sanitize='clang libclang-rt-14-dev'
