@@ -12,7 +12,7 @@ build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-quer
     libpq-dev libncurses-dev'
 unit='libcmocka-dev'
 demo='python3 postgresql-15 postgresql-client-15'
-check='redis-server pgbouncer python3-venv openssl libpam0g-dev libldap-dev groff-base
+check='redis-server pgbouncer prometheus python3-venv openssl libpam0g-dev libldap-dev groff-base
     dpkg-dev debhelper lintian systemd bash'
 lint='clang clang-tidy clang-format cppcheck shellcheck'
 sanitize='clang libclang-rt-14-dev'
