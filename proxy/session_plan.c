@@ -51,24 +51,31 @@ static struct stmt *meaning(const struct client *c, const struct wire_req *r, in
     return c->names == NULL ? NULL : stmt_names_find(c->names, name);
 }
 
+/* It runs f (NULL: something unknown): kept only if somebody wants to know. */
+static void note(struct client *c, struct plan *plan, struct facts *f)
+{
+    if (c->conn.worker->noting.on)
+        statement_batch_add(&plan->batch, f);
+}
+
 static void plan_query(struct client *c, const struct wire_part *p, struct plan *plan)
 {
     if (p->cut) {
         plan->effects |= FX_UNKNOWN;
-        statement_batch_add(&plan->batch, NULL);
+        note(c, plan, NULL);
         return;
     }
     plan->text = p->text;
     plan->facts = sql_cache_get(c->conn.worker->sql, p->text, c->dialect);
     plan->effects |= text_effects(c, plan->facts);
     if (!(plan->facts->effects & FX_EMPTY))
-        statement_batch_add(&plan->batch, plan->facts);
+        note(c, plan, plan->facts);
 }
 
 static void plan_bind(struct client *c, const struct stmt *s, struct plan *plan)
 {
     c->pool->stats.binds++;
-    statement_batch_add(&plan->batch, s != NULL ? s->facts : NULL);
+    note(c, plan, s != NULL ? s->facts : NULL);
     if (s == NULL) {
         /* The database will say that there is no such statement, unless one is there unseen. */
         if (c->server != NULL &&
@@ -98,7 +105,7 @@ void session_plan(struct client *c, const struct wire_req *r, struct plan *plan)
             break;
         case PART_CALL:
             plan->effects |= FX_UNKNOWN;
-            statement_batch_add(&plan->batch, NULL);
+            note(c, plan, NULL);
             break;
         case PART_PARSE:
             if (!p->cut)
