@@ -86,7 +86,8 @@ SUPPORT_SRC := $(sort $(wildcard test/unit/support/*.c))
 FUZZ_SRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
-LIB_OBJ := $(call obj,$(LIB_SRC))
+PAGE := $(B)/gen/http_page_html
+LIB_OBJ := $(call obj,$(LIB_SRC)) $(PAGE).o
 MAIN_OBJ := $(call obj,$(MAIN_SRC))
 SUPPORT_OBJ := $(call obj,$(SUPPORT_SRC))
 UNIT_BIN := $(patsubst test/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
@@ -126,6 +127,16 @@ $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(ALL_CFLAGS) $(LTO_COMPILE) -MMD -MP -c $< -o $@
+
+# The page of the HTTP port is a part of the program.
+$(PAGE).c: proxy/http/page.html proxy/http/embed.sh
+	@mkdir -p $(@D)
+	$(say) GEN $@
+	$(Q)sh proxy/http/embed.sh $(@F:.c=) < $< > $@
+
+$(PAGE).o: $(PAGE).c $(B)/flags
+	$(say) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(LTO_COMPILE) -c $< -o $@
 
 # The list of members is a prerequisite, so that a removed source leaves the archive too.
 $(B)/members: FORCE

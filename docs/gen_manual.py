@@ -62,6 +62,7 @@ Written by `docs/gen_manual.py` from the table in `proxy/metrics/metrics.c`. Do 
 
 | path | answer |
 | --- | --- |
+| `/` | a page to look at, see below |
 | `/metrics` | the table below, in the text format of OpenMetrics 1.0 |
 | `/healthz` | 200 when every thread of the process answers, else 503 |
 | `/readyz` | 200 when new clients can be served, else 503 and why not |
@@ -87,6 +88,19 @@ In a Prometheus configuration:
       - job_name: penstock
         static_configs:
           - targets: ['127.0.0.1:9127']
+
+## The page
+
+`http://127.0.0.1:9127/` shows what the proxy does just now: trouble in words, the way from clients through
+pools to servers, five minutes of throughput, times and waits, pools, statements and threads. It is one
+file that is part of the program, loads nothing from anywhere but `/state.json`, and asks that once a second
+while it is looked at. The charts begin when the page is opened; keep the past in Prometheus. It follows the
+system's light or dark colours; `#dark` or `#light` behind the address chooses. `/state.json` belongs to
+the page and changes with it: scripts should read `/metrics`.
+
+Trouble is what somebody should look at: clients that have waited for a tenth of a second or more, with the
+state of the servers they wait for; transactions that have been idle for a minute; databases that cannot be
+connected to, are paused or disabled; clients, descriptors or buffers at nine tenths of their limit.
 
 ## Reading them
 

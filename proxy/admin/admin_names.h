@@ -14,6 +14,7 @@ const char *admin_names_client_state(enum client_state st);
 const char *admin_names_server_state(enum server_state st, bool cleaning, bool cancel);
 
 #define ADMIN_PINS 11
+#define ADMIN_PIN_TX 0 /* a transaction */
 extern const char *const admin_names_pin[ADMIN_PINS];
 /* Why the server stays with its client: bit i stands for admin_names_pin[i]. */
 uint32_t admin_names_pin_set(const struct server *s);

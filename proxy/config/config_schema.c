@@ -296,8 +296,9 @@ const struct config_option config_schema[] = {
      .help = "Ask who comes to the HTTP port for the name and the secret in auth_file of a user in "
              "admin_users or stats_users."},
     {OPTION(http_listen, CONFIG_STRING), .def = "", .restart = true, .ours = true,
-     .help = "PORT or ADDRESS:PORT for HTTP: metrics, health and readiness; a port alone is on "
-             "127.0.0.1; empty: none."},
+     .help =
+         "PORT or ADDRESS:PORT for HTTP: metrics, health, a page to look at; a port alone is on "
+         "127.0.0.1; empty: none."},
     {OPTION(log_format, CONFIG_ENUM), .def = "text", .values = log_formats, .ours = true,
      .help = "Form of log lines: text, or json with one object a line."},
     {OPTION(log_min_duration, CONFIG_TIME), .def = "0", .min = 0, .max = CONFIG_TIME_MAX,

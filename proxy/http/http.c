@@ -12,9 +12,11 @@
 #include "proxy/admin/admin_work.h"
 #include "proxy/http/http_auth.h"
 #include "proxy/http/http_open.h"
+#include "proxy/http/http_page.h"
 #include "proxy/http/http_server.h"
 #include "proxy/http/ready.h"
 #include "proxy/metrics/metrics.h"
+#include "proxy/metrics/metrics_json.h"
 
 #include <ev.h>
 #include <pthread.h>
@@ -24,13 +26,14 @@
 #define REPORT_MAX 16384
 #define CHECK_S 0.1
 
-enum ask_kind { ASK_HEALTH, ASK_READY, ASK_METRICS };
+enum ask_kind { ASK_HEALTH, ASK_READY, ASK_METRICS, ASK_STATE, ASK_PAGE, ASKS };
 
 /* How long each is waited for: a worker that does not answer must not hold connections for good. */
 static const usec_t patience[] = {
     [ASK_HEALTH] = 3 * USEC_PER_SEC,
     [ASK_READY] = 5 * USEC_PER_SEC,
     [ASK_METRICS] = 10 * USEC_PER_SEC,
+    [ASK_STATE] = 10 * USEC_PER_SEC,
 };
 
 struct ask {
@@ -46,15 +49,23 @@ struct ask {
     struct metrics_sample *sample; /* reference */
 };
 
+struct sampling { /* one question to all workers at a time for each kind */
+    struct http *http;
+    enum ask_kind kind;
+    bool under_way;
+};
+
 struct http {
     struct process *process; /* borrowed */
     struct http_server *server;
     struct ready *ready;
     struct list asks; /* main thread: those not answered yet */
     ev_timer check;   /* runs while there are asks */
-    bool sampling, pinging;
+    bool pinging;
+    struct sampling sampling[ASKS];
     bool loopback;
-    unsigned pages; /* HTTP thread: being made or sent */
+    char policy[HTTP_PAGE_POLICY_MAX]; /* of the page */
+    unsigned pages;                    /* HTTP thread: being made or sent */
     struct {
         pthread_mutex_t lock;
         bool closed;           /* nothing is posted any more */
@@ -92,10 +103,23 @@ static const struct {
     enum ask_kind kind;
     bool open; /* needs no login */
 } paths[] = {
-    {"/healthz", ASK_HEALTH, true},
-    {"/readyz", ASK_READY, true},
-    {"/metrics", ASK_METRICS, false},
+    {"/healthz", ASK_HEALTH, true},   {"/readyz", ASK_READY, true},
+    {"/metrics", ASK_METRICS, false}, {"/state.json", ASK_STATE, false},
+    {"/", ASK_PAGE, false},
 };
+
+/* Large, and made from what all workers say. */
+static bool is_large(enum ask_kind kind)
+{
+    return kind == ASK_METRICS || kind == ASK_STATE;
+}
+
+static bool show_page(struct http *h, struct http_request *r)
+{
+    r->answer.type = "text/html; charset=utf-8";
+    r->answer.policy = h->policy;
+    return answer_with(r, 200, http_page_text());
+}
 
 static bool begin(void *arg, struct http_request *r)
 {
@@ -106,7 +130,7 @@ static bool begin(void *arg, struct http_request *r)
     while (i < ARRAY_LEN(paths) && strcmp(paths[i].path, r->path) != 0)
         i++;
     if (i == ARRAY_LEN(paths))
-        return answer_with(r, 404, STR("there is /metrics, /healthz and /readyz\n"));
+        return answer_with(r, 404, STR("there is /, /metrics, /healthz and /readyz\n"));
     bool known = allowed(h, r);
     if (!known && !paths[i].open) {
         if (r->authorization != NULL)
@@ -114,7 +138,9 @@ static bool begin(void *arg, struct http_request *r)
         r->answer.ask_user = true;
         return answer_with(r, 401, STR("log in as a console user\n"));
     }
-    if (paths[i].kind == ASK_METRICS && h->pages >= PAGES_AT_ONCE)
+    if (paths[i].kind == ASK_PAGE)
+        return show_page(h, r);
+    if (is_large(paths[i].kind) && h->pages >= PAGES_AT_ONCE)
         return answer_with(r, 503, STR("too many at once\n"));
     struct ask *a = mem_new(sizeof(*a));
     a->kind = paths[i].kind;
@@ -122,7 +148,7 @@ static bool begin(void *arg, struct http_request *r)
     a->tells = known;
     list_init(&a->link);
     buf_init(&a->report, REPORT_MAX);
-    h->pages += a->kind == ASK_METRICS;
+    h->pages += is_large(a->kind);
     r->arg = a;
     return false;
 }
@@ -146,8 +172,13 @@ static void finish_page(struct ask *a, struct http_request *r)
     struct metrics_process p;
     metrics_process_read(&p);
     r->answer.body.max = BODY_MAX;
-    r->answer.type = METRICS_TYPE;
-    metrics_text(a->sample, &p, &r->answer.body);
+    if (a->kind == ASK_METRICS) {
+        r->answer.type = METRICS_TYPE;
+        metrics_text(a->sample, &p, &r->answer.body);
+    } else {
+        r->answer.type = "application/json";
+        metrics_json(a->sample, &p, &r->answer.body);
+    }
     r->answer.status = 200;
     if (!r->answer.body.failed)
         return;
@@ -180,7 +211,7 @@ static void end(void *arg, struct http_request *r)
     struct ask *a = r->arg;
     if (a == NULL)
         return;
-    h->pages -= a->kind == ASK_METRICS;
+    h->pages -= is_large(a->kind);
     metrics_sample_put(&a->sample);
     buf_fini(&a->report);
     mem_free(a);
@@ -197,17 +228,26 @@ static void reply(struct ask *a, bool good)
 
 static void on_sampled(void *arg, struct metrics_sample *s)
 {
-    struct http *h = arg;
+    struct sampling *one = arg;
     struct list *it, *tmp;
-    h->sampling = false;
-    LIST_EACH(it, tmp, &h->asks) {
+    one->under_way = false;
+    LIST_EACH(it, tmp, &one->http->asks) {
         struct ask *a = container_of(it, struct ask, link);
-        if (a->kind != ASK_METRICS)
+        if (a->kind != one->kind)
             continue;
         a->sample = metrics_sample_get(s);
         reply(a, true);
     }
     metrics_sample_put(&s);
+}
+
+static void sample(struct http *h, enum ask_kind kind)
+{
+    struct sampling *one = &h->sampling[kind];
+    if (one->under_way)
+        return;
+    *one = (struct sampling){h, kind, true};
+    metrics_sample_take(h->process->admin, kind == ASK_STATE, on_sampled, one);
 }
 
 static void nothing(struct worker *w, struct admin_gather *g, struct admin_part *part)
@@ -269,10 +309,11 @@ static void on_ask(struct message *m, void *ctx)
             on_ready(h);
         break;
     case ASK_METRICS:
-        if (!h->sampling) {
-            h->sampling = true;
-            metrics_sample_take(p->admin, on_sampled, h);
-        }
+    case ASK_STATE:
+        sample(h, a->kind);
+        break;
+    case ASK_PAGE:
+    case ASKS:
         break;
     }
 }
@@ -322,6 +363,7 @@ enum status http_start(struct process *p, const struct config *cfg, struct http 
     struct http *h = mem_new(sizeof(*h));
     h->process = p;
     h->loopback = a.loopback;
+    http_page_policy(h->policy, sizeof(h->policy));
     list_init(&h->asks);
     ev_timer_init(&h->check, on_check, CHECK_S, CHECK_S);
     h->ready = ready_new(p, on_ready, h);

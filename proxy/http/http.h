@@ -1,4 +1,4 @@
-/* http.h - the HTTP port: /metrics, /healthz and /readyz.
+/* http.h - the HTTP port: a page to look at, /metrics, /healthz and /readyz.
  *
  * Off unless http_listen is set.  It only shows; nothing can be changed through it.  Requests come
  * in on a thread of their own (http_server.h), which touches nothing of the workers: what must be
@@ -8,6 +8,7 @@
  *   /healthz  200 when every worker has answered a message, else 503
  *   /readyz   200 when new clients can be served, else 503 with the reasons (ready.h)
  *   /metrics  OpenMetrics (proxy/metrics/metrics.h)
+ *   /         the page (page.html), which asks for /state.json (proxy/metrics/metrics_json.h)
  * http_auth asks for the login of a console user; /healthz and /readyz need none, but /readyz then
  * tells reasons only to who has one.
  * Thread: main.

@@ -106,6 +106,30 @@ static void fill_totals(struct metrics_totals *t, const struct process *p,
 
 /* ---- asking ---------------------------------------------------------------------------------- */
 
+static void fill_statements(struct metrics_sample *s, struct admin_gather *g)
+{
+    size_t n;
+    struct admin_statement *rows = admin_statements_merged(g, &n);
+    s->nstatements = MIN(n, (size_t)METRICS_STATEMENTS);
+    s->statements = mem_new((s->nstatements + 1) * sizeof(*s->statements));
+    for (size_t i = 0; i < s->nstatements; i++) {
+        const struct statement *x = &rows[i].s;
+        s->statements[i] = (struct metrics_statement){
+            .database = x->key.db->name,
+            .host = x->key.host,
+            .digest = x->key.digest,
+            .calls = x->calls,
+            .errors = x->errors,
+            .rows = x->rows,
+            .total_us = x->total_us,
+            .wait_us = x->wait_us,
+            .p95_us = MIN(sketch_quantile(&x->times, 0.95), x->max_us),
+            .max_us = x->max_us,
+            .text = str_dup(x->text.p != NULL ? x->text : STR(""))};
+    }
+    mem_free(rows);
+}
+
 static void add_times(uint64_t (*into)[HISTOGRAM_BUCKETS], uint64_t (*from)[HISTOGRAM_BUCKETS])
 {
     for (int i = 0; i < MEASURE_TIMES && from != NULL; i++)
@@ -129,12 +153,20 @@ static void gathered(struct admin_gather *g)
     s->pools = admin_gather_pools(g, &s->npools);
     fill_databases(s, p->registry, cfg);
     fill_users(s, p->registry);
+    fill_statements(s, g);
     fill_totals(&s->totals, p, config_globals(cfg));
     q->done(q->arg, s);
 }
 
-void metrics_sample_take(struct admin *a, void (*done)(void *arg, struct metrics_sample *s),
-                         void *arg)
+static void collect_all(struct worker *w, struct admin_gather *g, struct admin_part *part)
+{
+    admin_live_pools(w, g, part);
+    if (!part->more)
+        admin_statements_collect(w, g, part);
+}
+
+void metrics_sample_take(struct admin *a, bool statements,
+                         void (*done)(void *arg, struct metrics_sample *s), void *arg)
 {
     struct admin_gather *g = admin_gather_new(a, NULL);
     struct question *q = mem_new(sizeof(*q));
@@ -142,7 +174,7 @@ void metrics_sample_take(struct admin *a, void (*done)(void *arg, struct metrics
     g->arg = q;
     g->free_arg = mem_free;
     g->measures = true;
-    g->collect = admin_live_pools;
+    g->collect = statements ? collect_all : admin_live_pools;
     g->finish = gathered;
     admin_gather_start(g);
 }
@@ -162,5 +194,8 @@ void metrics_sample_put(struct metrics_sample **sp)
     mem_free(s->pools);
     mem_free(s->databases);
     mem_free(s->users);
+    for (size_t i = 0; i < s->nstatements; i++)
+        mem_free(s->statements[i].text);
+    mem_free(s->statements);
     mem_free(s);
 }

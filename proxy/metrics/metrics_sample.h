@@ -20,6 +20,13 @@ struct metrics_user {
     int64_t servers, clients;
 };
 
+struct metrics_statement {
+    const char *database, *host;
+    uint64_t digest, calls, errors, rows, total_us, wait_us;
+    usec_t p95_us, max_us;
+    char *text; /* owned; empty: not seen */
+};
+
 struct metrics_totals { /* of the process */
     int64_t clients, client_limit;
     int64_t buffer_bytes, buffer_limit;
@@ -37,16 +44,20 @@ struct metrics_sample {
     size_t ndatabases;
     struct metrics_user *users;
     size_t nusers;
+    struct metrics_statement *statements; /* those that took the most time in all, if asked for */
+    size_t nstatements;
     uint64_t times[MEASURE_TIMES][HISTOGRAM_BUCKETS]; /* of all pools that there are */
     unsigned nworkers;
     struct admin_counts workers[]; /* by index */
 };
 
+#define METRICS_STATEMENTS 20
+
 /* Asks the workers; done gets the sample (one reference, which is its own) on the main thread,
  * later, and arg. Not at all when the process ends before that: the caller keeps arg until then.
  * Main thread, while there are workers. */
-void metrics_sample_take(struct admin *a, void (*done)(void *arg, struct metrics_sample *s),
-                         void *arg);
+void metrics_sample_take(struct admin *a, bool statements,
+                         void (*done)(void *arg, struct metrics_sample *s), void *arg);
 struct metrics_sample *metrics_sample_get(struct metrics_sample *s);
 void metrics_sample_put(struct metrics_sample **s);
 

@@ -13,7 +13,7 @@ build='gcc make pkg-config libc6-dev libev-dev libssl-dev libinih-dev libpg-quer
 unit='libcmocka-dev'
 demo='python3 postgresql-15 postgresql-client-15'
 check='redis-server pgbouncer prometheus python3-venv openssl libpam0g-dev libldap-dev groff-base
-    dpkg-dev debhelper lintian systemd bash'
+    dpkg-dev debhelper lintian systemd bash chromium'
 lint='clang clang-tidy clang-format cppcheck shellcheck'
 sanitize='clang libclang-rt-14-dev'
 packages='debootstrap rpm rpmlint'

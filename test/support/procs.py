@@ -131,7 +131,7 @@ class Child:
     """A started program.  log is a file path that gets stdout and stderr."""
 
     def __init__(self, argv, log=None, env=None, cwd="/tmp", parent_death=signal.SIGKILL,
-                 as_root=False, limit_nofile=None):
+                 as_root=False, limit_nofile=None, pass_fds=()):
         install()
         self.argv, self.log = list(argv), log
         user = None if as_root else unprivileged_user()
@@ -154,7 +154,8 @@ class Child:
                 give(log)
             self.popen = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                start_new_session=True, preexec_fn=in_child, cwd=cwd, env=env, **ids)
+                start_new_session=True, preexec_fn=in_child, cwd=cwd, env=env,
+                pass_fds=pass_fds, **ids)
         finally:
             if log:
                 out.close()

@@ -1,7 +1,9 @@
 /* test_metrics.c - the text of metrics, and who may come to the HTTP port. */
 #include "proxy/http/http_auth.h"
 #include "proxy/http/http_open.h"
+#include "proxy/http/http_page.h"
 #include "proxy/metrics/metrics.h"
+#include "proxy/metrics/metrics_trouble.h"
 
 #include "base/mem.h"
 
@@ -183,6 +185,90 @@ static void times_are_noted_only_where_they_are_shown(void **state)
     measure_fini(&on);
 }
 
+/* ---- the page -------------------------------------------------------------------------------- */
+
+static void trouble_is_said_in_words(void **state)
+{
+    static struct db_shared bank = {.name = (char *)"bank"}, shop = {.name = (char *)"shop"};
+    static struct user_shared app = {.name = (char *)"app"};
+    struct pool_shared one = {.db = &bank, .user = &app}, two = {.db = &shop, .user = &app};
+    struct admin_pool_row pools[] = {
+        {.shared = &two, .failing = 1, .sv_login = 1, .cl_waiting = 1, .maxwait = 150000},
+        {.shared = &one,
+         .cl_waiting = 14,
+         .maxwait = 2100000,
+         .sv_active = 20,
+         .longest_idle_in_tx = 75040000,
+         .idle_in_tx = 3}};
+    struct metrics_database held = {.name = "old", .paused = 1};
+    struct metrics_sample *s = mem_new(sizeof(*s));
+    struct metrics_process p = {.open_fds = 95, .max_fds = 100};
+    struct buf b;
+    (void)state;
+    pools[1].pins[ADMIN_PIN_TX] = 20;
+    s->pools = pools;
+    s->npools = 2;
+    s->databases = &held;
+    s->ndatabases = 1;
+    buf_init(&b, 4096);
+    metrics_trouble(s, &p, &b);
+    assert_text(&b, "95 of 100 file descriptors are open\n"
+                    "pool bank/app: 14 clients waiting, oldest 2.1 s; all 20 servers in "
+                    "transactions, longest idle in transaction 75.0 s\n"
+                    "pool shop/app: 1 client waiting, oldest 0.1 s; 1 server "
+                    "connecting\n"
+                    "pool shop/app: the last attempt to connect to the database failed\n"
+                    "database old: paused\n");
+    pools[0] = (struct admin_pool_row){.shared = &two, .cl_waiting = 5, .maxwait = 99999};
+    pools[1].cl_waiting = pools[1].maxwait = 0;
+    held.paused = 0;
+    p.open_fds = 10;
+    buf_init(&b, 4096);
+    metrics_trouble(s, &p, &b);
+    assert_text(&b, "pool bank/app: 3 clients idle in a transaction, longest 75.0 s\n");
+    mem_free(s);
+}
+
+static void lines_of_trouble_are_bounded(void **state)
+{
+    static struct metrics_database held[METRICS_TROUBLE_MAX + 7];
+    struct metrics_sample *s = mem_new(sizeof(*s));
+    struct metrics_process p = {0};
+    struct buf b;
+    int lines = 0;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(held); i++)
+        held[i] = (struct metrics_database){.name = "d", .disabled = 1};
+    s->databases = held;
+    s->ndatabases = ARRAY_LEN(held);
+    buf_init(&b, 4096);
+    metrics_trouble(s, &p, &b);
+    struct str rest = buf_str(&b), last = STR("");
+    while (rest.n > 0) {
+        last = str_cut(&rest, '\n');
+        lines++;
+    }
+    assert_int_equal(lines, METRICS_TROUBLE_MAX + 1);
+    assert_true(str_eq(last, STR("and 7 more")));
+    buf_fini(&b);
+    mem_free(s);
+}
+
+static void the_page_is_whole_and_its_policy_names_two_hashes(void **state)
+{
+    char policy[HTTP_PAGE_POLICY_MAX];
+    struct str page = http_page_text();
+    (void)state;
+    assert_true(str_starts(page, STR("<!doctype html>")));
+    assert_true(str_eq(str_trim((struct str){page.p + page.n - 8, 8}), STR("</html>")));
+    http_page_policy(policy, sizeof(policy));
+    assert_non_null(strstr(policy, "default-src 'none'"));
+    assert_non_null(strstr(policy, "script-src 'sha256-"));
+    assert_non_null(strstr(policy, "style-src 'sha256-"));
+    assert_null(strstr(policy, "unsafe"));
+    assert_null(memmem(page.p, page.n, "innerHTML", 9));
+}
+
 /* ---- the port -------------------------------------------------------------------------------- */
 
 static void an_address_is_a_port_or_an_address_and_a_port(void **state)
@@ -253,6 +339,9 @@ int main(void)
         cmocka_unit_test(codes_are_told_apart_up_to_a_number_and_odd_ones_are_not_kept),
         cmocka_unit_test(a_depth_is_noted_in_the_bucket_that_it_is_not_above),
         cmocka_unit_test(times_are_noted_only_where_they_are_shown),
+        cmocka_unit_test(trouble_is_said_in_words),
+        cmocka_unit_test(lines_of_trouble_are_bounded),
+        cmocka_unit_test(the_page_is_whole_and_its_policy_names_two_hashes),
         cmocka_unit_test(an_address_is_a_port_or_an_address_and_a_port),
         cmocka_unit_test(a_host_is_plain_when_nobody_else_could_name_it),
     };
