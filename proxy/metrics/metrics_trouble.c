@@ -76,7 +76,9 @@ static void put_servers(struct buf *b, const struct admin_pool_row *r)
     if (r->sv_login == all)
         buf_put_text(b, " connecting");
     else if (busy)
-        buf_put_text(b, in_tx == all ? " in transactions" : " in use");
+        buf_put_text(b, in_tx != all ? " in use"
+                        : all == 1   ? " in a transaction"
+                                     : " in transactions");
     if (in_tx > 0 && in_tx < all)
         buf_printf(b, ", %" PRId64 " in transactions", in_tx);
     if (r->sv_login > 0 && r->sv_login < all)

@@ -453,7 +453,7 @@ def test_it_is_off_unless_set_and_an_open_port_is_warned_of(pg, proxy, http):
     with pytest.raises(OSError):
         http.ask("/healthz")
     p.stop()
-    p = proxy(pg, config={"http_listen": f"*:{http.port}"})
+    p = proxy(pg, config=http.config(http_listen=f"*:{http.port}"))
     assert http.status("/healthz") == 200
     assert "anybody who reaches it may look" in p.log_text()
     assert http.ask("/healthz", headers={"Host": "db1.example"})[0] == 200

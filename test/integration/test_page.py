@@ -56,6 +56,7 @@ def field(b, table, row, name):
 
 
 def show(b, http, path="/"):
+    http.text("/healthz")
     b.events.clear()
     b.open(f"http://127.0.0.1:{http.port}{path}")
     b.wait("document.querySelectorAll('#pools tr').length > 0")
@@ -89,7 +90,7 @@ def test_trouble_is_said_in_words_and_goes_away(chromium, pg, proxy, http):
         text = b.wait("""[...document.querySelectorAll('#trouble li')].map(x => x.textContent)
             .find(x => x.startsWith('pool'))""")
         assert text.startswith(f"pool {DB}/{USER}: 1 client waiting, oldest ")
-        assert "; 1 server in transactions, longest idle in transaction " in text
+        assert "; 1 server in a transaction, longest idle in transaction " in text
         if PICTURES:
             b.picture(os.path.join(PICTURES, "page-trouble.png"))
         held.query("COMMIT")

@@ -2,6 +2,7 @@
 import base64
 import http.client
 import json
+import socket
 
 from . import procs
 
@@ -12,13 +13,25 @@ class Http:
     def __init__(self):
         self.lock = procs.Port()
         self.port = self.lock.number
+        self.opening = False        # a proxy opens the port a moment after the one for clients
 
     def config(self, **more):
+        self.opening = True
         return {"http_listen": f"127.0.0.1:{self.port}", **more}
+
+    def _answers(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 5).close()
+            return True
+        except ConnectionRefusedError:
+            return False
 
     def ask(self, path, method="GET", headers=None, login=None, timeout=20):
         """Status, headers (lower case), body as text."""
         headers = dict(headers or {})
+        if self.opening:
+            procs.wait_for(self._answers)
+            self.opening = False
         if login:
             headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
         con = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
