@@ -25,7 +25,7 @@ def declared():
 
 def words():
     """Member to the word in logs and metrics."""
-    return dict(re.findall(r'case (C_\w+):\s+return "(\w+)";', text_of("protocol/wire.c")))
+    return dict(re.findall(r'\[(C_\w+)\] = "(\w+)"', text_of("protocol/wire.c")))
 
 
 def texts():

@@ -14,7 +14,7 @@ PRIVATE = "a private value"
 
 
 def slow_lines(p):
-    return [line for line in p.log_text().splitlines() if "slow request" in line]
+    return [line for line in p.log_text().splitlines() if "LOG slow request" in line]
 
 
 def one_slow_line(p):
@@ -101,7 +101,7 @@ def test_flood_of_slow_requests_is_limited_and_counted(pg, proxy):
         return sum(int(n) for n in re.findall(r"left_out=(\d+)|(\d+) lines left out like: slow request", text)
                    for n in n if n)
 
-    wait_for(lambda: len(slow_lines(p)) + left_out() == 1000)
+    wait_for(lambda: len(slow_lines(p)) + left_out() == 1000, what=lambda: (len(slow_lines(p)), left_out()))
 
 
 def test_json_lines_are_objects(pg, proxy):
