@@ -11,6 +11,7 @@
 #include "protocol/sql/sql_json.h"
 #include "protocol/sql/sql_lex.h"
 #include "protocol/sql/sql_tree.h"
+#include "protocol/sql_slots.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -44,6 +45,20 @@ static void check_tree(struct str text)
     mem_free(copy);
 }
 
+/* What the result cache relies on: places that exist, in relations that exist. */
+static void check_matches(const struct facts *f, struct str text, uint32_t dialect)
+{
+    struct sql_slot slots[SQL_SLOTS_MAX];
+    int n = f->nmatches == 0 ? 0 : sql_slots_read(text, dialect, slots, SQL_SLOTS_MAX);
+    for (uint16_t i = 0; i < f->nmatches; i++) {
+        const struct fact_match *m = &f->matches[i];
+        CHECK(m->relation < f->nrelations && (int)m->slot < n && m->column.n > 0);
+    }
+    bool writes = f->shape == FACT_INSERT || f->shape == FACT_UPDATE || f->shape == FACT_DELETE;
+    CHECK(!writes || (f->target < f->nrelations && f->relations[f->target].written));
+    CHECK(f->shape == FACT_OTHER || f->complete);
+}
+
 static void check_facts(struct str text, uint32_t dialect)
 {
     struct sql_cache *fresh = sql_cache_new(1 << 16);
@@ -52,6 +67,8 @@ static void check_facts(struct str text, uint32_t dialect)
 
     CHECK(a->complete || (a->effects & FX_UNKNOWN) != 0);
     CHECK(a->complete || !b->complete);
+    check_matches(a, text, dialect);
+    check_matches(b, text, dialect);
     if (a->complete && b->complete) {
         CHECK(a->effects == b->effects && a->nrelations == b->nrelations);
         CHECK(a->nfunctions == b->nfunctions && a->nvars == b->nvars);
