@@ -113,11 +113,15 @@ static bool reserve_place(struct pool *p)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* A server that is not here yet could be had. A hint. */
+/* A server that is not here yet could be had: opened, or from another worker, which has one to
+ * spare or would give one to somebody who has waited longer than its own. A hint. */
 static bool may_get_another(const struct pool *p)
 {
-    return p->worker->process->nworkers > 1 ||
-           atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed) < pool_limit(p);
+    if (atomic_load_explicit(&p->shared->shared.servers, memory_order_relaxed) < pool_limit(p))
+        return true;
+    const struct waiter *first = pool_oldest(p, 1u << WAIT_UNSEEN);
+    return p->worker->process->nworkers > 1 && first != NULL &&
+           (p->worker->now - first->since > POOL_SLACK_US || pool_idle_elsewhere(p));
 }
 
 /* A first login needs one, too. */

@@ -255,7 +255,8 @@ void pool_open_one(struct pool *p); /* for min_pool_size, if the limits allow */
 void pool_dns_check(struct pool *p); /* pool_dns.c: marks servers whose name means others now */
 
 /* pool_move.c: servers between workers. */
-void pool_ask_others(struct pool *p); /* we have waiters and no room */
+void pool_ask_others(struct pool *p);           /* we have waiters and no room */
+bool pool_idle_elsewhere(const struct pool *p); /* another worker has an idle server. A hint. */
 /* Another worker's waiter is older than ours: a server should go there. */
 bool pool_wanted_elsewhere(const struct pool *p);
 /* Another worker's waiter should have s, which has just been released here. It stays idle until the

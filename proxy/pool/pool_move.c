@@ -270,6 +270,15 @@ static struct plea *make_plea(const struct pool *p)
     return q;
 }
 
+bool pool_idle_elsewhere(const struct pool *p)
+{
+    for (unsigned i = 0; i < p->worker->process->nworkers; i++)
+        if (i != p->worker->index &&
+            atomic_load_explicit(&p->shared->shared.worker[i].idle, memory_order_relaxed) > 0)
+            return true;
+    return false;
+}
+
 void pool_ask_others(struct pool *p)
 {
     const struct process *proc = p->worker->process;
