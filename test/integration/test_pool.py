@@ -348,3 +348,13 @@ def test_unix_socket_on_both_sides(pg, proxy):
     wait_for(lambda: os.path.exists(f"{p.dir}/.s.PGSQL.{p.port}"), 10, "the Unix socket")
     with RawClient.login(p.port, USER, SECRET, DB, host=p.dir) as c:
         assert c.value("SELECT inet_client_addr()") is None
+
+
+def test_ipv6_on_both_sides(pg, proxy):
+    both = {"listen_addr": "127.0.0.1, ::1"}
+    inner = proxy(pg, config=both)          # in place of a PostgreSQL that listens there
+    p = proxy(databases={DB: {"host": "::1", "port": inner.port}}, config=both)
+    with login(p, host="::1") as c:
+        assert c.value("SELECT 1") == "1"
+        assert "::1" in [row["addr"] for row in p.show("CLIENTS")]
+        assert {row["addr"] for row in p.show("SERVERS")} == {"::1"}
