@@ -161,22 +161,22 @@ static void fill_ask(struct client *c, const struct plan *plan, struct freshness
     struct pool_cluster *pc = c->pool->cluster;
     struct facts *f = plan->statement;
     bool begins = f != NULL && (f->effects & FX_BEGIN) != 0 && (f->effects & FX_MULTI) == 0;
-    *a = (struct route_ask){.topology = pc->topology,
-                            .verdict = begins ? STANDBY_OK : plan->verdict,
-                            .hint = f != NULL ? route_hint(f) : WISH_NONE,
-                            .setting = x->setting,
-                            .rule = f != NULL ? rules_match(c->pool->entry->cluster->rules, f, NULL)
-                                              : WISH_NONE,
-                            .startup = x->startup,
-                            .entry = entry_wish(c->pool),
-                            .bound = TOPOLOGY_NONE,
-                            .begins_block = begins,
-                            .read_only = begins && (f->read_only_begin || x->read_only),
-                            .serializable = x->serializable,
-                            .learned = f != NULL && pool_cluster_learned(c->pool, f->digest),
-                            .avoid = x->avoid | pool_cluster_failing(c->pool),
-                            .random = ++pc->turn * UINT64_C(0x9e3779b97f4a7c15),
-                            .mark = &x->mark};
+    *a = (struct route_ask){
+        .topology = pc->topology,
+        .verdict = begins ? STANDBY_OK : plan->verdict,
+        .hint = f != NULL ? route_hint(f) : WISH_NONE,
+        .setting = x->setting,
+        .rule = f != NULL ? rules_match(c->pool->entry->cluster->rules, f, NULL) : WISH_NONE,
+        .startup = x->startup,
+        .entry = entry_wish(c->pool),
+        .bound = TOPOLOGY_NONE,
+        .begins_block = begins,
+        .read_only = begins && (f->read_only_begin || (x->read_only && !f->read_write_begin)),
+        .serializable = x->serializable || (begins && f->serializable_begin),
+        .learned = f != NULL && pool_cluster_learned(c->pool, f->digest),
+        .avoid = x->avoid | pool_cluster_failing(c->pool),
+        .random = ++pc->turn * UINT64_C(0x9e3779b97f4a7c15),
+        .mark = &x->mark};
     if (pc->topology->policy.consistency == CONSISTENCY_DATABASE) {
         if (plan->verdict == STANDBY_OK)
             freshness_set_read(reads, f, c->pool->catalog);

@@ -134,16 +134,15 @@ static void dispatch(struct admin *a, struct admin_reply *r)
 {
     switch (r->cmd.kind) {
     case CMD_DISABLE:
-        admin_hold_disable(a, r, true);
+    case CMD_ENABLE:
+        admin_hold_disable(a, r, r->cmd.kind == CMD_DISABLE);
         break;
     case CMD_DRAIN:
-        admin_nodes_drain(a, r, true);
-        break;
     case CMD_UNDRAIN:
-        admin_nodes_drain(a, r, false);
+        admin_nodes_drain(a, r, r->cmd.kind == CMD_DRAIN);
         break;
-    case CMD_ENABLE:
-        admin_hold_disable(a, r, false);
+    case CMD_EXPLAIN:
+        admin_route_explain(a, r);
         break;
     case CMD_KILL:
         admin_hold_kill(a, r);
@@ -204,7 +203,8 @@ static void dispatch(struct admin *a, struct admin_reply *r)
 static void log_command(const struct admin_reply *r)
 {
     char tag[ADMIN_ARG_MAX + ADMIN_VALUE_MAX + 8];
-    if (r->cmd.kind == CMD_SHOW || r->cmd.kind == CMD_SHOW_FAKED || r->cmd.kind == CMD_SET_FAKED)
+    if (r->cmd.kind == CMD_SHOW || r->cmd.kind == CMD_SHOW_FAKED || r->cmd.kind == CMD_SET_FAKED ||
+        r->cmd.kind == CMD_EXPLAIN)
         return;
     if (r->cmd.kind == CMD_SET) { /* values may be secrets */
         log_line(LL_LOG, "console: SET %s", r->cmd.arg);

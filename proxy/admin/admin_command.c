@@ -14,7 +14,8 @@ enum arg_rule {
     ARG_VIEW,
     ARG_SET,
     ARG_SHUTDOWN,
-    ARG_STATEMENTS
+    ARG_STATEMENTS,
+    ARG_ROUTE
 };
 
 static const struct word {
@@ -25,6 +26,7 @@ static const struct word {
     {"disable", CMD_DISABLE, ARG_DATABASE},
     {"drain", CMD_DRAIN, ARG_NODE},
     {"enable", CMD_ENABLE, ARG_DATABASE},
+    {"explain", CMD_EXPLAIN, ARG_ROUTE},
     {"kill", CMD_KILL, ARG_MAY},
     {"kill_client", CMD_KILL_CLIENT, ARG_CLIENT},
     {"pause", CMD_PAUSE, ARG_MAY},
@@ -49,6 +51,7 @@ static const struct right {
     [CMD_DISABLE] = {ADMIN_FULL, "DISABLE"},
     [CMD_DRAIN] = {ADMIN_FULL, "DRAIN"},
     [CMD_ENABLE] = {ADMIN_FULL, "ENABLE"},
+    [CMD_EXPLAIN] = {ADMIN_STATS, "EXPLAIN"},
     [CMD_KILL] = {ADMIN_FULL, "KILL"},
     [CMD_KILL_CLIENT] = {ADMIN_FULL, "KILL_CLIENT"},
     [CMD_PAUSE] = {ADMIN_FULL, "PAUSE"},
@@ -83,6 +86,7 @@ const char *const admin_command_help =
     "\n\tRESUME [<db>]"
     "\n\tDRAIN <node>"
     "\n\tUNDRAIN <node>"
+    "\n\tEXPLAIN ROUTE <statement>"
     "\n\tDISABLE <db>"
     "\n\tENABLE <db>"
     "\n\tRECONNECT [<db>]"
@@ -231,6 +235,14 @@ static bool parse_set(struct str s, struct admin_command *out)
     return true;
 }
 
+/* After EXPLAIN: the word ROUTE, and all the rest is the statement. */
+static bool parse_explain(struct str s, struct admin_command *out)
+{
+    if (!skip_blanks(&s) || !str_ieq(take_word(&s), STR("route")) || !skip_blanks(&s))
+        return false;
+    return s.n > 0 && str_copy(out->statement, sizeof(out->statement), s);
+}
+
 static bool check_view(struct admin_command *out)
 {
     out->view = admin_view_find(str_of(out->arg));
@@ -286,6 +298,7 @@ static enum status check_arg(const struct word *w, struct admin_command *out, bo
         *ok = str_ieq(str_of(out->arg), STR("statements"));
         break;
     case ARG_SET:
+    case ARG_ROUTE:
         break;
     }
     return ST_OK;
@@ -322,6 +335,8 @@ enum status admin_command_parse(struct str text, struct admin_command *out, stru
     out->kind = w->kind;
     if (w->arg == ARG_SET)
         return parse_set(s, out) ? ST_OK : invalid(text, err);
+    if (w->arg == ARG_ROUTE)
+        return parse_explain(s, out) ? ST_OK : invalid(text, err);
     bool quoted = false, ok = true;
     if (!parse_arg(&s, w->arg, out, &quoted) || !at_end(s))
         return invalid(text, err);
@@ -354,11 +369,21 @@ void admin_command_tag(const struct admin_command *cmd, char *dst, size_t cap)
         snprintf(dst, cap, "SET %s=%s", cmd->arg, cmd->value);
 }
 
+/* admin_route.c fills them. */
+static const struct wire_column explain_columns[] = {
+    {"database", COL_TEXT},  {"target", COL_TEXT}, {"node", COL_TEXT}, {"reason", COL_TEXT},
+    {"statement", COL_TEXT}, {"digest", COL_TEXT}, {"rule", COL_TEXT}, {"text", COL_TEXT},
+};
+
 int admin_command_columns(const struct admin_command *cmd, const struct wire_column **cols)
 {
     if (cmd->kind == CMD_SHOW_FAKED) {
         *cols = &cmd->faked->col;
         return 1;
+    }
+    if (cmd->kind == CMD_EXPLAIN) {
+        *cols = explain_columns;
+        return (int)ARRAY_LEN(explain_columns);
     }
     *cols = cmd->kind == CMD_SHOW ? cmd->view->cols : NULL;
     return cmd->kind == CMD_SHOW ? cmd->view->ncols : 0;

@@ -1,9 +1,10 @@
 /* admin_command.h - the console's grammar and who may do what.
  *
  * `COMMAND [arg] [;]`, `SET key =|TO value [;]`, `SHOW view [;]` and SELECT as another word for
- * SHOW; one command in a text.  Pure; called on the client's worker.  The role that a command asks
- * for stands in one table and is checked in one function (admin_command_refused), which the main
- * thread calls before it runs anything: a command that nobody thought of there cannot exist.
+ * SHOW, `EXPLAIN ROUTE statement`; one command in a text.  Pure; called on the client's worker.
+ * The role that a command asks for stands in one table and is checked in one function
+ * (admin_command_refused), which the main thread calls before it runs anything: a command that
+ * nobody thought of there cannot exist.
  */
 #ifndef PENSTOCK_PROXY_ADMIN_COMMAND_H
 #define PENSTOCK_PROXY_ADMIN_COMMAND_H
@@ -17,6 +18,7 @@ enum admin_command_kind {
     CMD_DISABLE,
     CMD_DRAIN,
     CMD_ENABLE,
+    CMD_EXPLAIN, /* ROUTE */
     CMD_KILL,
     CMD_KILL_CLIENT,
     CMD_PAUSE,
@@ -41,14 +43,16 @@ enum admin_command_kind {
 #define ADMIN_WORD_MAX 15 /* bytes of a command's word */
 #define ADMIN_ARG_MAX 299 /* a node with a long host name */
 #define ADMIN_VALUE_MAX 255
+#define ADMIN_STATEMENT_MAX 4095
 
 struct admin_command {
     enum admin_command_kind kind;
-    const struct admin_view *view;        /* CMD_SHOW */
-    const struct admin_view_faked *faked; /* CMD_SHOW_FAKED, CMD_SET_FAKED */
-    uint64_t client;                      /* CMD_KILL_CLIENT */
-    char arg[ADMIN_ARG_MAX + 1];          /* database, node, or key of SET; empty: none */
-    char value[ADMIN_VALUE_MAX + 1];      /* CMD_SET */
+    const struct admin_view *view;           /* CMD_SHOW */
+    const struct admin_view_faked *faked;    /* CMD_SHOW_FAKED, CMD_SET_FAKED */
+    uint64_t client;                         /* CMD_KILL_CLIENT */
+    char arg[ADMIN_ARG_MAX + 1];             /* database, node, or key of SET; empty: none */
+    char value[ADMIN_VALUE_MAX + 1];         /* CMD_SET */
+    char statement[ADMIN_STATEMENT_MAX + 1]; /* CMD_EXPLAIN */
 };
 
 /* ST_INVALID with the text for the client when it is no command. */

@@ -213,6 +213,9 @@ void admin_statements_reset(struct admin *a, struct admin_reply *r); /* takes th
 void admin_nodes_show(struct admin *a, struct admin_reply *r);
 void admin_nodes_drain(struct admin *a, struct admin_reply *r, bool on);
 
+/* admin_route.c */
+void admin_route_explain(struct admin *a, struct admin_reply *r);
+
 /* admin_stats.c */
 void admin_stats_show(struct admin_gather *g); /* finish of VIEW_STATS* and VIEW_TOTALS */
 void admin_stats_tick(struct admin *a);

@@ -1,7 +1,8 @@
-"""Which statements may run on a standby, against real catalogs.
+"""Which statements may run on a standby, against real catalogs and a real standby.
 
 The rows of the catalog question go to a small C program linked with the product's own protocol code,
-which judges the statements of route_table.inc as the proxy would.
+which judges the statements of route_table.inc as the proxy would.  What it calls a read is then run on
+a standby, where it must not fail.
 """
 import glob
 import os
@@ -10,6 +11,7 @@ import subprocess
 import pytest
 
 from support.cluster import NotAvailable, PgCluster
+from support.pgwire import ServerError
 from support.route_objects import OBJECTS, route_table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -147,3 +149,20 @@ def test_what_a_definition_changes(session, question, judge, case):
     finally:
         session.query("ROLLBACK")
     assert judge(found, list(expected)) == expected
+
+
+def test_what_is_called_a_read_runs_on_a_standby(server):
+    """And what is refused for a reason of its own fails there: so the reason is needed."""
+    reads = [text for text, node, _ in route_table() if node == "replica"]
+    needed = [text for text, _, why in route_table() if why in ("unlogged table", "notify")
+              and not text.startswith("UNLISTEN")]
+    if not os.path.exists(f"{server.bin}/pg_basebackup"):
+        pytest.skip("this PostgreSQL came without pg_basebackup")
+    with server.replica() as standby:
+        standby.catch_up()
+        with standby.admin("route") as c:
+            for text in reads:
+                c.query(text)
+            for text in needed:
+                with pytest.raises(ServerError):
+                    c.query(text)

@@ -46,6 +46,7 @@ static const struct {
     {"DRAIN 10.0.0.1:5432;", CMD_DRAIN, "10.0.0.1:5432", ""},
     {"undrain [::1]:5432@::1", CMD_UNDRAIN, "[::1]:5432@::1", ""},
     {"drain \"db-1:5432\"", CMD_DRAIN, "db-1:5432", ""},
+    {"EXPLAIN ROUTE SELECT 1; SELECT 2;", CMD_EXPLAIN, "", ""},
     {"RECONNECT", CMD_RECONNECT, "", ""},
     {"WAIT_CLOSE app", CMD_WAIT_CLOSE, "app", ""},
     {"KILL", CMD_KILL, "", ""},
@@ -62,6 +63,11 @@ static const char *const bad[] = {
     "SHOW",
     "RESET",
     "RESET ALL",
+    "EXPLAIN",
+    "EXPLAIN ROUTE",
+    "EXPLAIN ROUTE  \n",
+    "EXPLAIN SELECT 1",
+    "EXPLAIN ROUTESELECT 1",
     "SHOW nothing",
     "SHOW POOLS;;",
     "SHOW POOLS; SHOW POOLS",
@@ -169,6 +175,22 @@ static void lengths_are_bounded_to_the_byte(void **state)
     }
 }
 
+static void a_statement_is_kept_whole_or_refused(void **state)
+{
+    static char text[ADMIN_STATEMENT_MAX + 100] = "EXPLAIN ROUTE ";
+    struct admin_command cmd;
+    struct error err;
+    size_t n = strlen(text);
+    (void)state;
+    assert_int_equal(admin_command_parse(STR("explain\troute\n SELECT ';' ; "), &cmd, &err), ST_OK);
+    assert_string_equal(cmd.statement, "SELECT ';' ; ");
+    memset(text + n, 'a', ADMIN_STATEMENT_MAX + 1);
+    struct str longest = {text, n + ADMIN_STATEMENT_MAX}, longer = {text, longest.n + 1};
+    assert_int_equal(admin_command_parse(longest, &cmd, &err), ST_OK);
+    assert_int_equal(strlen(cmd.statement), ADMIN_STATEMENT_MAX);
+    assert_int_equal(admin_command_parse(longer, &cmd, &err), ST_INVALID);
+}
+
 static void error_names_the_command_and_cuts_between_characters(void **state)
 {
     (void)state;
@@ -197,7 +219,7 @@ static void stats_user_is_refused_all_but_views_and_faked_settings(void **state)
         struct error err = {""};
         assert_int_equal(admin_command_parse(str_of(good[i].text), &cmd, &err), ST_OK);
         bool harmless = cmd.kind == CMD_SHOW || cmd.kind == CMD_SHOW_FAKED ||
-                        cmd.kind == CMD_SET_FAKED;
+                        cmd.kind == CMD_SET_FAKED || cmd.kind == CMD_EXPLAIN;
         assert_int_equal(admin_command_refused(&cmd, ADMIN_STATS, &err), !harmless);
         assert_int_equal(err.text[0] != '\0', !harmless);
         assert_false(admin_command_refused(&cmd, ADMIN_FULL, &err));
@@ -230,9 +252,10 @@ static void tags_are_those_of_the_command(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"select pools", "SHOW"},        {"set a = 'b c'", "SET a=b c"},
-        {"set timezone = 'UTC'", "SET"}, {"shutdown wait_for_clients", "SHUTDOWN"},
-        {"wait_close", "WAIT_CLOSE"},    {"kill_client 1", "KILL_CLIENT"},
+        {"select pools", "SHOW"},         {"set a = 'b c'", "SET a=b c"},
+        {"set timezone = 'UTC'", "SET"},  {"shutdown wait_for_clients", "SHUTDOWN"},
+        {"explain route x", "EXPLAIN"},   {"wait_close", "WAIT_CLOSE"},
+        {"kill_client 1", "KILL_CLIENT"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct admin_command cmd;
@@ -273,6 +296,7 @@ int main(void)
         cmocka_unit_test(everything_else_is_an_error_with_a_text),
         cmocka_unit_test(cut_commands_are_never_read_behind_their_end),
         cmocka_unit_test(lengths_are_bounded_to_the_byte),
+        cmocka_unit_test(a_statement_is_kept_whole_or_refused),
         cmocka_unit_test(error_names_the_command_and_cuts_between_characters),
         cmocka_unit_test(stats_user_is_refused_all_but_views_and_faked_settings),
         cmocka_unit_test(views_are_complete_and_only_descriptors_are_for_administrators),
