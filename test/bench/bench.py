@@ -4,9 +4,9 @@
 usage: bench.py [--quick] [--only PART,...] [--modes M,...] [--clients N,...] [--rounds N] [--seconds N]
                 [--jobs N] [--servers N] [--keep-profiles]
 
-PART is load, unix, mix, neighbours, logins, memory, instructions, watching or syscalls; "sharing" is
-the first four without the forwarder, two workers and 16 clients.  BENCH_ARGS in the environment does the
-same for `make bench`.  PENSTOCK_BIN names another binary.  The whole takes about 24 minutes, --quick about
+PART is load, unix, mix, neighbours, routing, logins, memory, instructions or syscalls; "sharing" is the first
+four without the forwarder, two workers and 16 clients.  BENCH_ARGS in the environment does the same
+for `make bench`.  PENSTOCK_BIN names another binary.  The whole takes about 24 minutes, --quick about
 4, --quick --only sharing one and a half.
 The report goes to the terminal and to build/bench/report.md; docs/benchmarks.md says how to read it.
 Exit code 1: something could not be measured.  An aim that is missed is reported, not an error.
@@ -25,14 +25,13 @@ import meter  # noqa: E402
 import report  # noqa: E402
 import rigs  # noqa: E402
 import sharing  # noqa: E402
-import watching  # noqa: E402
 from sharing import MAIN, WARM  # noqa: E402
 from support import procs  # noqa: E402
 from support.cluster import NotAvailable  # noqa: E402
 from support.penstock import binary  # noqa: E402
 
 SHARING = ("load", "unix", "mix", "neighbours")
-PARTS = SHARING + ("logins", "memory", "instructions", "watching", "syscalls")
+PARTS = SHARING + ("routing", "logins", "memory", "instructions", "syscalls")
 MODES = ("simple", "extended", "prepared")
 QUICK_LOAD = (("simple", 64), ("extended", 64), ("prepared", 64), ("simple", 256), ("simple", 1000))
 SHARED_AT = (64, MAIN, 1000)
@@ -209,6 +208,32 @@ class Bench:
 
         self.contest("neighbours", makers, [(kind, 64) for kind in sharing.KINDS], run)
 
+    # ---- routing -------------------------------------------------------------------------------------
+    def routing(self):
+        """What it costs to ask where a read goes: beside the same pooler on the same replica."""
+        o, pg = self.o, self.pg
+        done = meter.subprocess.run([rigs.compile_route_cost()], capture_output=True, text=True,
+                                    timeout=120, check=True)
+        cost = {name: float(value) for name, value in map(str.split, done.stdout.splitlines())}
+        self.put("routing", ("decision", 0), "cost", cost)
+        self.say("routing, the decision: " + ", ".join(f"{k} {v}" for k, v in cost.items()))
+        with pg.replica(max_connections=pg.options["max_connections"]) as replica:
+            plain = lambda **kw: rigs.penstock(replica, o.servers, **kw)          # noqa: E731
+            routed = lambda **kw: rigs.routed(pg, o.servers, [replica], **kw)     # noqa: E731
+            self.contest("routing", [plain, routed], [(mode, 64) for mode in o.modes],
+                         lambda rig, cell: meter.load(rig, *cell, o.jobs, o.seconds, 2))
+            # Of 16 clients nobody waits for one of the 20 servers; of 64 most do.
+            for mode, clients in [(mode, clients) for mode in o.modes for clients in (16, 64)]:
+                few, many = (80, 240) if clients == 16 else (20, 60)
+                for name, make in (("penstock", plain), (rigs.ROUTED, routed)):
+                    what = f"{mode}, {clients} clients"
+                    got = self.attempt(f"callgrind, {what}, {name}", meter.callgrind, make,
+                                       lambda rig, n, m=mode, c=clients: meter.exactly(rig, m, c, 1, n),
+                                       few, many)
+                    self.put("routing", ("instructions", what), name, got)
+                    if got:
+                        self.say(f"callgrind, {what}, {name}: {got:.0f} instructions")
+
     # ---- logins and memory ---------------------------------------------------------------------------
     def logins(self):
         o, pg = self.o, self.pg
@@ -266,22 +291,6 @@ class Bench:
                 if got:
                     self.say(f"callgrind, {what}, {name}: {got:.0f} instructions")
 
-    def watching(self):
-        o, pg = self.o, self.pg
-        few, many = (20, 60) if o.quick else (50, 200)
-        for mode in o.modes[:1] if o.quick else o.modes:
-            keep = f"{rigs.OUT}/callgrind.watching.{mode}" if o.keep_profiles else None
-            got = self.attempt(f"watched, {mode}", watching.instructions, pg, o.servers, mode, few,
-                               many, keep)
-            self.put("watching", mode, "penstock", got)
-            if got:
-                self.say(f"watched, {mode}: {got['off']:.0f} instructions, {got['on']:.0f} with HTTP")
-        got = self.attempt("scrapes", watching.scrapes, pg, 3 if o.quick else 10)
-        self.put("scrapes", watching.POOLS, "penstock", got)
-        if got:
-            self.say(f"a scrape of {got['pools']} pools: {got['ms']:.1f} ms, at worst "
-                     f"{got['worst']:.1f}, {got['bytes']} bytes")
-
     def syscalls(self):
         o = self.o
         for make in (rigs.penstock, rigs.pgbouncer):
@@ -301,8 +310,7 @@ class Bench:
     def run(self):
         rigs.compile_tools()
         self.say("starting PostgreSQL")
-        pools = [watching.POOLS] if "watching" in self.o.only else []
-        self.pg = rigs.make_cluster(max([c for _, c in self.o.load + self.o.mix] + [MAIN] + pools))
+        self.pg = rigs.make_cluster(max([c for _, c in self.o.load + self.o.mix] + [MAIN]))
         for part in PARTS:
             if part in self.o.only:
                 self.say(f"---- {part}")

@@ -224,22 +224,30 @@ def _instructions(data):
             + _table(["what", "penstock", "pgbouncer", "ratio"], rows))
 
 
-def _watching(data):
-    return "## Instructions per transaction, watched\n\n" + _table(
-        ["protocol", "without HTTP", "with HTTP", "more"],
-        [[mode, _text(_mid(r, "penstock", "off"), ".0f"), _text(_mid(r, "penstock", "on"), ".0f"),
-          _text(_ratio_of(r, "on", "off"), "+.1%")] for mode, r in data.items()])
+def _routing(data):
+    cpu, counts, cost = [], [], []
+    for (what, cell), runs in data.items():
+        if what == "decision":
+            cost = [[name, f"{value:.1f}"] for name, value in runs["cost"][-1].items()]
+        elif what == "instructions":
+            plain, routed = (median(runs.get(n, [])) for n in ("penstock", rigs.ROUTED))
+            counts.append([cell, _text(plain, ".0f"), _text(routed, ".0f"), _text(_more_of(runs), ".3f")])
+        else:
+            cpu.append([what, cell, _text(_mid(runs, "penstock", "cpu"), ".2f"),
+                        _text(_mid(runs, rigs.ROUTED, "cpu"), ".2f"),
+                        _text(_ratio(runs, rigs.ROUTED, "penstock", "cpu"), ".3f")])
+    return ("## Routing\n\nReads of a cluster's replica, beside the same pooler on that replica: CPU per "
+            "transaction, microseconds, and user-space instructions per transaction.\n\n"
+            + _table(["protocol", "clients", "penstock", "routed", "ratio"], cpu) + "\n"
+            + _table(["instructions", "penstock", "routed", "ratio"], counts)
+            + "\nThe decision: nanoseconds for a known statement, microseconds for one never seen.\n\n"
+            + _table(["what", "took"], cost))
 
 
-def _ratio_of(runs, a, b):
-    return median([r[a] / r[b] - 1 for r in runs.get("penstock", []) if r])
-
-
-def _scrapes(data):
-    return "## A scrape of /metrics under load\n\n" + _table(
-        ["pools", "ms", "worst", "bytes"],
-        [[n, *(_text(_mid(r, "penstock", w), ".0f") for w in ("ms", "worst", "bytes"))]
-         for n, r in data.items()])
+def _more_of(runs):
+    """Instructions of the routed one to those of the plain one."""
+    plain, routed = (median(runs.get(n, [])) for n in ("penstock", rigs.ROUTED))
+    return routed / plain if plain and routed else None
 
 
 def _syscalls(data):
@@ -318,6 +326,13 @@ def _aims(results):
             got = median([g[what] for g in runs.get("penstock", []) if g])
             # a hundredth or two is what timers add to a run of some hundred transactions
             _aim(rows, f"{what} per simple transaction, {clients} clients", got, limit, slack=0.02)
+    for (what, cell), runs in results.get("routing", {}).items():
+        if what not in ("instructions", "decision"):
+            _aim(rows, f"routing, {what}, {cell} clients: CPU to the plain pooler",
+                 _ratio(runs, rigs.ROUTED, "penstock", "cpu"), 1.03)
+        if what == "decision":
+            _aim(rows, "routing, a statement of 470 bytes never seen, microseconds",
+                 runs["cost"][-1]["unseen_medium"], 150, ".1f")
     _sharing_aims(rows, results)
     return "## Aims\n\n" + _table(["what", "measured", "aim", ""], rows) if rows else ""
 
@@ -341,9 +356,8 @@ of {o.seconds} s after a second of warming up, or {WARM} where servers are share
 Penstock with 1 worker unless said, and with multiplex_depth = 1 unless it says "shared".
 """]
     for part, form in (("load", _load), ("unix", _unix), ("mix", _mix), ("neighbours", _neighbours),
-                       ("memory", _memory), ("logins", _logins),
-                       ("instructions", _instructions), ("watching", _watching),
-                       ("scrapes", _scrapes), ("syscalls", _syscalls)):
+                       ("routing", _routing), ("memory", _memory), ("logins", _logins),
+                       ("instructions", _instructions), ("syscalls", _syscalls)):
         if bench.results.get(part):
             parts.append(form(bench.results[part]))
     parts.append(_aims(bench.results))

@@ -5,6 +5,7 @@ trusts (LOAD), because pgbench computes a salted password per connection, which 
 is measured; logins and memory use a role with SCRAM (LOGIN).  The proxies know that role by its SCRAM
 verifier, as production does, and pass its keys on to the servers.
 """
+import glob
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from support.pgwire import RawClient
 
 LOAD, LOGIN, SECRET, DB = "load", "login", "login secret", "bench"
 SHARED, DEPTH = "penstock, shared", 16
+ROUTED = "penstock, routed"
 DIRECT_OF = "direct, {} connections"
 PGBOUNCER = "/usr/sbin/pgbouncer"
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -43,6 +45,26 @@ client_tls_key_file = {dir}/key.pem
 log_connections = 0
 log_disconnections = 0
 """
+
+
+# Nodes are asked rarely: what is counted is the way of a statement.
+CLUSTER = """\
+[cluster main]
+hosts = {hosts}
+probe_user = {user}
+check_interval = 20
+"""
+
+
+def compile_route_cost():
+    """The decision itself, from the product's own sources."""
+    program = f"{OUT}/route_cost"
+    sources = [f"{HERE}/route_cost.c", f"{procs.ROOT}/protocol/catalog.c"]
+    for folder in ("protocol/sql", "router", "base"):
+        sources += sorted(glob.glob(f"{procs.ROOT}/{folder}/*.c"))
+    subprocess.run([os.environ.get("CC", "gcc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-pthread",
+                    "-I", procs.ROOT, *sources, "-o", program, "-lpg_query", "-lcrypto", "-lm"], check=True)
+    return program
 
 
 def compile_tools():
@@ -131,11 +153,11 @@ class Proxy(Penstock):
     """Penstock or PgBouncer with one and the same configuration.
 
     wrap goes in front of the program; depth is Penstock's multiplex_depth; unix: the servers are
-    reached through PostgreSQL's Unix socket; more: further lines of Penstock's file.
+    reached through PostgreSQL's Unix socket; replicas: pg and these are a cluster.
     """
 
     def __init__(self, name, pg, servers, auth="trust", workers=1, wrap=(), max_clients=11000,
-                 depth=1, unix=False, more=""):
+                 depth=1, unix=False, replicas=()):
         self.name, self.wrap, self.mine = name, list(wrap), not name.startswith("pgbouncer")
         self.shares = self.mine and depth > 1
         super().__init__(cluster=pg, start=False, auth_type=auth)
@@ -148,9 +170,20 @@ class Proxy(Penstock):
                                   max_clients=max_clients)
         if self.mine:
             self.raw_ini += (f"workers = {workers}\nmax_prepared_statements = 200\n"
-                             f"multiplex_depth = {depth}\n{more}")
+                             f"multiplex_depth = {depth}\n")
+        if replicas:
+            plain = f"{DB} = host={pg.host} port={pg.port}"
+            assert plain in self.raw_ini
+            self.raw_ini = self.raw_ini.replace(plain, f"{DB} = cluster=main") + CLUSTER.format(
+                hosts=", ".join(f"{n.host}:{n.port}" for n in (pg, *replicas)), user=LOAD)
         self.write()
         self.start(60)
+        if replicas:
+            procs.wait_for(lambda: self._up() == len(replicas) + 1, 60, "the nodes to be known")
+
+    def _up(self):
+        with self.console(LOAD, "") as c:
+            return sum(row["state"] == "up" for row in c.query("SHOW NODES"))
 
     def _program(self):
         return PGBOUNCER if not hasattr(self, "mine") or not self.mine else super()._program()
@@ -194,6 +227,11 @@ def penstock(pg, servers, **kw):
 def shared(pg, servers, **kw):
     """Penstock as it comes: reads of several clients in flight on one server."""
     return Proxy(SHARED, pg, servers, depth=DEPTH, **kw)
+
+
+def routed(pg, servers, replicas, **kw):
+    """A cluster of pg and its replicas: reads go to those."""
+    return Proxy(ROUTED, pg, servers, replicas=replicas, **kw)
 
 
 def pgbouncer(pg, servers, **kw):
