@@ -586,6 +586,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "penstock: cannot load config: %s\n", err.text);
         return 1;
     }
+    if (o.upgrade) {
+        rc = options_upgrade(&cfg->opt);
+        config_put(&cfg);
+        return rc;
+    }
     if (o.check)
         return options_check(&o, cfg);
     return run(&o, cfg);

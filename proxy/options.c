@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "proxy/config/config.h"
 #include "proxy/config/config_explain.h"
+#include "proxy/ctl/ctl.h"
 #include "proxy/http/http.h"
 #include "proxy/process.h"
 #include "proxy/metrics/metrics.h"
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -30,6 +32,7 @@ static const char usage[] =
     "With a URL no file is needed: clients connect to 127.0.0.1:6432 in transaction mode.\n"
     "\n"
     "  --check         say whether the configuration is good and what each key does, and exit\n"
+    "  --upgrade       let a new process take over from the one that runs with this file\n"
     "  --sample        print a commented sample configuration and exit\n"
     "  --manual        print the table of all options and exit\n"
     "  --metrics       print the table of all metrics and exit\n"
@@ -44,21 +47,17 @@ static const char usage[] =
     "Signals: HUP reload, TERM wait for clients, INT wait for servers, QUIT now,\n"
     "         USR1 pause, USR2 resume.\n";
 
-enum { OPT_CHECK = 256, OPT_SAMPLE, OPT_MANUAL, OPT_METRICS };
+enum { OPT_CHECK = 256, OPT_SAMPLE, OPT_MANUAL, OPT_METRICS, OPT_UPGRADE };
 
 int options_parse(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = {{"check", no_argument, NULL, OPT_CHECK},
-                                          {"sample", no_argument, NULL, OPT_SAMPLE},
-                                          {"manual", no_argument, NULL, OPT_MANUAL},
-                                          {"daemon", no_argument, NULL, 'd'},
-                                          {"user", required_argument, NULL, 'u'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"quiet", no_argument, NULL, 'q'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"metrics", no_argument, NULL, OPT_METRICS},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"check", no_argument, NULL, OPT_CHECK},     {"sample", no_argument, NULL, OPT_SAMPLE},
+        {"upgrade", no_argument, NULL, OPT_UPGRADE}, {"manual", no_argument, NULL, OPT_MANUAL},
+        {"daemon", no_argument, NULL, 'd'},          {"user", required_argument, NULL, 'u'},
+        {"verbose", no_argument, NULL, 'v'},         {"quiet", no_argument, NULL, 'q'},
+        {"version", no_argument, NULL, 'V'},         {"help", no_argument, NULL, 'h'},
+        {"metrics", no_argument, NULL, OPT_METRICS}, {NULL, 0, NULL, 0}};
     memset(o, 0, sizeof(*o));
     o->argv = argv;
     int ch;
@@ -79,6 +78,9 @@ int options_parse(int argc, char **argv, struct options *o)
             break;
         case OPT_CHECK:
             o->check = true;
+            break;
+        case OPT_UPGRADE:
+            o->upgrade = true;
             break;
         case OPT_SAMPLE:
             config_print_sample(stdout);
@@ -129,6 +131,23 @@ int options_check(const struct options *o, struct config *cfg)
     runtime_put(&rt);
     tls_ticket_keys_free(&tickets);
     return st == ST_OK ? 0 : 1;
+}
+
+int options_upgrade(const struct config_options *cfg)
+{
+    char port[16], dir[sizeof(struct sockaddr_un)], command[] = "ctl", host[] = "-h", p[] = "-p",
+                                                    ask[] = "UPGRADE";
+    char *argv[] = {command, host, dir, p, port, ask, NULL};
+    int status = 1;
+    if (cfg->unix_socket_dir[0] == '\0' ||
+        !str_copy(dir, sizeof(dir), str_of(cfg->unix_socket_dir))) {
+        fputs("penstock: --upgrade needs unix_socket_dir\n", stderr);
+        return 1;
+    }
+    snprintf(port, sizeof(port), "%d", cfg->listen_port);
+    optind = 0; /* a second command line */
+    (void)ctl_run((int)ARRAY_LEN(argv) - 1, argv, &status);
+    return status;
 }
 
 static enum status change_user(const char *name, struct error *err)

@@ -19,7 +19,7 @@ struct options {
     const char *file, *url; /* exactly one is set; borrowed from argv */
     const char *user;       /* -u */
     int verbose;
-    bool quiet, daemonize, check;
+    bool quiet, daemonize, check, upgrade;
     char **argv; /* as they were given; borrowed */
 };
 
@@ -29,6 +29,9 @@ int options_parse(int argc, char **argv, struct options *o);
 /* --check: says whether the configuration is good (cfg's reference is taken over), and what each
  * key of the file does. Returns the exit status. */
 int options_check(const struct options *o, struct config *cfg);
+/* --upgrade: asks the process that runs with this configuration for UPGRADE, over its Unix socket.
+ * Returns the exit status. */
+int options_upgrade(const struct config_options *cfg);
 /* Changes the user, daemonizes and locks the pid file, as asked. *pidfile becomes its descriptor,
  * whose lock keeps a second process from the same file, or -1. in: of an heir, which is in the
  * background already and may get the lock from there. */

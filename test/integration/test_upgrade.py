@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -311,6 +312,28 @@ def test_a_successor_that_cannot_start_changes_nothing(pg, proxy, heirs):
         with login(p) as new, login(p, host=p.dir) as by_unix:
             assert new.value("SELECT 2") == "2" and by_unix.value("SELECT 3") == "3"
         assert heirs.running(p) == [p.pid]
+
+
+def test_upgrade_from_the_command_line(pg, proxy, heirs):
+    p = proxy(pg)
+    user = procs.unprivileged_user()
+    ids = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+    def ask():
+        return subprocess.run([p.program, "--upgrade", p.ini], capture_output=True, text=True, timeout=30, cwd="/tmp",
+                              **ids)
+
+    with login(p) as c:
+        with p.console() as con:
+            con.run("PAUSE")
+            refused = ask()
+            assert refused.returncode == 1 and "paused" in refused.stderr
+            con.run("RESUME")
+        done = ask()
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        heirs.pids += [pid for pid in heirs.running(p) if pid != p.pid]
+        assert len(heirs.pids) == 1 and c.value("SELECT 1") == "1"
+    assert p.child.wait(5) == 0
 
 
 def test_upgrade_is_refused_while_something_is_held(pg, proxy, heirs):
