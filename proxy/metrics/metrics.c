@@ -405,7 +405,8 @@ const struct metric metrics_table[] = {
 
     {"penstock_pool_clients", G, "", POOL ", state", "Clients by state.", pool_clients, 0},
     {"penstock_pool_servers", G, "", POOL ", state", "Servers by state.", pool_servers, 0},
-    {"penstock_pool_servers_limit", G, "", POOL, "pool_size; 0: no limit.", pool, ROW(limit)},
+    {"penstock_pool_servers_limit", G, "", POOL,
+     "pool_size, of each node in a cluster; 0: no limit.", pool, ROW(limit)},
     {"penstock_pool_oldest_wait_seconds", G, "seconds", POOL,
      "How long the first of the waiting clients has waited.", pool_time, ROW(maxwait)},
     {"penstock_pool_longest_transaction_seconds", G, "seconds", POOL,
