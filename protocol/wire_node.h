@@ -23,6 +23,7 @@ struct wire_probe { /* what a node of a cluster says of itself */
     /* Of a primary: all that it has acknowledged lies before. Of a standby: what it has
      * replayed. */
     uint64_t position;
+    uint64_t settled; /* of a primary: up to where its standbys can have it by now */
 };
 
 #endif

@@ -151,6 +151,12 @@ void freshness_reset(struct freshness *f, struct topology_live *l, uint64_t syst
         freshness_forget(l, i);
 }
 
+/* A standby at that position has all that the primary had sent to its log by then. */
+static bool has(const struct freshness_probe *p, uint64_t position)
+{
+    return position >= p->position || (p->settled != 0 && position >= p->settled);
+}
+
 void freshness_lag(const struct freshness *f, uint64_t position, usec_t now, usec_t *us,
                    int64_t *bytes)
 {
@@ -159,8 +165,10 @@ void freshness_lag(const struct freshness *f, uint64_t position, usec_t now, use
     if (f->n == 0)
         return;
     uint64_t newest = f->probes[f->n - 1].position;
-    *bytes = position >= newest ? 0 : (int64_t)(newest - position);
+    *bytes = has(&f->probes[f->n - 1], position) ? 0 : (int64_t)(newest - position);
     unsigned count = replayed_count(f, position);
+    while (count < f->n && has(&f->probes[count], position))
+        count++;
     *us = count == f->n ? 0 : MAX(now - f->probes[count].sent_at, 0);
 }
 

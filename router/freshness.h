@@ -65,6 +65,7 @@ enum status freshness_token_parse(struct str text, struct freshness_token *out,
 
 struct freshness_probe { /* an answered probe of the primary */
     uint64_t number, position;
+    uint64_t settled; /* what standbys could have by then (health.h); 0: all of it */
     usec_t sent_at;
 };
 
@@ -93,7 +94,7 @@ void freshness_reset(struct freshness *f, struct topology_live *l, uint64_t syst
 /* The node has restarted, has changed its role, or was lost: nothing is known of it any more. */
 void freshness_forget(struct topology_live *l, int node);
 /* How far a position is behind the primary; -1 where that is not known. Time: since the first
- * probe was sent whose position it lacks. */
+ * probe was sent of which it lacks what it could have. */
 void freshness_lag(const struct freshness *f, uint64_t position, usec_t now, usec_t *us,
                    int64_t *bytes);
 

@@ -329,8 +329,10 @@ static void publish_position(struct health *h, int node, const struct health_ans
 {
     struct health_node *n = &h->nodes[node];
     if (node == h->primary) {
-        struct freshness_probe p = {
-            .number = a->number, .position = a->position, .sent_at = a->sent_at};
+        struct freshness_probe p = {.number = a->number,
+                                    .position = a->position,
+                                    .sent_at = a->sent_at,
+                                    .settled = a->settled};
         freshness_primary(&h->freshness, &p, a->timeline);
     } else if (n->in_recovery && !n->other_system &&
                n->asked_life == (uint32_t)atomic_load(&h->live->nodes[node].life)) {

@@ -53,7 +53,10 @@ struct health_answer {
     uint64_t system;
     uint32_t timeline;
     uint64_t position; /* insert position, or how far it has replayed */
-    uint64_t number;   /* freshness_number of this probe; 0: it had none */
+    /* Of a primary: what is in its log by now. The rest of the position is in its memory, perhaps
+     * until an open transaction ends, and no standby is to blame for lacking it. 0: all of it. */
+    uint64_t settled;
+    uint64_t number; /* freshness_number of this probe; 0: it had none */
     usec_t sent_at;
 };
 

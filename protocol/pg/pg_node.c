@@ -16,7 +16,8 @@ const char pg_node_probe[] =
     " ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END,"
     " CASE WHEN n.r THEN pg_catalog.pg_last_wal_replay_lsn()"
     " ELSE pg_catalog.pg_current_wal_insert_lsn() END,"
-    " i.wal_block_size, i.bytes_per_wal_segment"
+    " i.wal_block_size, i.bytes_per_wal_segment,"
+    " CASE WHEN n.r THEN NULL ELSE pg_catalog.pg_current_wal_flush_lsn() END"
     " FROM (SELECT pg_catalog.pg_is_in_recovery() AS r OFFSET 0) AS n,"
     " pg_catalog.pg_control_system() AS c, pg_catalog.pg_control_init() AS i";
 
@@ -61,11 +62,22 @@ static uint64_t end_of_last(uint64_t position, uint64_t page, uint64_t segment)
     return position % page == PAGE_HEAD ? position - PAGE_HEAD : position;
 }
 
+/* The last record in the log may be there in part, and a standby does not replay parts. */
+#define PART_OF_RECORD 65536
+
+static uint64_t settled(uint64_t position, uint64_t flushed)
+{
+    if (flushed >= position)
+        return position;
+    return flushed > PART_OF_RECORD ? flushed - PART_OF_RECORD : 1;
+}
+
 enum status pg_node_row(const struct str *cols, int ncols, struct wire_probe *out)
 {
     int64_t id = 0, page = 0, segment = 0;
     *out = (struct wire_probe){0};
-    if (ncols != 6 || cols[0].n != 1 || cols[1].p == NULL ||
+    uint64_t flushed = 0;
+    if (ncols != 7 || cols[0].n != 1 || cols[1].p == NULL ||
         !str_to_i64(cols[4], 1, INT32_MAX, &page) || !str_to_i64(cols[5], 1, INT32_MAX, &segment))
         return ST_INVALID;
     out->in_recovery = cols[0].p[0] == 't';
@@ -76,6 +88,9 @@ enum status pg_node_row(const struct str *cols, int ncols, struct wire_probe *ou
     if (cols[3].p != NULL && !read_position(cols[3], &out->position))
         return ST_INVALID;
     out->position = end_of_last(out->position, (uint64_t)page, (uint64_t)segment);
+    if (cols[6].p != NULL && !read_position(cols[6], &flushed))
+        return ST_INVALID;
+    out->settled = settled(out->position, flushed);
     bool known = cols[2].n >= 8 && read_hex((struct str){cols[2].p, 8}, &out->timeline);
     bool complete = known && out->timeline != 0 && cols[3].p != NULL;
     return complete || out->in_recovery ? ST_OK : ST_INVALID;

@@ -13,8 +13,8 @@
 struct wire_var;
 
 /* One row: in recovery or not, system identifier, timeline (as the first eight digits of the name
- * of a WAL file), position, sizes of a page and of a file of the WAL.  Any role may ask it; one of
- * pg_monitor also learns which timeline a standby receives.
+ * of a WAL file), position, sizes of a page and of a file of the WAL, what a primary has flushed.
+ * Any role may ask it; one of pg_monitor also learns which timeline a standby receives.
  *
  * The position is what a primary has inserted, not what it has written or flushed: an acknowledged
  * asynchronous commit may lie behind those.  Its timeline is that of the WAL file which is being

@@ -63,6 +63,7 @@ static void on_done(struct job *j, bool ok, struct str message)
                                         .system = n->seen.system_id,
                                         .timeline = n->timeline,
                                         .position = n->seen.position,
+                                        .settled = standby ? 0 : n->seen.settled,
                                         .number = n->number,
                                         .sent_at = n->sent_at};
         watch_changed(x, health_answer(&x->health, n->index, &a, now));

@@ -5,7 +5,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session_ours.h"
+#include "proxy/session_route.h"
 
 #include <stdatomic.h>
 
@@ -226,6 +227,24 @@ void pool_cluster_free(struct pool *p)
     p->cluster = NULL;
 }
 
+/* A reload takes an entry out of its cluster while clients are logged in, or into one. */
+static void leave_all(struct pool *p)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &p->clients) {
+        struct client *c = container_of(it, struct client, in_pool);
+        session_ours_end(c);
+        session_route_end(c);
+    }
+}
+
+static void enter_all(struct pool *p)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &p->clients)
+        (void)session_route_begin(container_of(it, struct client, in_pool), NULL, 0);
+}
+
 void pool_cluster_configure(struct pool *p)
 {
     struct worker *w = p->worker;
@@ -233,13 +252,17 @@ void pool_cluster_configure(struct pool *p)
     if (p->cluster != NULL && (name == NULL || strcmp(p->cluster->cluster->name, name) != 0)) {
         pool_send_away(p, false);
         pool_cluster_free(p);
+        leave_all(p);
     }
     if (name == NULL || p->cluster != NULL || p->replication[0] != '\0')
         return;
     p->cluster = mem_new(sizeof(*p->cluster));
     p->cluster->cluster = cluster_of(w->process->clusters, str_of(name));
     p->cluster->writes = cluster_writes(p->cluster->cluster, str_of(database_of(p)));
+    enter_all(p);
     adopt(p);
+    if (p->nwaiters > 0) /* those that waited for servers which the entry had without a cluster */
+        pool_send_away(p, false);
 }
 
 /* ---- holding --------------------------------------------------------------------------------- */

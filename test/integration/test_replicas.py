@@ -259,3 +259,51 @@ def test_without_consistency_a_read_may_be_stale(start, trio):
         finally:
             for r in trio.replicas:
                 r.resume_replay()
+
+
+def test_an_open_transaction_does_not_make_replicas_lag(start, trio):
+    """What it has written may stay in the primary's memory for as long as it is open."""
+    p = start(max_replica_lag=0.5)
+    with login(p) as c, login(p) as busy:
+        warm(p, trio, c)
+        busy.query("BEGIN")
+        busy.query("UPDATE t SET v = v WHERE id = 61")
+        began = time.monotonic()
+        while time.monotonic() - began < 2:
+            assert all(r["state"] in ("up", "slow") for r in p.show("NODES")), p.show("NODES")
+            time.sleep(0.05)
+        busy.query("ROLLBACK")
+
+
+def test_a_reload_changes_the_nodes_and_the_cluster(proxy, trio):
+    """Nodes leave and return, policies change, the entry leaves its cluster: nobody is disturbed."""
+    entry = {DB: {"cluster": "main", "dbname": DB}}
+    first, second = trio.replicas
+    p = proxy(databases=entry, extra=section(trio))
+    wait_nodes(p, primary=1, replica=2)
+    with login(p) as c, login(p) as busy:
+        warm(p, trio, c)
+        busy.query("BEGIN")
+        busy.query("UPDATE t SET v = v WHERE id = 60")
+        without = ", ".join(f"{n.host}:{n.port}" for n in (trio.primary, second))
+        p.extra = section(trio, hosts=without, consistency="off", weights="1, 5")
+        p.reload()
+        wait_for(lambda: f"{first.host}:{first.port}" not in nodes_of(p), 10, lambda: p.show("NODES"))
+        assert nodes_of(p)[f"{second.host}:{second.port}"]["weight"] == "5"
+        assert {int(c.value("SELECT node()")) for _ in range(30)} <= {second.port, trio.primary.port}
+        wait_for(lambda: not first.backends(DB, f"usename = '{USER}'"), 10, "the node's servers to be closed")
+        busy.query("COMMIT")
+        p.extra = section(trio)
+        p.reload()
+        wait_nodes(p, primary=1, replica=2)
+        wait_for(lambda: int(c.value("SELECT node()")) == first.port, 10, "reads on the node that is back")
+        p.databases, p.extra = {DB: {"host": trio.primary.host, "port": trio.primary.port, "dbname": DB}}, ""
+        p.reload()
+        wait_for(lambda: p.show("NODES") == [] or c.value("SELECT node()") == str(trio.primary.port), 10,
+                 "the entry to have left its cluster")
+        assert {int(x.value("SELECT node()")) for x in (c, busy) for _ in range(10)} == {trio.primary.port}
+        p.databases, p.extra = entry, section(trio)
+        p.reload()
+        with login(p) as late:
+            warm(p, trio, late)
+            assert c.value("SELECT 1") == "1" and busy.value("SELECT 1") == "1"

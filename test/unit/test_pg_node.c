@@ -13,9 +13,9 @@
 static enum status read4(const char *r, const char *id, const char *file, const char *lsn,
                          struct wire_probe *out)
 {
-    struct str cols[6] = {str_of(r),   str_of(id),  str_of(file),
-                          str_of(lsn), STR("8192"), STR("16777216")};
-    return pg_node_row(cols, 6, out);
+    struct str cols[7] = {str_of(r),   str_of(id),      str_of(file), str_of(lsn),
+                          STR("8192"), STR("16777216"), STR_NONE};
+    return pg_node_row(cols, 7, out);
 }
 
 static void a_primary_tells_its_timeline_and_position(void **state)
@@ -84,6 +84,26 @@ static void any_other_row_is_refused(void **state)
     assert_int_equal(pg_node_row(three, 3, &p), ST_INVALID);
 }
 
+static void what_is_not_flushed_is_asked_of_no_standby(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *flushed;
+        uint64_t settled;
+    } cases[] = {{"1/20000", UINT64_C(0x100020000)},
+                 {"1/30000", UINT64_C(0x100020000)},
+                 {"1/1FFF8", UINT64_C(0x10000fff8)}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct wire_probe p;
+        struct str cols[7] = {
+            STR("f"),    STR("1"),        STR("000000010000000000000001"), STR("1/20000"),
+            STR("8192"), STR("16777216"), str_of(cases[i].flushed)};
+        assert_int_equal(pg_node_row(cols, 7, &p), ST_OK);
+        assert_int_equal(p.position, UINT64_C(0x100020000));
+        assert_int_equal(p.settled, cases[i].settled);
+    }
+}
+
 static void our_own_statements_are_known_and_no_others(void **state)
 {
     (void)state;
@@ -125,6 +145,7 @@ int main(void)
         cmocka_unit_test(a_standby_tells_what_it_has_replayed),
         cmocka_unit_test(a_page_head_behind_the_last_record_does_not_count),
         cmocka_unit_test(any_other_row_is_refused),
+        cmocka_unit_test(what_is_not_flushed_is_asked_of_no_standby),
         cmocka_unit_test(our_own_statements_are_known_and_no_others),
         cmocka_unit_test(settings_tell_where_statements_may_go),
     };
