@@ -87,8 +87,9 @@ static void plan_bind(struct client *c, const struct stmt *s, struct plan *plan)
         plan->effects |= FX_UNKNOWN;
     else
         plan->effects |= text_effects(c, s->facts);
-    const struct catalog *cat = c->pool->catalog;
-    bool code = s->custom_types && (cat == NULL || catalog_has_custom_code(cat));
+    /* A type may be newer than the snapshot. */
+    bool code = s->custom_types &&
+                (!catalog_is_current(c->pool) || catalog_has_custom_code(c->pool->catalog));
     if (s->text->by_text || code)
         plan->effects |= FX_UNKNOWN;
 }

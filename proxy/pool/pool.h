@@ -238,6 +238,8 @@ bool pool_paused(const struct pool *p);
 /* Asks the database for its catalog snapshot when it is missing or old (pool_catalog.c). */
 void catalog_wanted(struct pool *p);
 void catalog_stale(struct pool *p); /* definitions have changed */
+/* p->catalog shows every change of definitions that went through us. */
+bool catalog_is_current(const struct pool *p);
 void catalog_abandon(struct pool *p);
 
 /* Whole worker (pools.c). */

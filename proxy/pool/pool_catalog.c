@@ -20,6 +20,7 @@ struct fetch {
     struct job job;
     struct pool *pool;
     struct catalog *building;
+    uint32_t definitions; /* when it was asked for */
     bool failed;
 };
 
@@ -45,6 +46,8 @@ static void on_done(struct job *j, bool ok, struct str message)
     struct pool *p = f->pool;
     p->catalog_job = NULL;
     if (ok && !f->failed) {
+        atomic_store_explicit(&p->shared->db->shared.catalog_definitions, f->definitions,
+                              memory_order_relaxed);
         registry_set_catalog(p->worker->process->registry, p->shared->db, f->building);
         f->building = NULL;
         adopt(p);
@@ -59,6 +62,7 @@ static void start(struct pool *p)
 {
     struct fetch *f = mem_new(sizeof(*f));
     f->pool = p;
+    f->definitions = atomic_load_explicit(&p->shared->db->shared.definitions, memory_order_relaxed);
     f->building = catalog_new((uint64_t)clock_wall_us());
     f->job.text = str_of(p->worker->wire->catalog_query);
     f->job.row = on_row;
@@ -85,6 +89,15 @@ void catalog_wanted(struct pool *p)
         return; /* another worker asks */
     atomic_store_explicit(&d->shared.catalog_stale, false, memory_order_relaxed);
     start(p);
+}
+
+bool catalog_is_current(const struct pool *p)
+{
+    struct db_shared *d = p->shared->db;
+    return p->catalog != NULL &&
+           p->catalog == atomic_load_explicit(&d->shared.catalog, memory_order_acquire) &&
+           atomic_load_explicit(&d->shared.catalog_definitions, memory_order_relaxed) ==
+               atomic_load_explicit(&d->shared.definitions, memory_order_relaxed);
 }
 
 void catalog_stale(struct pool *p)

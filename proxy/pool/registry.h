@@ -38,8 +38,9 @@ struct db_shared {
         _Atomic uint32_t epoch; /* servers of an older epoch are closed on release (RECONNECT) */
         _Atomic(struct catalog *) catalog; /* replaced under the registry's lock only */
         _Atomic uint32_t definitions;      /* raised by every change of a definition that is seen */
-        _Atomic bool catalog_stale;        /* a definition was changed through us */
-        _Atomic int64_t catalog_asked;     /* time of the last question, so that one worker asks */
+        _Atomic uint32_t catalog_definitions; /* what it was when the snapshot was asked for */
+        _Atomic bool catalog_stale;           /* a definition was changed through us */
+        _Atomic int64_t catalog_asked; /* time of the last question, so that one worker asks */
     } shared;
 };
 
