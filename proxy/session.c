@@ -343,9 +343,10 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
         t = TAKEN;
     } else if (c->server == NULL) {
         t = find_server(c, r, &plan);
+    } else if (c->route != NULL && !session_route_bound(c, &plan)) {
+        refuse(c, r, C_UNSUPPORTED, STR("an advisory lock of a replica is seen by nobody else"));
+        t = TAKEN;
     } else {
-        if (c->route != NULL)
-            session_route_bound(c);
         session_share_note(c, r, &plan);
         t = start_on(c, c->server, r, &plan);
     }

@@ -58,17 +58,25 @@ bool session_route_begin(struct client *c, const struct wire_var *vars, int nvar
     return w.route.n == 0 || rules_wish_of(w.route, &c->route->startup);
 }
 
-void session_route_bound(struct client *c)
+bool session_route_bound(struct client *c, const struct plan *plan)
 {
     const struct server *s = c->server;
     if (!server_has_state(s) || s->pool->home == NULL)
-        return; /* it was chosen for this request */
+        return true; /* it was chosen for this request */
     c->route->last = (struct route_choice){.target = ROUTE_NODE,
                                            .reason = s->tx != TX_IDLE ? ROUTE_BOUND_TRANSACTION
                                                                       : ROUTE_BOUND_PIN,
                                            .verdict = c->route->last.verdict,
                                            .node = (int16_t)s->pool->node,
                                            .replica = c->route->last.replica};
+    if (plan->verdict != STANDBY_ADVISORY_LOCK || s->tx != TX_OPEN ||
+        c->pool->cluster->topology == NULL)
+        return true;
+    struct route_ask ask = {.topology = c->pool->cluster->topology,
+                            .verdict = plan->verdict,
+                            .bound = (int16_t)s->pool->node};
+    route_decide(&ask, &c->route->last);
+    return c->route->last.target != ROUTE_ERROR;
 }
 
 void session_route_end(struct client *c)

@@ -52,8 +52,9 @@ void session_route_sent(struct client *c, struct server *s, struct flight *f,
 void session_route_more(struct server *s, struct flight *f);
 /* f is over: answered, or lost with its server. */
 void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bool lost);
-/* A request of c begins on the server that it holds. */
-void session_route_bound(struct client *c);
+/* A planned request of c begins on the server that it holds. false: it may not run there, an
+ * advisory lock in a transaction on a replica. */
+bool session_route_bound(struct client *c, const struct plan *plan) ATTR_NODISCARD;
 /* How long c may wait (CL_WAIT): less when it is held. */
 usec_t session_route_patience(const struct client *c);
 

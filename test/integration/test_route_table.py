@@ -159,6 +159,21 @@ rule = primary select $1*
         assert int(c.query("/* penstock: route=primary */ SELECT fn_volatile(1), node()")[0][1]) == primary
 
 
+def test_an_advisory_lock_is_not_taken_on_a_replica(start, trio):
+    p = start()
+    with login(p) as c:
+        c.query("BEGIN READ ONLY")
+        assert int(c.value("SELECT node()")) != trio.primary.port
+        error = c.ask(w.query("SELECT pg_advisory_xact_lock(4711)"), until="E")[-1]
+        assert w.ServerError(error.fields).code == "0A000"
+    with login(p) as c:
+        c.query("BEGIN")
+        c.query("SELECT pg_advisory_xact_lock(4711)")
+        assert int(c.value("SELECT node()")) == trio.primary.port
+        c.query("COMMIT")
+    assert not any("pg_advisory_xact_lock(4711)" in r.log_text() for r in trio.replicas)
+
+
 @pytest.mark.parametrize("begin, replica", [
     ("BEGIN READ ONLY", True), ("BEGIN", False), ("BEGIN READ ONLY ISOLATION LEVEL SERIALIZABLE", False),
     ("START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", True),
