@@ -3,7 +3,7 @@
 
 usage: run.py [--discover] [NAME...]
 
-Each line of table.py and table_cache.py breaks one rule.  It is applied to a copy of the sources in build/mutants, built
+Each line of table.py and its neighbours breaks one rule.  It is applied to a copy of the sources in build/mutants, built
 without link-time optimisation, and the tests that it names are run: all of them must fail.  One that
 passes lets the mutant survive; that is a missing test.  Before anything is broken all named tests must
 pass, so that a wrong name is noticed.  Exit code 0 only when every mutant was killed.
@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 from mutants.table import MUTANTS  # noqa: E402
 from mutants.table_cache import MUTANTS as CACHE_MUTANTS  # noqa: E402
+from mutants.table_notes import MUTANTS as NOTES_MUTANTS  # noqa: E402
 from support import procs  # noqa: E402
 
 TREE = os.path.join(ROOT, "build", "mutants")
@@ -49,7 +50,7 @@ def copy_tree():
     for folder in FOLDERS:
         for base, _, files in os.walk(os.path.join(ROOT, folder)):
             wanted |= {os.path.relpath(os.path.join(base, f), ROOT) for f in files
-                       if f.endswith((".c", ".h"))}
+                       if f.endswith((".c", ".h", ".html", ".sh"))}
     for folder in FOLDERS:
         for base, _, files in os.walk(os.path.join(TREE, folder)):
             for f in files:
@@ -172,7 +173,7 @@ def attempt(m):
 
 def main():
     names = [a for a in sys.argv[1:] if not a.startswith("-")]
-    chosen = [m for m in MUTANTS + CACHE_MUTANTS if not names or m.name in names]
+    chosen = [m for m in MUTANTS + CACHE_MUTANTS + NOTES_MUTANTS if not names or m.name in names]
     procs.install()
     copy_tree()
     if shutil.which("ccache"):
