@@ -28,13 +28,14 @@ def test_lintian_has_nothing_to_say(deb):
 
 def test_files_modes_and_configuration(deb):
     listing = run("dpkg-deb", "-c", package(deb)).splitlines()
-    files = {line.split()[5].lstrip("."): line.split() for line in listing}
+    files = {line.split()[5].lstrip(".").rstrip("/"): line.split() for line in listing}
     assert {f[0] for f in files.values()} <= MODES and {f[1] for f in files.values()} == {"root/root"}
     for name in ("/usr/bin/penstock", "/etc/penstock/penstock.ini", "/etc/penstock/userlist.txt",
                  "/etc/logrotate.d/penstock", "/usr/lib/tmpfiles.d/penstock.conf",
                  "/usr/share/man/man1/penstock.1.gz", "/usr/share/man/man5/penstock.ini.5.gz",
                  "/usr/share/bash-completion/completions/penstock",
-                 "/usr/share/doc/penstock/examples/penstock.ini"):
+                 "/usr/share/doc/penstock/examples/penstock.ini",
+                 "/usr/share/doc/penstock/examples/prometheus", "/usr/share/doc/penstock/examples/grafana"):
         assert name in files, name
     assert any(f.endswith("/lib/systemd/system/penstock.service") for f in files)
     conffiles = run("dpkg-deb", "-I", package(deb), "conffiles").split()
@@ -48,7 +49,12 @@ def test_build_dependencies_are_those_of_the_build(deb):
     """Debhelper brings compiler and make; what `make` links must be named here too."""
     listed = re.search(r"^build='([^']*)'", text_of("test/support/deps.sh"), re.M).group(1).split()
     wanted = {p for p in listed if p.startswith("lib") and p != "libc6-dev"}
-    assert wanted <= control("Build-Depends")
+    assert len(wanted) > 5 and wanted <= control("Build-Depends")
+    other = {"libssl": "openssl", "libinih": "inih", "libpg-query": "libpg_query", "libhiredis": "hiredis",
+             "libncurses": "ncurses"}                   # what they are called elsewhere
+    for name in wanted:
+        stem = name.removesuffix("-dev")
+        assert f"BuildRequires:  {other.get(stem, stem)}-devel" in text_of("packaging/rpm/penstock.spec"), name
 
 
 def test_packages_name_one_version():
@@ -110,6 +116,8 @@ def test_completion_knows_options_users_and_files(extracted, tmp_path):
     assert {"--check", "--user", "--version"} <= set(complete(extracted, "--"))
     assert complete(extracted, "--ver") == ["--verbose", "--version"]
     assert "root" in complete(extracted, "--user", "ro")
+    assert complete(extracted, "ct") == ["ctl"]
+    assert complete(extracted, "ctl", "REL") == ["RELOAD"] and "--format" in complete(extracted, "ctl", "--")
     (tmp_path / "some.ini").write_text("")
     (tmp_path / "some.txt").write_text("")
     assert complete(extracted, f"{tmp_path}/so") == [f"{tmp_path}/some.ini"]
