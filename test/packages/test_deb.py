@@ -50,6 +50,7 @@ def test_build_dependencies_are_those_of_the_build(deb):
     listed = re.search(r"^build='([^']*)'", text_of("test/support/deps.sh"), re.M).group(1).split()
     wanted = {p for p in listed if p.startswith("lib") and p != "libc6-dev"}
     assert len(wanted) > 5 and wanted <= control("Build-Depends")
+    assert ("pkg-config" in listed) == ("pkgconf" in control("Build-Depends"))
     other = {"libssl": "openssl", "libinih": "inih", "libpg-query": "libpg_query", "libhiredis": "hiredis",
              "libncurses": "ncurses"}                   # what they are called elsewhere
     for name in wanted:
