@@ -238,6 +238,17 @@ bool cache_key_name(const struct cache_rule *r, const struct str *values, struct
     return !w.full;
 }
 
+bool cache_key_of_name(const struct cache_rule *r, struct str name, struct cache_key *out)
+{
+    if (name.n > CACHE_KEY_TEXT)
+        return false;
+    memcpy(out->bytes, name.p, name.n);
+    out->name = (struct str){out->bytes, name.n};
+    out->identity = STR_NONE;
+    out->hash = hash_seeded(out->name.p, out->name.n) ^ r->text_hash;
+    return true;
+}
+
 static bool write_identity(const struct cache_rule *r, const struct cache_session *s,
                            struct str formats, const struct str *values, struct cache_key *out)
 {

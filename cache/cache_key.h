@@ -81,6 +81,10 @@ void cache_key_copy(struct cache_key *dst, const struct cache_key *src);
 bool cache_key_name(const struct cache_rule *r, const struct str *values,
                     struct cache_key *out) ATTR_NODISCARD;
 
+/* The same from the name as a person wrote it: for CACHE FLUSH. */
+bool cache_key_of_name(const struct cache_rule *r, struct str name,
+                       struct cache_key *out) ATTR_NODISCARD;
+
 /* The canonical form of a value, written to dst of CACHE_VALUE_MAX bytes. */
 #define CACHE_VALUE_MAX 200
 enum cache_key_result cache_key_value(enum cache_type type, const struct sql_slot *slot,

@@ -165,7 +165,7 @@ admin_users = postgres
 
 SECTION_NAMES = {"[pgbouncer] and [penstock]": "MAIN SECTION", "[databases] and [users]": "LIMITS OF ENTRIES",
                  "[databases] only": "DATABASES", "[peers]": "PEERS",
-                 "[cluster NAME]": "CLUSTERS"}
+                 "[cluster NAME]": "CLUSTERS", "[cache]": "CACHE", "[cache NAME]": "CACHE RULES"}
 
 
 def manual(program, flag="--manual"):

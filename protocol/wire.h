@@ -458,6 +458,8 @@ struct wire {
     /* Instead of it: the limit of the execute part has been reached. */
     void (*cl_suspended)(void *st, struct outq *out);
 
+    const struct wire_answers *answers; /* wire_answer.h; NULL: answers cannot be kept */
+
     /* ---- server ---- */
     void (*sv_init)(void *st);
     void (*sv_fini)(void *st);
@@ -560,6 +562,9 @@ struct wire {
     uint32_t (*dialect)(struct str var, struct str value, uint32_t dialect);
     /* 0: ordinary. Settings with a rank are applied in that order and wait for their answer. */
     int (*var_rank)(struct str name);
+    /* under it each read is a part of what the database watches, so that none may be answered
+     * without it; may be NULL */
+    bool (*var_serializable)(const struct wire_var *v);
     const char *encoding_var; /* reported setting: the encoding of texts; NULL: there is one only */
     /* decides how a statement is analysed (search_path, role, ...) */
     bool (*var_analysis)(struct str name);

@@ -18,6 +18,7 @@
 #include "proxy/cancel_conn.h"
 #include "proxy/peer.h"
 #include "proxy/predecessor.h"
+#include "proxy/session_cache.h"
 #include "proxy/session_share.h"
 #include "proxy/upgrade.h"
 
@@ -108,6 +109,11 @@ void cancel_client(struct client *c)
     switch (c->state) {
     case CL_WAIT:
         session_wait_failed(c, C_CANCELLED, STR_NONE, STR_NONE);
+        break;
+    case CL_CACHE:
+        session_look_forget(c);
+        client_set_state(c, CL_IDLE);
+        session_refuse(c, C_CANCELLED, STR_NONE, STR_NONE);
         break;
     case CL_SHARED:
         if (session_share_stop(c, C_CANCELLED))

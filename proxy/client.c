@@ -9,18 +9,28 @@
 #include "proxy/client_login.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/server.h"
+#include "proxy/session_cache.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
 #include <stdatomic.h>
 #include <unistd.h>
 
+#define WAIT_ANSWER_US USEC_PER_SEC  /* for another client's query; then it asks for itself */
 #define LINGER_US (5 * USEC_PER_SEC) /* for the peer to take our last words and close */
 
-const char *const client_state_names[] = {"startup", "login",   "waiting for server settings",
-                                          "idle",    "waiting", "active",
-                                          "sharing", "held",    "console",
-                                          "ending",  "closed"};
+const char *const client_state_names[] = {"startup",
+                                          "login",
+                                          "waiting for server settings",
+                                          "idle",
+                                          "waiting for an answer",
+                                          "waiting",
+                                          "active",
+                                          "sharing",
+                                          "held",
+                                          "console",
+                                          "ending",
+                                          "closed"};
 
 #define BIT(st) (1u << (st))
 static const uint16_t legal[] = {
@@ -28,7 +38,9 @@ static const uint16_t legal[] = {
                    BIT(CL_CLOSED),
     [CL_AUTH] = BIT(CL_WELCOME) | BIT(CL_IDLE) | BIT(CL_ADMIN) | BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_WELCOME] = BIT(CL_IDLE) | BIT(CL_ENDING) | BIT(CL_CLOSED),
-    [CL_IDLE] = BIT(CL_WAIT) | BIT(CL_BUSY) | BIT(CL_SHARED) | BIT(CL_ENDING) | BIT(CL_CLOSED),
+    [CL_CACHE] = BIT(CL_IDLE) | BIT(CL_ENDING) | BIT(CL_CLOSED),
+    [CL_IDLE] = BIT(CL_WAIT) | BIT(CL_CACHE) | BIT(CL_BUSY) | BIT(CL_SHARED) | BIT(CL_ENDING) |
+                BIT(CL_CLOSED),
     [CL_WAIT] = BIT(CL_BUSY) | BIT(CL_SHARED) | BIT(CL_IDLE) | BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_BUSY] = BIT(CL_IDLE) | BIT(CL_HELD) | BIT(CL_ENDING) | BIT(CL_CLOSED),
     [CL_SHARED] = BIT(CL_IDLE) | BIT(CL_BUSY) | BIT(CL_WAIT) | BIT(CL_ENDING) | BIT(CL_CLOSED),
@@ -61,6 +73,8 @@ usec_t client_limit_us(const struct client *c, enum client_state st)
         return worker_options(c->conn.worker)->client_login_timeout;
     case CL_IDLE:
         return c->pool->limits[CONFIG_CLIENT_IDLE];
+    case CL_CACHE:
+        return WAIT_ANSWER_US;
     case CL_WAIT:
         if (c->waiter.pool == c->pool && c->route != NULL)
             return MAX(session_route_patience(c), 1);
@@ -125,6 +139,7 @@ static void note_timeout(const struct client *c)
         break;
     case CL_STARTUP:
     case CL_AUTH:
+    case CL_CACHE: /* no limit of anybody's */
     case CL_ADMIN:
     case CL_ENDING:
     case CL_CLOSED:
@@ -150,6 +165,9 @@ static void on_timeout(struct timeout *t)
         break;
     case CL_IDLE:
         client_fatal(c, C_IDLE_TIMEOUT, STR_NONE);
+        break;
+    case CL_CACHE:
+        session_look_alone(c);
         break;
     case CL_WAIT:
         session_wait_failed(c, c->waiter.pool->cluster != NULL ? C_NO_NODE : C_POOL_TIMEOUT,
@@ -224,6 +242,7 @@ static size_t on_data(struct conn *conn, struct str data, bool full)
     case CL_WELCOME:
         return 0;
     case CL_IDLE:
+    case CL_CACHE:
     case CL_WAIT:
     case CL_BUSY:
     case CL_SHARED:
@@ -246,6 +265,7 @@ static void on_gone(struct conn *conn, const char *why)
 static void on_drained(struct conn *conn)
 {
     struct client *c = (struct client *)conn;
+    conn_resume(&c->conn, PAUSE_OWN);
     if (c->server != NULL)
         conn_resume(&c->server->conn, PAUSE_PEER);
 }
@@ -271,6 +291,7 @@ static void client_free(struct mortal *m)
         stmt_names_fini(c->names);
         mem_free(c->names);
     }
+    session_cache_client_free(c);
     mem_wipe(c->secret, sizeof(c->secret));
     mem_free(c->peer);
     mem_free(c->user);

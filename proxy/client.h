@@ -5,7 +5,9 @@
  *   CL_STARTUP  TLS, start-up packet       -> CL_AUTH, CL_CLOSED
  *   CL_AUTH     exchange of credentials    -> CL_WELCOME, CL_CLOSED
  *   CL_WELCOME  no server known yet: waits for the settings to report -> CL_IDLE, CL_CLOSED
- *   CL_IDLE     logged in, no server       -> CL_WAIT, CL_BUSY, CL_SHARED, CL_ENDING
+ *   CL_IDLE     logged in, no server       -> CL_WAIT, CL_CACHE, CL_BUSY, CL_SHARED, CL_ENDING
+ *   CL_CACHE    another client's query for the same answer is on its way; its request is in the
+ *               input buffer -> CL_IDLE (to look again), CL_ENDING
  *   CL_WAIT     queued for a server; its request is in the input buffer
  *               -> CL_BUSY, CL_SHARED, CL_IDLE, CL_ENDING
  *   CL_BUSY     holds a server, something is in flight -> CL_IDLE, CL_HELD, CL_ENDING
@@ -34,12 +36,14 @@
 struct server;
 struct login;
 struct client_route;
+struct session_cached;
 
 enum client_state {
     CL_STARTUP,
     CL_AUTH,
     CL_WELCOME,
     CL_IDLE,
+    CL_CACHE,
     CL_WAIT,
     CL_BUSY,
     CL_SHARED,
@@ -58,10 +62,11 @@ enum kill_outcome {
     KILL_SENT,
 };
 
-enum aborted { /* its transaction went with its server, and it has not ended it yet */
-               ABORTED_NOT,
-               ABORTED_UNTOLD, /* nor heard of it */
-               ABORTED_TOLD,
+/* its transaction went with its server, and it has not ended it yet */
+enum aborted {
+    ABORTED_NOT,
+    ABORTED_UNTOLD, /* nor heard of it */
+    ABORTED_TOLD,
 };
 
 struct refusal { /* the next request is answered with this */
@@ -98,15 +103,16 @@ struct client {
     bool looking;
     struct server *offered; /* may be sent here; borrowed; NULL: not yet */
     struct waiter waiter;
-    struct varset *vars;          /* wished settings */
-    struct varset *startup;       /* those it came with: what RESET returns to */
-    struct varset *told;          /* reported values it knows */
-    struct listen_client *listen; /* owned by listen.c; NULL until it listens */
-    struct stmt_names *names;     /* owned; NULL until it prepares something */
-    struct client_route *route;   /* owned by session_route.c; NULL: its pool has no cluster */
-    struct login *login;          /* owned until logged in (client_login.c) */
-    void *console;                /* owned by proxy/admin; NULL for ordinary clients */
-    struct db_shared *db_counted; /* where it counts as a client; NULL: nowhere */
+    struct varset *vars;           /* wished settings */
+    struct varset *startup;        /* those it came with: what RESET returns to */
+    struct varset *told;           /* reported values it knows */
+    struct listen_client *listen;  /* owned by listen.c; NULL until it listens */
+    struct stmt_names *names;      /* owned; NULL until it prepares something */
+    struct client_route *route;    /* owned by session_route.c; NULL: its pool has no cluster */
+    struct session_cached *cached; /* owned; NULL until it asks for what a cache rule is about */
+    struct login *login;           /* owned until logged in (client_login.c) */
+    void *console;                 /* owned by proxy/admin; NULL for ordinary clients */
+    struct db_shared *db_counted;  /* where it counts as a client; NULL: nowhere */
     struct user_shared *user_counted;
     struct timeout timeout;    /* of the state */
     struct timeout tx_timeout; /* transaction_timeout */

@@ -23,6 +23,7 @@
 #include "proxy/pool/registry.h"
 #include "proxy/predecessor.h"
 #include "proxy/process.h"
+#include "proxy/session_cache.h"
 #include "proxy/upgrade.h"
 #include "proxy/watchdog.h"
 #include "proxy/worker.h"
@@ -82,14 +83,14 @@ static enum status publish(struct program *g, struct config *cfg, struct error *
 {
     struct runtime *rt = NULL;
     enum status st = runtime_new(cfg, g->tickets, &rt, err);
-    if (st != ST_OK)
-        return st;
-    st = configure_log(&cfg->opt, g->cli, err);
+    if (st == ST_OK)
+        st = configure_log(&cfg->opt, g->cli, err);
     if (st != ST_OK) {
         runtime_put(&rt);
         return st;
     }
     resolver_set_ttl(g->process.resolver, cfg->opt.dns_max_ttl, cfg->opt.dns_nxdomain_ttl);
+    session_cache_retire(g->runtime->config->cache, cfg->cache);
     atomic_store_explicit(&g->process.shared.newest, rt, memory_order_release);
     if (g->listener != NULL)
         listener_set_tcp(g->listener, worker_tcp(&cfg->opt), cfg->opt.tcp_defer_accept);
@@ -387,8 +388,7 @@ static enum status listen_all(struct program *g, struct error *err)
         .reuseport = o->so_reuseport,
         .tcp = worker_tcp(o),
         .given = {g->inherit.sockets, g->inherit.nsockets, g->inherit.activated}};
-    struct listener_handler h = {on_accept, g};
-    return listener_new(g->loop, &lc, h, &g->listener, err);
+    return listener_new(g->loop, &lc, (struct listener_handler){on_accept, g}, &g->listener, err);
 }
 
 /* ---- start and stop -------------------------------------------------------------------------- */
@@ -456,6 +456,7 @@ static enum status start(struct program *g, struct error *err)
     resolver_set_ttl(p->resolver, o->dns_max_ttl, o->dns_nxdomain_ttl);
     p->registry = registry_new();
     p->clusters = cluster_set_new();
+    p->answers = cache_l1_new((size_t)g->runtime->config->cache->opt.memory);
     p->main_box = &g->mailbox;
     mailbox_init(&g->mailbox, g->loop, p);
     p->admin = admin_new(p, &ops);
@@ -506,6 +507,7 @@ static void stop(struct program *g)
     admin_free(&p->admin);
     mailbox_fini(&g->mailbox);
     mem_free(p->workers);
+    cache_l1_free(&p->answers);
     registry_free(&p->registry);
     cluster_set_free(&p->clusters);
 }

@@ -141,6 +141,7 @@ struct predecessor *predecessor_new(struct ev_loop *loop, struct process *p, int
     x->loop = loop;
     x->process = p;
     x->fd = channel;
+    atomic_store(&p->shared.upgrading, true);
     list_init(&x->asked);
     ev_io_init(&x->io, on_readable, channel, EV_READ);
     ev_timer_init(&x->look, on_look, LOOK_S, LOOK_S);
@@ -153,6 +154,7 @@ bool predecessor_take_over(struct predecessor *x)
     if (handover_send(x->fd, &out) != ST_OK)
         return false;
     atomic_store(&x->process->shared.predecessor, true);
+    atomic_store(&x->process->shared.upgrading, false);
     ev_io_start(x->loop, &x->io);
     ev_timer_start(x->loop, &x->look);
     return true;

@@ -17,6 +17,7 @@
 #include "protocol/wire.h"
 
 struct worker;
+struct cache_l1;
 struct registry;
 struct cluster_set;
 struct admin;
@@ -57,11 +58,13 @@ struct process {
     struct predecessor *predecessor; /* NULL: there was none; main thread only */
     uint32_t first_id; /* of client slots, a multiple of nworkers: a predecessor's are others */
     struct http *http; /* the HTTP port; main thread only; NULL: there is none */
+    struct cache_l1 *answers; /* owned: what the result cache keeps, for all workers */
     struct {
         _Atomic int clients;       /* past login, for max_client_conn */
         _Atomic int login_clients; /* accepted, and not past it */
         _Atomic uint32_t end_id;   /* above every client slot so far */
         _Atomic bool predecessor;  /* it still serves clients */
+        _Atomic bool upgrading;    /* this process or the other one is to take over */
         _Atomic int phase;         /* enum process_phase */
         _Atomic bool suspended;
         _Atomic bool paused;         /* PAUSE without a database */

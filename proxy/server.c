@@ -7,7 +7,7 @@
 #include "proxy/cancel.h"
 #include "proxy/job.h"
 #include "proxy/listen.h"
-#include "proxy/session.h"
+#include "proxy/session_cache.h"
 
 #include <stdatomic.h>
 
@@ -96,6 +96,8 @@ void server_pop(struct server *s)
     mem_free((void *)(uintptr_t)f->text.p);
     f->text = STR_NONE;
     f->client = NULL;
+    if (f->fill != NULL)
+        session_fill_drop(&f->fill);
     s->fl_head = (s->fl_head + 1) & (s->fl_cap - 1);
     s->fl_count--;
     s->flights_done++;
@@ -187,6 +189,7 @@ void server_free(struct mortal *m)
         server_pop(s);
     server_free_slots(s);
     mem_free(s->flights);
+    session_write_free(s);
     stmt_put(&s->unnamed);
     stmt_set_fini(&s->stmts);
     varset_put(&s->vars);
@@ -204,6 +207,7 @@ static void drop_flights(struct server *s)
         session_undo(s, f);
         if (f->batch.runs > 0)
             session_note(s, f, 0, true);
+        session_fill_drop(&f->fill);
         if (f->job != NULL) {
             struct job *j = f->job;
             f->job = NULL;
@@ -219,6 +223,7 @@ void server_close(struct server *s, const char *why)
     struct pool *p = s->pool;
     struct worker *w = s->conn.worker;
     enum server_state was = s->state;
+    session_write_lost(s, false);
     session_server_lost(s, STR_NONE, STR_NONE);
     if (s->state == SV_CLOSED)
         return;

@@ -38,6 +38,8 @@
 
 struct client;
 struct job;
+struct session_fill;
+struct session_writes;
 
 enum server_state { SV_CONNECT, SV_LOGIN, SV_INIT, SV_IDLE, SV_ACTIVE, SV_SHARED, SV_CLOSED };
 
@@ -119,6 +121,7 @@ struct flight {
     bool routed;     /* counts in the numbers of its node (session_route.c), and */
     bool reads;      /* was proved to write nothing */
     struct freshness_set writing; /* tables that it may commit writes to */
+    struct session_fill *fill;    /* owned: its answer is to be kept; NULL: it is not */
     struct {                      /* the request as it came, to be sent again elsewhere */
         uint8_t *p;               /* owned, kept with the slot */
         uint32_t n, cap;          /* n 0: not kept */
@@ -191,7 +194,9 @@ struct server {
     struct freshness_set writing; /* where, as far as that matters (session_route.c) */
     bool check_failed;            /* server_check_query was answered with an error */
     int cancels;                  /* cancel requests on their way */
-    int drains;             /* how often the statement of a vanished client was to be cancelled */
+    int drains; /* how often the statement of a vanished client was to be cancelled */
+    struct session_writes *writes; /* owned (session_write.c); NULL: nothing cached was written */
+    bool reshaping;         /* cached answers may depend on what the open transaction has defined */
     struct flight *flights; /* owned ring */
     uint32_t fl_head, fl_count, fl_cap;
     struct wire_key key; /* for cancelling */

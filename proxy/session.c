@@ -5,6 +5,7 @@
  * the client's input buffer and are fed again later (cl_unread), so that there is one way in and
  * nothing half-done.
  */
+#include "proxy/session_cache.h"
 #include "proxy/session_ours.h"
 #include "proxy/session_retry.h"
 #include "proxy/session_route.h"
@@ -115,6 +116,7 @@ static void tell_refused(struct client *c, const struct wire_req *r, struct wire
 {
     f->req_open = (r->flags & REQ_END) == 0;
     c->skipping = f->req_open;
+    session_look_forget(c);
     client_tell(c, f);
 }
 
@@ -172,7 +174,7 @@ static bool queued_unseen(struct client *c, struct str in)
     const struct wire *wire = conn_wire(&c->conn);
     bool refused = false;
     if (c->server != NULL || c->state != CL_IDLE || c->refusal.set || c->route != NULL ||
-        !pool_would_wait(c->pool) || wire->cl_wants_server == NULL ||
+        c->pool->cache != NULL || !pool_would_wait(c->pool) || wire->cl_wants_server == NULL ||
         !wire->cl_wants_server(c->wire_state, in))
         return false;
     c->waiter.kind = pool_shares(c->pool) ? WAIT_UNSEEN : WAIT_ALONE;
@@ -238,6 +240,10 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
         session_note_begin(s, f, r, plan);
     if (f->digest != 0)
         session_share_keep(w, f, r->raw);
+    if (UNLIKELY(c->cached != NULL)) {
+        f->fill = c->cached->fill;
+        c->cached->fill = NULL;
+    }
     if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
         worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
     s->request_at = w->now;
@@ -259,6 +265,8 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
         f->text = (struct str){str_dup(plan->text), plan->text.n};
     if (c->state != CL_BUSY)
         client_set_state(c, CL_BUSY);
+    if (c->pool->cache != NULL)
+        session_write_note(c, s, r, plan);
     session_send(c, s, f, r);
     sent_piece(c, s, f, r);
 }
@@ -335,8 +343,13 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     if (c->route != NULL)
         session_route_judge(c, r, &plan);
     enum taken t;
-    enum ours ours = c->route != NULL && !c->aborted ? session_ours(c, r, &plan) : OURS_NOT;
-    if (ours != OURS_NOT) {
+    enum session_read did = c->pool->cache == NULL || c->aborted ? READ_PASS
+                                                                 : session_look(c, r, &plan);
+    enum ours ours = did == READ_PASS && c->route != NULL && !c->aborted ? session_ours(c, r, &plan)
+                                                                         : OURS_NOT;
+    if (did != READ_PASS) {
+        t = did == READ_ANSWERED ? TAKEN : LEFT;
+    } else if (ours != OURS_NOT) {
         t = ours == OURS_ANSWERED ? TAKEN : LEFT;
     } else if (c->aborted) {
         session_aborted(c, r, &plan);
@@ -383,6 +396,8 @@ static enum taken next_piece(struct client *c, struct flight *f, const struct wi
             session_route_more(c->server, f);
         if (plan.effects & FX_UNLISTEN)
             listen_note_unlisten(c, r, &plan);
+        if (c->pool->cache != NULL)
+            session_write_note(c, c->server, &rest, &plan);
         session_send(c, c->server, f, &rest);
         sent_piece(c, c->server, f, &rest);
     }
@@ -489,6 +504,8 @@ size_t session_input(struct client *c, struct str data, bool full)
         used += ev.consumed;
         if (!conn_is_open(&c->conn))
             return data.n;
+        if (c->conn.paused & PAUSE_OWN)
+            break;
     }
     struct server *s = c->server;
     if (s != NULL && s->conn.out.borrowed) {

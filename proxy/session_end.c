@@ -6,6 +6,7 @@
  * and, where nothing of the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
+#include "proxy/session_cache.h"
 #include "proxy/session_ours.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
@@ -35,6 +36,7 @@ static bool runs_for(struct server *s, const struct client *c)
 void session_client_gone(struct client *c)
 {
     struct server *s = c->server;
+    session_look_forget(c);
     if (c->pool != NULL)
         pool_leave_queue(&c->waiter);
     listen_client_gone(c);

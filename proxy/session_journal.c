@@ -2,6 +2,8 @@
  * header. */
 #include "proxy/session_journal.h"
 
+#include "proxy/session_cache.h"
+
 #include "base/check.h"
 #include "base/mem.h"
 
@@ -108,6 +110,7 @@ void session_disown(struct server *s, struct flight *f)
     }
     f->njournal = (uint16_t)kept;
     f->client = NULL;
+    session_fill_drop(&f->fill);
 }
 
 void session_disown_all(struct server *s, const struct client *c)

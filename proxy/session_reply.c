@@ -5,6 +5,7 @@
  * has gone is ended, and a server that passes the release test goes back to its pool.
  * Thread: the worker's.
  */
+#include "proxy/session_cache.h"
 #include "proxy/session_retry.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
@@ -33,12 +34,18 @@ static void forward(struct server *s, const struct wire_server_event *ev)
         return;
     if (f != NULL && f->copy.n > 0 && kept_back(s, f, ev))
         return;
-    if (f != NULL && f->nheld > 0)
-        outq_put_str(&c->conn.out, session_retry_held(f));
+    if (f != NULL && f->nheld > 0) {
+        struct str held = session_retry_held(f);
+        if (f->fill != NULL)
+            session_fill_record(f->fill, held);
+        outq_put_str(&c->conn.out, held);
+    }
     if (f != NULL && ev->kind == SV_SPAN && ev->notice)
         f->noticed = true;
     else if (f != NULL)
         f->output = true;
+    if (f != NULL && UNLIKELY(f->fill != NULL))
+        session_fill_record(f->fill, ev->out);
     outq_put_borrowed(&c->conn.out, ev->out.p, ev->out.n);
     conn_dirty(&c->conn);
     if (c->conn.out.borrowed) { /* a large piece: written from where it lies */
@@ -154,6 +161,8 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
         timeout_stop(&c->tx_timeout);
     if (s->fl_count > 1 && s->client == c) /* the next of a pipeline has a time of its own */
         worker_timeout(s->conn.worker, &c->timeout, client_limit_us(c, CL_BUSY));
+    if (UNLIKELY(f->fill != NULL))
+        session_fill_done(&f->fill, s, ev->error == SE_NONE && ev->tx == TX_IDLE);
     if (f->digest != 0 && s->state == SV_ACTIVE && ev->error == SE_NONE)
         pace_note(s->pool->share.pace, f->digest, s->conn.worker->now - f->start);
     listen_request_done(c, ev);
@@ -388,6 +397,7 @@ static void on_fatal(struct server *s, const struct wire_server_event *ev)
 {
     struct pool *p = s->pool;
     s->goodbye = ev->error;
+    session_write_lost(s, true);
     session_server_lost(s, ev->code, ev->message);
     server_close(s, "server said goodbye");
     pool_cluster_server_lost(p);
@@ -449,6 +459,13 @@ static bool too_early(const struct server *s, const struct wire_server_event *ev
            ev->kind != SV_FATAL && ev->kind != SV_BAD && (ev->kind != SV_MORE || ev->consumed > 0);
 }
 
+/* Cached answers that a request has changed must be gone before its end is told. */
+static void before_passing(struct server *s, const struct wire_server_event *ev)
+{
+    if (ev->kind == SV_DONE && UNLIKELY(s->writes != NULL || s->pool->cache != NULL))
+        session_write_done(s, ev);
+}
+
 size_t session_output(struct server *s, struct str data, bool full)
 {
     size_t used = 0;
@@ -461,6 +478,7 @@ size_t session_output(struct server *s, struct str data, bool full)
             server_close(s, "answer before the request");
             return data.n;
         }
+        before_passing(s, &ev);
         if (ev.out.n > 0 && ev.kind != SV_FATAL && ev.kind != SV_NOTICE)
             forward(s, &ev);
         if (s->state == SV_CLOSED)

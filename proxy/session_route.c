@@ -1,6 +1,8 @@
 /* session_route.c - which node a request goes to; see session_route.h.  Worker thread. */
 #include "proxy/session_route.h"
 
+#include "proxy/session_cache.h"
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "protocol/wire_node.h"
@@ -162,6 +164,14 @@ bool session_route_may_write(const struct plan *plan)
 
 /* ---- deciding -------------------------------------------------------------------------------- */
 
+/* What is to be kept by the result cache is asked of the primary: a replica may lack what was
+ * written before. */
+static enum rules_wish hint_of(const struct client *c, struct facts *f)
+{
+    enum rules_wish hint = f != NULL ? route_hint(f) : WISH_NONE;
+    return hint == WISH_NONE && c->cached != NULL && c->cached->fill != NULL ? WISH_PRIMARY : hint;
+}
+
 static void fill_ask(struct client *c, const struct plan *plan, struct freshness_set *reads,
                      struct route_ask *a)
 {
@@ -172,7 +182,7 @@ static void fill_ask(struct client *c, const struct plan *plan, struct freshness
     *a = (struct route_ask){
         .topology = pc->topology,
         .verdict = begins ? STANDBY_OK : plan->verdict,
-        .hint = f != NULL ? route_hint(f) : WISH_NONE,
+        .hint = hint_of(c, f),
         .setting = x->setting,
         .rule = f != NULL ? rules_match(c->pool->entry->cluster->rules, f, NULL) : WISH_NONE,
         .startup = x->startup,

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -122,10 +123,12 @@ enum status upgrade_start(struct upgrade *u, const struct upgrade_plan *plan, st
     enum status st = handover_pair(ends, err);
     if (st != ST_OK)
         return st;
+    atomic_store(&u->process->shared.upgrading, true);
     int rc = add_all(&p, plan, ends[1]) ? spawn(plan, &p, &pid) : errno;
     close_all(&p);
     close(ends[1]);
     if (rc != 0) {
+        atomic_store(&u->process->shared.upgrading, false);
         close(ends[0]);
         return error_set(err, ST_IO, "cannot start %s: %s", plan->program, strerrordesc_np(rc));
     }
@@ -146,6 +149,7 @@ static void forget(struct upgrade *u)
 static void failed(struct upgrade *u, const char *why)
 {
     forget(u);
+    atomic_store(&u->process->shared.upgrading, false);
     u->handler.done(u->handler.arg, 0, why);
 }
 

@@ -12,6 +12,7 @@
 #include "proxy/peer.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
+#include "proxy/session_cache.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -263,6 +264,8 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
     mailbox_init(&w->mailbox, w->loop, w);
     timeout_init(&w->housekeeping, on_housekeeping);
     worker_timeout(w, &w->housekeeping, HOUSEKEEPING_US);
+    w->cache = session_cache_new(w);
+    session_cache_adopt(w);
     return w;
 }
 
@@ -319,6 +322,7 @@ void worker_free(struct worker **wp)
     cluster_watch_free(w);
     pools_free(w);
     peers_free(w);
+    session_cache_free(&w->cache);
     map_fini(&w->pools);
     login_forget_verifiers(w);
     map_fini(&w->verifiers);
@@ -389,6 +393,7 @@ static void on_runtime(struct message *m, void *ctx)
     pools_reconfigure(w, old);
     clients_reconfigure(w);
     cluster_watch_configure(w);
+    session_cache_adopt(w);
     runtime_put(&old);
 }
 

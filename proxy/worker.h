@@ -28,6 +28,7 @@
 #define WORKER_IN_CLASSES 3
 
 struct client;
+struct session_cache;
 
 struct client_slot { /* finds a client by the id in its cancel key */
     struct client *client;
@@ -63,7 +64,8 @@ struct worker {
         int percent;    /* of these, and */
         int credit;     /* what is left of it */
     } noting;
-    struct list clients; /* all of them */
+    struct session_cache *cache; /* owned: its view of the result cache */
+    struct list clients;         /* all of them */
     struct list servers;
     struct list cancels; /* connections that carry a cancel request */
     struct list peers;   /* struct peer: requests that are passed on (peer.c) */

@@ -122,6 +122,12 @@ bool pg_text_var_hurries(const struct wire_var *v)
     return n > 0 && n < 1000;
 }
 
+bool pg_text_var_serializable(const struct wire_var *v)
+{
+    return str_ieq(v->name, STR("default_transaction_isolation")) &&
+           str_ieq(v->value, STR("serializable"));
+}
+
 bool pg_text_var_free(struct str name)
 {
     return str_ieq(name, STR("application_name"));

@@ -29,6 +29,7 @@ void pg_text_listen(struct str channel, bool on, struct buf *out); /* off, empty
 
 int pg_text_var_rank(struct str name);
 bool pg_text_var_analysis(struct str name);
+bool pg_text_var_serializable(const struct wire_var *v);
 bool pg_text_var_free(struct str name);
 bool pg_text_var_hurries(const struct wire_var *v); /* a statement_timeout below a second */
 uint32_t pg_text_dialect(struct str var, struct str value, uint32_t dialect);

@@ -5,6 +5,7 @@
  */
 #include "protocol/wire.h"
 
+#include "protocol/pg/pg_answer.h"
 #include "protocol/pg/pg_catalog.h"
 #include "protocol/pg/pg_catalog_details.h"
 #include "protocol/pg/pg_client.h"
@@ -57,6 +58,7 @@ const struct wire pg_wire = {
     .cl_suspended = pg_client_suspended,
     .rollback_tag = "ROLLBACK",
     .show_tag = "SHOW",
+    .answers = &pg_answers,
 
     .sv_init = pg_server_init,
     .sv_fini = pg_server_fini,
@@ -99,6 +101,7 @@ const struct wire pg_wire = {
     .dialect = pg_text_dialect,
     .encoding_var = "client_encoding",
     .var_rank = pg_text_var_rank,
+    .var_serializable = pg_text_var_serializable,
     .var_analysis = pg_text_var_analysis,
     .var_result = pg_values_var_result,
     .var_hurries = pg_text_var_hurries,

@@ -82,9 +82,17 @@ static void do_reload(struct admin *a, struct admin_reply *r)
     admin_answer(a, r);
 }
 
-static void do_shutdown(struct admin *a, struct admin_reply *r, enum process_phase phase)
+static enum process_phase phase_of(enum admin_command_kind kind)
+{
+    if (kind == CMD_SHUTDOWN_CLIENTS)
+        return PHASE_DRAIN_CLIENTS;
+    return kind == CMD_SHUTDOWN_SERVERS ? PHASE_DRAIN_SERVERS : PHASE_STOP;
+}
+
+static void do_shutdown(struct admin *a, struct admin_reply *r)
 {
     struct process *p = a->process;
+    enum process_phase phase = phase_of(r->cmd.kind);
     if (phase != PHASE_STOP && process_phase(p) >= PHASE_DRAIN_CLIENTS) {
         admin_answer_error(a, r, "already shutting down");
         return;
@@ -133,6 +141,9 @@ static void set_faked(struct admin *a, struct admin_reply *r)
 static void dispatch(struct admin *a, struct admin_reply *r)
 {
     switch (r->cmd.kind) {
+    case CMD_CACHE_FLUSH:
+        admin_cache_flush(a, r);
+        break;
     case CMD_DISABLE:
     case CMD_ENABLE:
         admin_hold_disable(a, r, r->cmd.kind == CMD_DISABLE);
@@ -178,13 +189,9 @@ static void dispatch(struct admin *a, struct admin_reply *r)
         show_faked(a, r);
         break;
     case CMD_SHUTDOWN:
-        do_shutdown(a, r, PHASE_STOP);
-        break;
     case CMD_SHUTDOWN_CLIENTS:
-        do_shutdown(a, r, PHASE_DRAIN_CLIENTS);
-        break;
     case CMD_SHUTDOWN_SERVERS:
-        do_shutdown(a, r, PHASE_DRAIN_SERVERS);
+        do_shutdown(a, r);
         break;
     case CMD_SUSPEND:
         admin_hold_suspend(a, r);

@@ -13,6 +13,7 @@ enum arg_rule {
     ARG_CLIENT,
     ARG_VIEW,
     ARG_SET,
+    ARG_CACHE,
     ARG_SHUTDOWN,
     ARG_STATEMENTS,
     ARG_ROUTE
@@ -23,6 +24,7 @@ static const struct word {
     enum admin_command_kind kind;
     enum arg_rule arg;
 } words[] = {
+    {"cache", CMD_CACHE_FLUSH, ARG_CACHE},
     {"disable", CMD_DISABLE, ARG_DATABASE},
     {"drain", CMD_DRAIN, ARG_NODE},
     {"enable", CMD_ENABLE, ARG_DATABASE},
@@ -48,6 +50,7 @@ static const struct right {
     enum admin_role role; /* of CMD_SHOW: at least; a view may ask for more */
     const char *tag;
 } rights[CMDS] = {
+    [CMD_CACHE_FLUSH] = {ADMIN_FULL, "CACHE FLUSH"},
     [CMD_DISABLE] = {ADMIN_FULL, "DISABLE"},
     [CMD_DRAIN] = {ADMIN_FULL, "DRAIN"},
     [CMD_ENABLE] = {ADMIN_FULL, "ENABLE"},
@@ -78,6 +81,7 @@ const char *const admin_command_help =
     "\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE"
     "\n\tSHOW DNS_HOSTS|DNS_ZONES"
     "\n\tSHOW STATEMENTS"
+    "\n\tSHOW CACHE"
     "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
     "\n\tSET key = arg"
     "\n\tRELOAD"
@@ -96,7 +100,8 @@ const char *const admin_command_help =
     "\n\tSHUTDOWN"
     "\n\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS"
     "\n\tUPGRADE"
-    "\n\tWAIT_CLOSE [<db>]";
+    "\n\tWAIT_CLOSE [<db>]"
+    "\n\tCACHE FLUSH [<rule>|<key>]";
 
 /* ---- lexing ---------------------------------------------------------------------------------- */
 
@@ -243,6 +248,14 @@ static bool parse_explain(struct str s, struct admin_command *out)
     return s.n > 0 && str_copy(out->statement, sizeof(out->statement), s);
 }
 
+/* After CACHE: FLUSH, and what. */
+static bool parse_cache(struct str s, struct admin_command *out)
+{
+    if (!skip_blanks(&s) || !str_ieq(take_word(&s), STR("flush")))
+        return false;
+    return at_end(s) || (is_blank(s.p[0]) && parse_value(&s, out) && at_end(s));
+}
+
 static bool check_view(struct admin_command *out)
 {
     out->view = admin_view_find(str_of(out->arg));
@@ -299,6 +312,7 @@ static enum status check_arg(const struct word *w, struct admin_command *out, bo
         break;
     case ARG_SET:
     case ARG_ROUTE:
+    case ARG_CACHE:
         break;
     }
     return ST_OK;
@@ -337,6 +351,8 @@ enum status admin_command_parse(struct str text, struct admin_command *out, stru
         return parse_set(s, out) ? ST_OK : invalid(text, err);
     if (w->arg == ARG_ROUTE)
         return parse_explain(s, out) ? ST_OK : invalid(text, err);
+    if (w->arg == ARG_CACHE)
+        return parse_cache(s, out) ? ST_OK : invalid(text, err);
     bool quoted = false, ok = true;
     if (!parse_arg(&s, w->arg, out, &quoted) || !at_end(s))
         return invalid(text, err);

@@ -15,6 +15,7 @@
 #include "proxy/admin/admin_view.h"
 
 enum admin_command_kind {
+    CMD_CACHE_FLUSH,
     CMD_DISABLE,
     CMD_DRAIN,
     CMD_ENABLE,
@@ -51,7 +52,7 @@ struct admin_command {
     const struct admin_view_faked *faked;    /* CMD_SHOW_FAKED, CMD_SET_FAKED */
     uint64_t client;                         /* CMD_KILL_CLIENT */
     char arg[ADMIN_ARG_MAX + 1];             /* database, node, or key of SET; empty: none */
-    char value[ADMIN_VALUE_MAX + 1];         /* CMD_SET */
+    char value[ADMIN_VALUE_MAX + 1];         /* CMD_SET; CMD_CACHE_FLUSH: rule or key, empty: all */
     char statement[ADMIN_STATEMENT_MAX + 1]; /* CMD_EXPLAIN */
 };
 

@@ -14,6 +14,7 @@ const char *admin_names_client_state(enum client_state st)
         return "waiting";
     case CL_IDLE:
         return "idle";
+    case CL_CACHE:
     case CL_BUSY:
     case CL_SHARED:
     case CL_HELD:

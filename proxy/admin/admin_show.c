@@ -334,6 +334,7 @@ static bool show_now(struct admin *a, struct admin_reply *r)
     case VIEW_DNS_ZONES: /* zones are not polled: names are looked up again in time */
         return true;
     case VIEW_ACTIVE_SOCKETS:
+    case VIEW_CACHE:
     case VIEW_CLIENTS:
     case VIEW_FDS:
     case VIEW_LISTS:
@@ -378,6 +379,8 @@ void admin_show(struct admin *a, struct admin_reply *r)
         gather(a, r, admin_live_connections, join_rows);
     else if (view == VIEW_NODES)
         admin_nodes_show(a, r);
+    else if (view == VIEW_CACHE)
+        admin_cache_show(a, r);
     else if (view == VIEW_PEER_POOLS)
         gather(a, r, admin_live_peers, finish_peer_pools);
     else if (view == VIEW_STATEMENTS)

@@ -29,6 +29,10 @@ static const struct wire_column connections[] = {SOCKET, SOCKET_OURS};
 static const struct wire_column sockets[] = {SOCKET,          I("recv_pos"),   I("pkt_pos"),
                                              I("pkt_remain"), I("send_pos"),   I("send_remain"),
                                              I("pkt_avail"),  I("send_avail"), SOCKET_OURS};
+static const struct wire_column cache[] = {
+    T("rule"),    T("database"), T("mode"),          T("store"),     T("state"),
+    Q("entries"), Q("hits"),     Q("misses"),        N("hit_ratio"), Q("waits"),
+    Q("fills"),   Q("refused"),  Q("invalidations"), T("bypasses"),  T("why")};
 static const struct wire_column config[] = {T("key"), T("value"), T("default"), T("changeable")};
 static const struct wire_column databases[] = {T("name"),
                                                T("host"),
@@ -155,6 +159,7 @@ static const struct wire_column workers[] = {
 
 const struct admin_view admin_views[VIEWS] = {
     {"active_sockets", VIEW_ACTIVE_SOCKETS, ADMIN_STATS, WITH(sockets)},
+    {"cache", VIEW_CACHE, ADMIN_STATS, WITH(cache)},
     {"clients", VIEW_CLIENTS, ADMIN_STATS, WITH(connections)},
     {"config", VIEW_CONFIG, ADMIN_STATS, WITH(config)},
     {"databases", VIEW_DATABASES, ADMIN_STATS, WITH(databases)},

@@ -191,6 +191,10 @@ void admin_hold_work_kill_client(struct worker *w, struct admin_gather *g, struc
 /* admin_show.c */
 void admin_show(struct admin *a, struct admin_reply *r);
 
+/* admin_cache.c: each takes the reply. */
+void admin_cache_show(struct admin *a, struct admin_reply *r);
+void admin_cache_flush(struct admin *a, struct admin_reply *r);
+
 /* admin_entries.c: all rows. */
 void admin_entries_databases(struct admin *a, struct buf *b);
 void admin_entries_users(struct admin *a, struct buf *b);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/cluster/cluster_node.h"
+#include "proxy/session_cache.h"
 
 #include <stdatomic.h>
 
@@ -47,9 +48,11 @@ static void tell_changes(const struct watch *x, const struct topology *was,
             tell_node(x, i, b);
     }
     tell_alarms(x, is->alarms & ~(was != NULL ? was->alarms : 0));
-    if (was != NULL && was->primary != is->primary && is->primary >= 0)
+    if (was != NULL && was->primary != is->primary && is->primary >= 0) {
+        session_cache_forget(x->worker->process);
         log_line(LL_LOG, "cluster %s: the primary is " STR_FMT, x->cluster->name,
                  STR_ARG(is->nodes[is->primary].name));
+    }
 }
 
 /* What the machine does not know: names, weights, who is drained. */

@@ -29,6 +29,7 @@ void config_put(struct config **cfg)
         return;
     config_entry_put(&c->entries);
     config_build_secrets_put(&c->secrets);
+    config_cache_put(&c->cache);
     hba_put(&c->hba);
     hba_ident_put(&c->ident);
     config_arena_fini(&c->arena);

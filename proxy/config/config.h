@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "protocol/auth/userlist.h"
 #include "proxy/config/config_arena.h"
+#include "proxy/config/config_cache.h"
 #include "proxy/config/config_cluster.h"
 #include "proxy/config/config_schema.h"
 
@@ -115,6 +116,7 @@ struct config {
     bool penstock;                  /* defaults of [penstock], not of [pgbouncer] */
     struct config_entries *entries; /* reference, never NULL */
     struct config_secrets *secrets; /* reference, never NULL */
+    struct config_cache *cache;     /* reference, never NULL */
     struct hba *hba;                /* reference; NULL unless auth_hba_file is set */
     struct hba_ident *ident;        /* reference; NULL unless auth_ident_file is set */
     struct config_arena arena;      /* texts of opt */

@@ -60,6 +60,7 @@ struct config *config_build_new(const struct wire *wire, bool penstock)
     config_arena_init(&cfg->arena);
     cfg->entries = config_entry_new();
     cfg->secrets = config_build_secrets_new();
+    cfg->cache = config_cache_new();
     config_build_defaults(cfg, penstock);
     return cfg;
 }
@@ -83,6 +84,7 @@ struct config *config_build_copy(const struct config *from)
     }
     cfg->entries = config_entry_get(from->entries);
     cfg->secrets = config_build_secrets_get(from->secrets);
+    cfg->cache = config_cache_get(from->cache);
     cfg->hba = from->hba != NULL ? hba_get(from->hba) : NULL;
     cfg->ident = from->ident != NULL ? hba_ident_get(from->ident) : NULL;
     return cfg;

@@ -112,6 +112,15 @@ static enum status explain_entry(struct explainer *x, const struct config_item *
     return st;
 }
 
+static void explain_cache(struct explainer *x, const struct config_item *it)
+{
+    const struct config_option *o = config_cache_option(it->section, it->key);
+    bool secret = str_eq(it->key, STR("redis_password")) || str_find(it->value, '@') >= 0;
+    print_pair(x->out, 2, it->key, it->value, secret);
+    if (o != NULL)
+        say(x->out, 6, "", o->help);
+}
+
 static enum status on_item(void *arg, const struct config_item *it, struct error *err)
 {
     struct explainer *x = arg;
@@ -122,7 +131,10 @@ static enum status on_item(void *arg, const struct config_item *it, struct error
     if (str_eq(it->section, STR("databases")) || str_eq(it->section, STR("users")) ||
         str_eq(it->section, STR("peers")))
         return explain_entry(x, it, err);
-    explain_option(x, it);
+    if (config_cache_section(it->section))
+        explain_cache(x, it);
+    else
+        explain_option(x, it);
     return ST_OK;
 }
 
@@ -148,7 +160,7 @@ static void explain_defaults(const struct explainer *x)
 enum status config_explain(FILE *out, const struct config *cfg, const char *path, struct error *err)
 {
     struct explainer x = {.out = out, .cfg = cfg};
-    const struct config_ini_sink sink = {on_item, &x};
+    const struct config_ini_sink sink = {on_item, &x, config_cache_section};
     x.set = mem_new(config_schema_count * sizeof(*x.set));
     enum status st = config_ini_read(path, &sink, err);
     if (st == ST_OK)

@@ -36,6 +36,7 @@ struct reader {
     unsigned section_no;
     struct config_item item; /* what the stand-in that inih holds means */
     bool pending;            /* item was given to inih, its callback is due */
+    int continued;           /* lines that belong to the item beyond its first */
     enum status st;
     struct error *err;
 };
@@ -63,6 +64,8 @@ static void deliver(struct reader *r)
     enum status st = r->sink->item(r->sink->arg, &r->item, &reason);
     if (st != ST_OK)
         fail(r, st, r->item.key, reason.text);
+    r->stack[r->depth - 1].line += r->continued;
+    r->continued = 0;
 }
 
 static void push(struct reader *r, const char *name, struct config_text text, struct str rest)
@@ -112,6 +115,29 @@ static bool quoted_key(struct reader *r, struct str *line)
     return true;
 }
 
+/* The value with the indented lines that follow it, as they stand. */
+static struct str continued(struct reader *r, struct str value)
+{
+    struct source *s = &r->stack[r->depth - 1];
+    const char *begin = value.n > 0 ? value.p : s->rest.p;
+    const char *end = value.n > 0 ? value.p + value.n : s->rest.p;
+    if (r->sink->continues == NULL || !r->sink->continues(r->section))
+        return value;
+    while (s->rest.n > 0 && (s->rest.p[0] == ' ' || s->rest.p[0] == '\t')) {
+        struct str after = s->rest;
+        struct str line = str_trim(str_cut(&after, '\n'));
+        if (line.n == 0 || line.p[0] == ';' || line.p[0] == '#')
+            break;
+        if ((size_t)(line.p + line.n - begin) > CONFIG_INI_LINE_MAX ||
+            memchr(line.p, '\0', line.n) != NULL)
+            break; /* the next look at this line refuses it */
+        end = line.p + line.n;
+        s->rest = after;
+        r->continued++;
+    }
+    return str_trim((struct str){begin, (size_t)(end - begin)});
+}
+
 static bool on_key(struct reader *r, struct str line, char *out, size_t cap)
 {
     r->item = (struct config_item){.quoted = line.p[0] == '"'};
@@ -143,6 +169,7 @@ static bool on_key(struct reader *r, struct str line, char *out, size_t cap)
         fail(r, ST_INVALID, r->item.key, "stands before the first [section]");
         return false;
     }
+    r->item.value = continued(r, r->item.value);
     r->pending = true;
     snprintf(out, cap, "k = v\n");
     return true;

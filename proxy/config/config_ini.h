@@ -9,7 +9,8 @@
  * "k = v"); inih's callback then finds the real text again.  The rules:
  *   - ';' or '#' starts a comment at the beginning of a line only;
  *   - [section], after which the line may go on;
- *   - key = value, without the blanks around both; a value ends with its line;
+ *   - key = value, without the blanks around both; a value ends with its line, but in sections that
+ *     the caller names it goes on in indented lines;
  *   - a key may be "quoted" ("" inside is one quote), otherwise it has no blanks;
  *   - %include FILE, to a depth of 10, from the current folder or else from the including file's.
  */
@@ -37,6 +38,9 @@ struct config_item {
 struct config_ini_sink {
     enum status (*item)(void *arg, const struct config_item *it, struct error *err);
     void *arg;
+    /* In this section a value goes on in the lines below that begin with a blank, up to a comment.
+     * NULL: in none. */
+    bool (*continues)(struct str section);
 };
 
 enum status config_ini_read(const char *path, const struct config_ini_sink *sink,

@@ -49,7 +49,7 @@ static enum status on_section(struct loader *l, struct str name, struct error *e
         str_eq(name, STR("peers")))
         return ST_OK;
     int shown = (int)MIN(name.n, 200u);
-    if (section_kind(name, STR("cache")) || section_kind(name, STR("service")))
+    if (section_kind(name, STR("service")))
         return error_set(err, ST_UNSUPPORTED, "section [%.*s] is not implemented in this release",
                          shown, name.p);
     return error_set(err, ST_INVALID, "unknown section [%.*s]", shown, name.p);
@@ -77,6 +77,8 @@ static enum status on_item(void *arg, const struct config_item *it, struct error
 {
     struct loader *l = arg;
     struct config *cfg = l->cfg;
+    if (config_cache_section(it->section))
+        return config_cache_item(cfg->cache, it, err);
     if (it->key.p == NULL)
         return on_section(l, it->section, err);
     if (main_section(it->section))
@@ -168,7 +170,7 @@ static enum status load(const struct wire *wire, const char *path, const struct 
                         struct config **out, struct error *err)
 {
     struct loader l = {.cfg = config_build_new(wire, false)};
-    const struct config_ini_sink sink = {on_item, &l};
+    const struct config_ini_sink sink = {on_item, &l, config_cache_section};
     const char *key = NULL;
     l.origin = mem_new(config_schema_count * sizeof(*l.origin));
     enum status st = config_ini_read(path, &sink, err);
@@ -186,6 +188,13 @@ static enum status load(const struct wire *wire, const char *path, const struct 
     if (st != ST_OK) {
         st = blame(&l, path, key, st, err);
         goto fail;
+    }
+    st = config_cache_finish(l.cfg->cache, &l.cfg->opt, l.cfg->entries, err);
+    if (st != ST_OK)
+        goto fail;
+    if (old != NULL && !config_cache_differs(old->cache, l.cfg->cache)) {
+        config_cache_put(&l.cfg->cache); /* what is kept stays */
+        l.cfg->cache = config_cache_get(old->cache);
     }
     mem_free(l.origin);
     *out = l.cfg;

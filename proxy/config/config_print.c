@@ -74,6 +74,24 @@ static void print_option(FILE *out, const struct config_option *o)
         fprintf(out, ";%s =%s%s\n", o->name, def[0] != '\0' ? " " : "", def);
 }
 
+static void print_cache(FILE *out)
+{
+    fputs("\n[cache]\n;; The result cache. It is off until there is a rule.\n", out);
+    for (size_t i = 0; i < config_cache_schema_count; i++)
+        print_option(out, &config_cache_schema[i]);
+    fputs("\n;; [cache NAME] is a rule:\n"
+          ";;   [cache balance]\n"
+          ";;   query =\n"
+          ";;     SELECT balance FROM app.accounts\n"
+          ";;     WHERE user_id = $1\n"
+          ";;   key = balance:$1\n"
+          ";;   ttl = 300\n;;\n;; keys: ",
+          out);
+    for (size_t i = 0; i < config_cache_rule_schema_count; i++)
+        fprintf(out, "%s, ", config_cache_rule_schema[i].name);
+    fputs("table.NAME\n", out);
+}
+
 void config_print_sample(FILE *out)
 {
     fputs(head, out);
@@ -90,6 +108,7 @@ void config_print_sample(FILE *out)
     fputs("\n;; Where statements go that match, the first rule first.\n"
           ";rule = primary SELECT * FROM queue*\n",
           out);
+    print_cache(out);
     fputs("\n[penstock]\n", out);
     for (size_t i = 0; i < config_schema_count; i++) {
         if (!config_schema[i].hidden)
@@ -213,6 +232,25 @@ static void manual_clusters(FILE *out)
         out);
 }
 
+static void manual_cache(FILE *out)
+{
+    fputs("\n### [cache]\n\nThe result cache is off until there is a rule. docs/cache.md says "
+          "what it promises.\n\n"
+          "| key | default | unit | reload | meaning |\n|---|---|---|---|---|\n",
+          out);
+    for (size_t i = 0; i < config_cache_schema_count; i++)
+        manual_row(out, &config_cache_schema[i]);
+    fputs("\n### [cache NAME]\n\n"
+          "| key | default | unit | reload | meaning |\n|---|---|---|---|---|\n",
+          out);
+    for (size_t i = 0; i < config_cache_rule_schema_count; i++)
+        manual_row(out, &config_cache_rule_schema[i]);
+    fputs("| table.NAME | (empty) |  | yes | A table that the query reads, and the column that the "
+          "first parameter of the key is compared with, or \\*; for what cannot be derived from "
+          "the statement. |\n",
+          out);
+}
+
 void config_print_manual(FILE *out)
 {
     fputs("### [pgbouncer] and [penstock]\n\n"
@@ -224,4 +262,5 @@ void config_print_manual(FILE *out)
         manual_row(out, &config_schema[i]);
     manual_entries(out);
     manual_clusters(out);
+    manual_cache(out);
 }

@@ -43,6 +43,7 @@ enum conn_pause {
     PAUSE_WAIT = 1u << 1,   /* the input buffer is full while a server is awaited */
     PAUSE_ADMIN = 1u << 2,  /* SUSPEND */
     PAUSE_MEMORY = 1u << 3, /* max_buffer_memory */
+    PAUSE_OWN = 1u << 4,    /* its own output is full */
 };
 
 struct conn_ops {

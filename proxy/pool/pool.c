@@ -8,7 +8,7 @@
 #include "proxy/client.h"
 #include "proxy/listen.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session_cache.h"
 
 #include <limits.h>
 #include <stdatomic.h>
@@ -512,6 +512,7 @@ struct pool *pool_for(struct worker *w, const struct config_database *db, struct
     pool_cluster_configure(p);
     adopt_profile(p);
     p->catalog = registry_catalog(w->process->registry, sh->db);
+    session_cache_bind(p);
     return p;
 }
 
@@ -541,6 +542,7 @@ void pool_reconfigure(struct pool *p, const struct config_database *db)
     configure(p);
     p->retry_at = 0;
     memset(p->host_down_until, 0, sizeof(p->host_down_until));
+    session_cache_bind(p);
 }
 
 static void leave_counts(struct pool *p)

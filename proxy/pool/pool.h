@@ -39,6 +39,7 @@ struct job;
 struct stmt;
 struct topology_live;
 struct topology_node;
+struct session_binding;
 
 #define POOL_HOSTS_MAX 16
 #define POOL_SLACK_US 5000
@@ -110,11 +111,13 @@ struct pool {
     } share;
     int nclients;
     int steal_pending;
-    struct varset *profile;   /* what clients are welcomed with; NULL: not known yet */
-    struct map accepted;      /* settings this database has taken: "name=value" */
-    struct listen *listen;    /* owned by listen.c; NULL until a client listens */
-    struct job *catalog_job;  /* fetching it; NULL: not under way */
-    struct catalog *catalog;  /* reference; NULL: not known yet */
+    struct varset *profile;  /* what clients are welcomed with; NULL: not known yet */
+    struct map accepted;     /* settings this database has taken: "name=value" */
+    struct listen *listen;   /* owned by listen.c; NULL until a client listens */
+    struct job *catalog_job; /* fetching it; NULL: not under way */
+    struct catalog *catalog; /* reference; NULL: not known yet */
+    /* borrowed from the worker: the database as the result cache sees it; NULL: it has no rules */
+    struct session_binding *cache;
     usec_t retry_at, backoff; /* after a failed connect */
     bool ever_ready;          /* some server of this pool has logged in since the start */
     unsigned next_host, next_addr;

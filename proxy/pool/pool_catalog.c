@@ -10,6 +10,7 @@
 #include "proxy/job.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
+#include "proxy/session_cache.h"
 
 #include <stdatomic.h>
 
@@ -21,6 +22,8 @@ struct fetch {
     struct pool *pool;
     struct catalog *building;
     uint32_t definitions; /* when it was asked for */
+    uint32_t reshaped;    /* what was known of changes when it was asked for */
+    bool details;         /* they have been asked for too */
     bool failed;
 };
 
@@ -38,17 +41,35 @@ static void adopt(struct pool *p)
 {
     catalog_put(&p->catalog);
     p->catalog = registry_catalog(p->worker->process->registry, p->shared->db);
+    session_cache_bind(p);
+}
+
+/* The result cache wants to know more. True: that is being asked for. */
+static bool ask_details(struct fetch *f)
+{
+    struct pool *p = f->pool;
+    const char *details = p->worker->wire->catalog_details;
+    if (f->details || details == NULL || p->cache == NULL)
+        return false;
+    f->details = true;
+    f->job.text = str_of(details);
+    job_start(p, &f->job);
+    return true;
 }
 
 static void on_done(struct job *j, bool ok, struct str message)
 {
     struct fetch *f = container_of(j, struct fetch, job);
     struct pool *p = f->pool;
+    if (ok && !f->failed && ask_details(f))
+        return;
     p->catalog_job = NULL;
     if (ok && !f->failed) {
         atomic_store_explicit(&p->shared->db->shared.catalog_definitions, f->definitions,
                               memory_order_relaxed);
         registry_set_catalog(p->worker->process->registry, p->shared->db, f->building);
+        atomic_store_explicit(&p->shared->db->shared.reshaped_known, f->reshaped,
+                              memory_order_release);
         f->building = NULL;
         adopt(p);
     } else if (!ok) {
@@ -64,6 +85,7 @@ static void start(struct pool *p)
     f->pool = p;
     f->definitions = atomic_load_explicit(&p->shared->db->shared.definitions, memory_order_relaxed);
     f->building = catalog_new((uint64_t)clock_wall_us());
+    f->reshaped = atomic_load_explicit(&p->shared->db->shared.reshaped, memory_order_acquire);
     f->job.text = str_of(p->worker->wire->catalog_query);
     f->job.row = on_row;
     f->job.done = on_done;

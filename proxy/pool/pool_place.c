@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "proxy/session_cache.h"
 #include "router/topology.h"
 
 /* The entry with one node's address. */
@@ -62,6 +63,7 @@ struct pool *pool_for_node(struct pool *home, const struct topology_node *n, int
                                                str_of(home->shared->user->name), buf_str(&key));
         p = pool_make(w, home->entry, sh, buf_str(&key));
         pool_set_place(p, n);
+        session_cache_bind(p);
     }
     buf_fini(&key);
     p->home = home;

@@ -41,6 +41,9 @@ struct db_shared {
         _Atomic uint32_t catalog_definitions; /* what it was when the snapshot was asked for */
         _Atomic bool catalog_stale;           /* a definition was changed through us */
         _Atomic int64_t catalog_asked; /* time of the last question, so that one worker asks */
+        /* raised by every change that cached answers may depend on, and */
+        _Atomic uint32_t reshaped;
+        _Atomic uint32_t reshaped_known; /* how far the catalog snapshot shows it */
     } shared;
 };
 

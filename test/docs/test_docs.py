@@ -74,7 +74,7 @@ def test_every_option_is_in_the_manual_page():
     assert not missing
 
 
-@pytest.mark.parametrize("name", ["etc/penstock.ini", "etc/minimal.ini"])
+@pytest.mark.parametrize("name", ["etc/penstock.ini", "etc/minimal.ini", "etc/cache.ini"])
 def test_sample_is_a_good_configuration(name):
     p = run("--check", os.path.join(ROOT, name))
     assert p.returncode == 0, p.stderr

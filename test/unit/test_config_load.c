@@ -44,8 +44,30 @@ static const struct refusal refusals[] = {
     {"[databases]\na = host=x route=replica\n", "@: [databases]: a: route without cluster"},
     {"[databases]\na = cluster=c route=x\n",
      "@:2: a: route: must be one of: auto, primary, replica"},
-    {"[cache]\n", "@:1: section [cache] is not implemented in this release"},
-    {"[cache balance]\n", "@:1: section [cache balance] is not implemented in this release"},
+    {"[cachet]\n", "@:1: unknown section [cachet]"},
+    {"[cache]\nmode = strict\n", "@:2: mode: strict is not in this release: off, ttl or lease"},
+    {"[cache]\nstore = nowhere\n", "@:2: store: must be memory or redis://HOST:PORT/DATABASE"},
+    {"[cache]\nstore = rediss://h\n", "@:2: store: TLS to Redis is not in this release"},
+    {"[cache]\nstore = redis://\n", "@:2: store: has no host"},
+    {"[cache]\nstore = redis://h:x\n", "@:2: store: port must be from 1 to 65535"},
+    {"[cache]\nstore = redis://h/x\n", "@:2: store: the database must be a number"},
+    {"[cache]\nstore = redis://u:p%20@h\n", "@:2: store: % is not understood: use redis_password"},
+    {"[cache]\nstore = redis://h\n[cache a]\nquery = SELECT v FROM t WHERE i = $1\nkey = k:$1\n",
+     "@:4: mode: [cache a]: lease with store = redis is not in this release: ttl"},
+    {"[cache]\nttl = 5\n", "@:2: ttl: unknown key"},
+    {"[cache a b]\n", "@:1: [cache NAME]: the name has 1 to 63 letters, digits, _ - and ."},
+    {"[cache a]\n\n[cache a]\n", "@:3: [cache a] is there twice"},
+    {"[cache a]\nkey = k:$1\n", "@:1: query: [cache a]: must be given"},
+    {"[cache a]\nquery = SELECT v FROM t WHERE i = $1\n", "@:2: key: [cache a]: must be given"},
+    {"[cache a]\nttl = 0\n", "@:2: ttl: time is out of range"},
+    {"[cache a]\ntable. = x\n", "@:2: table.: must be table.NAME = COLUMN or table.NAME = *"},
+    {"[peers]\n2 = host=h\n[cache a]\nquery = SELECT v FROM t WHERE i = $1\nkey = k:$1\n",
+     "@:4: mode: [cache a]: lease with store = memory is for one process alone, but there is "
+     "[peers]"},
+    {"[penstock]\nso_reuseport = 1\n[cache a]\nquery = SELECT v FROM t WHERE i = $1\nkey = "
+     "k:$1\n",
+     "@:4: mode: [cache a]: lease with store = memory is for one process alone, but there is "
+     "so_reuseport"},
     {"[service x]\n", "@:1: section [service x] is not implemented in this release"},
     {"[services]\n", "@:1: unknown section [services]"},
     {"[pgbouncer\n", "@:1: [section] has no closing ]"},
@@ -152,6 +174,78 @@ static void pgbouncers_lexing_rules_hold(void **state)
     assert_string_equal(cfg->opt.listen_addr, "::1,*");
     assert_string_equal(cfg->opt.admin_users, "a;b # c");
     assert_int_equal(cfg->opt.listen_port, 6000);
+    config_put(&cfg);
+}
+
+static const char *const cache_rule = "[cache balance]\n"
+                                      "query =\n"
+                                      "  SELECT balance\r\n"
+                                      "\tFROM app.accounts\n"
+                                      "  WHERE user_id = $1\n"
+                                      "key = balance:$1\n"
+                                      "  ; a comment ends a value\n"
+                                      "  ttl = 5\n"
+                                      "table.app.accounts = user_id\n"
+                                      "[cache]\nmax_result = 2kB\nmode = ttl\n";
+
+static void values_of_cache_rules_go_on_in_indented_lines(void **state)
+{
+    (void)state;
+    struct config *cfg = support_load(cache_rule);
+    const struct config_cache_rule *r = cfg->cache->rules[0];
+    assert_int_equal(cfg->cache->nrules, 1);
+    assert_string_equal(r->query, "SELECT balance\r\n\tFROM app.accounts\n  WHERE user_id = $1");
+    assert_string_equal(r->key, "balance:$1");
+    assert_int_equal(r->ttl, 5 * USEC_PER_SEC);
+    assert_int_equal(r->max_result, 2048); /* what a rule leaves out is that of [cache] */
+    assert_int_equal(r->mode, CONFIG_CACHE_TTL);
+    assert_int_equal(r->ntables, 1);
+    assert_string_equal(r->tables[0].table, "app.accounts");
+    config_put(&cfg);
+    support_refused("[users]\nu =\n  pool_size=3\n",
+                    "@:3: pool_size: connection string is not a list of key=value");
+}
+
+static void address_of_redis_is_taken_apart(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *store, *host, *user, *password;
+        int port, database;
+    } rows[] = {{"memory", NULL, "", "", 0, 0},
+                {"redis://h", "h", "", "", 6379, 0},
+                {"redis://10.0.0.1:7000/3", "10.0.0.1", "", "", 7000, 3},
+                {"redis://[::1]:7000", "::1", "", "", 7000, 0},
+                {"redis://:s@cret@h:1", "h", "", "s@cret", 1, 0},
+                {"redis://u:p@h/0", "h", "u", "p", 6379, 0}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[200];
+        snprintf(text, sizeof(text), "[cache]\nstore = %s\n", rows[i].store);
+        struct config *cfg = support_load(text);
+        const struct config_cache_redis *r = &cfg->cache->redis;
+        assert_int_equal(r->host == NULL, rows[i].host == NULL);
+        if (r->host != NULL)
+            assert_string_equal(r->host, rows[i].host);
+        assert_string_equal(r->user, rows[i].user);
+        assert_string_equal(r->password, rows[i].password);
+        assert_int_equal(r->port, rows[i].port);
+        assert_int_equal(r->database, rows[i].database);
+        config_put(&cfg);
+    }
+}
+
+static void cache_of_an_unchanged_file_is_the_same_object(void **state)
+{
+    (void)state;
+    struct config *cfg = support_load(cache_rule), *again = NULL;
+    struct config *other = support_load("[penstock]\n");
+    struct error err;
+    assert_int_equal(config_set(cfg, STR("verbose"), STR("1"), &again, &err), ST_OK);
+    assert_ptr_equal(again->cache, cfg->cache);
+    assert_false(config_cache_differs(cfg->cache, again->cache));
+    assert_true(config_cache_differs(cfg->cache, other->cache));
+    config_put(&again);
+    config_put(&other);
     config_put(&cfg);
 }
 
@@ -519,6 +613,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_file_is_refused_with_file_line_key_and_reason),
         cmocka_unit_test(missing_file_is_refused),
+        cmocka_unit_test(values_of_cache_rules_go_on_in_indented_lines),
+        cmocka_unit_test(address_of_redis_is_taken_apart),
+        cmocka_unit_test(cache_of_an_unchanged_file_is_the_same_object),
         cmocka_unit_test(pgbouncers_lexing_rules_hold),
         cmocka_unit_test(long_values_and_names_arrive_whole),
         cmocka_unit_test(names_have_pgbouncers_limits),

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/cache_l1.h"
 #include "proxy/cluster/cluster.h"
 
 #include <errno.h>
@@ -83,6 +84,7 @@ struct rig *rig_new(const struct wire *wire, unsigned nworkers, const char *opti
     p->nworkers = nworkers;
     atomic_store(&p->shared.next_id, 1);
     r->runtime = make_runtime(r, options, db);
+    p->answers = cache_l1_new((size_t)r->runtime->config->cache->opt.memory);
     atomic_store(&p->shared.newest, r->runtime);
     for (unsigned i = 0; i < nworkers; i++)
         r->workers[i] = worker_new(p, i, r->runtime);
@@ -103,6 +105,7 @@ void rig_free(struct rig **rp)
     for (unsigned i = 0; i < p->nworkers; i++)
         worker_free(&r->workers[i]);
     registry_free(&p->registry);
+    cache_l1_free(&p->answers);
     cluster_set_free(&p->clusters);
     runtime_put(&r->runtime);
     if (r->listen_fd >= 0)

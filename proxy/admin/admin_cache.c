@@ -1,0 +1,222 @@
+/* admin_cache.c - SHOW CACHE and CACHE FLUSH.
+ *
+ * A worker counts for itself and sees the databases that its clients use; rows of the same database
+ * and rule are added up.  Thread: main, except what is gathered on the workers.
+ */
+#include "base/mem.h"
+#include "proxy/admin/admin_work.h"
+#include "proxy/session_cache.h"
+#include "proxy/worker.h"
+
+#include <stdlib.h>
+
+struct admin_cache_row { /* of one worker: a rule in a database */
+    const struct db_shared *db;
+    int rule;
+    bool usable, checked;
+    char why[200];
+    uint64_t entries;
+    struct session_counts counts;
+};
+
+/* ---- on workers ------------------------------------------------------------------------------ */
+
+static void put_rows(struct session_cache *sc, const struct session_binding *b,
+                     struct admin_part *part)
+{
+    struct admin_cache_row row;
+    for (int i = 0; i < cache_rule_count(b->set); i++) {
+        const struct cache_bound_rule *bound = b->bound != NULL ? cache_deps_rule(b->bound, i)
+                                                                : NULL;
+        memset(&row, 0, sizeof(row));
+        row.db = b->db;
+        row.rule = i;
+        row.usable = bound != NULL && bound->usable;
+        row.checked = session_cache_ready(sc) && session_cache_current(b);
+        if (bound != NULL)
+            memcpy(row.why, bound->why, sizeof(row.why));
+        row.entries = cache_l1_entries(b->scopes[i]);
+        row.counts = b->counts[i];
+        buf_put(&part->rows, &row, sizeof(row));
+    }
+}
+
+static void collect(struct worker *w, struct admin_gather *g, struct admin_part *part)
+{
+    struct list *it, *tmp;
+    (void)g;
+    if (w->cache->config->nrules == 0)
+        return;
+    LIST_EACH(it, tmp, &w->cache->bindings) {
+        const struct session_binding *b = container_of(it, struct session_binding, link);
+        if (b->set == w->cache->config->set)
+            put_rows(w->cache, b, part);
+    }
+}
+
+/* ---- SHOW CACHE ------------------------------------------------------------------------------ */
+
+static int by_place(const void *x, const void *y)
+{
+    const struct admin_cache_row *a = x, *b = y;
+    int d = a->rule - b->rule;
+    return d != 0 ? d : strcmp(a->db->name, b->db->name);
+}
+
+static void add(struct session_counts *into, const struct session_counts *n)
+{
+    uint64_t *to = (uint64_t *)into;
+    const uint64_t *from = (const uint64_t *)n;
+    for (size_t i = 0; i < sizeof(*into) / sizeof(*to); i++)
+        to[i] += from[i];
+}
+
+/* One row for each rule and database; *n rows, the caller frees them. */
+static struct admin_cache_row *merged(const struct admin_gather *g, size_t *n)
+{
+    struct buf all;
+    size_t kept = 0;
+    buf_init(&all, ADMIN_ROWS_MAX);
+    for (unsigned i = 0; i < g->nparts; i++)
+        buf_put_str(&all, buf_str(&g->parts[i].rows));
+    *n = buf_len(&all) / sizeof(struct admin_cache_row);
+    struct admin_cache_row *rows = mem_copy(buf_data(&all), MAX(buf_len(&all), (size_t)1));
+    buf_fini(&all);
+    qsort(rows, *n, sizeof(*rows), by_place);
+    for (size_t i = 0; i < *n; i++) {
+        if (kept > 0 && by_place(&rows[kept - 1], &rows[i]) == 0) {
+            add(&rows[kept - 1].counts, &rows[i].counts);
+            rows[kept - 1].checked = rows[kept - 1].checked && rows[i].checked;
+        } else {
+            rows[kept++] = rows[i];
+        }
+    }
+    *n = kept;
+    return rows;
+}
+
+static const char *state_of(const struct config_cache_rule *rule, const struct admin_cache_row *r)
+{
+    if (rule->mode == CONFIG_CACHE_OFF)
+        return "off";
+    if (r == NULL)
+        return "unused"; /* no client of any database yet */
+    if (!r->checked)
+        return "unchecked";
+    return r->usable ? "ready" : "refused";
+}
+
+static void put_bypasses(struct buf *b, const struct session_counts *n)
+{
+    struct buf text;
+    buf_init(&text, 4096);
+    for (int i = CACHE_BYPASS_NONE + 1; i < CACHE_BYPASS_COUNT; i++)
+        if (n->bypass[i] > 0)
+            buf_printf(&text, "%s%s=%llu", buf_len(&text) > 0 ? " " : "",
+                       cache_gate_word((enum cache_bypass)i), (unsigned long long)n->bypass[i]);
+    admin_reply_str(b, buf_len(&text) > 0 ? buf_str(&text) : STR(""));
+    buf_fini(&text);
+}
+
+static void put_row(struct buf *b, bool redis, const struct config_cache_rule *rule,
+                    const struct admin_cache_row *r)
+{
+    static const struct session_counts none;
+    const struct session_counts *n = r != NULL ? &r->counts : &none;
+    uint64_t asked = n->hits + n->misses;
+    admin_reply_text(b, rule->name);
+    if (r != NULL)
+        admin_reply_text(b, r->db->name);
+    else
+        admin_reply_null(b);
+    admin_reply_text(b, config_cache_mode_name(rule->mode));
+    admin_reply_text(b, redis                              ? "redis"
+                        : rule->mode == CONFIG_CACHE_LEASE ? "memory, exclusive"
+                                                           : "memory");
+    admin_reply_text(b, state_of(rule, r));
+    if (redis) /* it alone knows */
+        admin_reply_null(b);
+    else
+        admin_reply_int(b, r != NULL ? (int64_t)r->entries : 0);
+    admin_reply_int(b, (int64_t)n->hits);
+    admin_reply_int(b, (int64_t)n->misses);
+    admin_reply_printf(b, "%.4f", asked > 0 ? (double)n->hits / (double)asked : 0.0);
+    admin_reply_int(b, (int64_t)n->waits);
+    admin_reply_int(b, (int64_t)n->fills);
+    admin_reply_int(b, (int64_t)n->refused);
+    admin_reply_int(b, (int64_t)n->invalidations);
+    put_bypasses(b, n);
+    admin_reply_text(b, r != NULL ? r->why : "");
+}
+
+static void finish_show(struct admin_gather *g)
+{
+    const struct config_cache *cfg = admin_config(g->admin)->cache;
+    struct buf *b = &g->reply->rows;
+    bool redis = cfg->redis.host != NULL;
+    size_t n, at = 0;
+    struct admin_cache_row *rows = merged(g, &n);
+    for (size_t i = 0; i < cfg->nrules; i++) {
+        bool any = false;
+        for (; at < n && rows[at].rule == (int)i; at++, any = true)
+            put_row(b, redis, cfg->rules[i], &rows[at]);
+        if (!any)
+            put_row(b, redis, cfg->rules[i], NULL);
+    }
+    mem_free(rows);
+    admin_answer(g->admin, g->reply);
+    g->reply = NULL;
+}
+
+void admin_cache_show(struct admin *a, struct admin_reply *r)
+{
+    struct admin_gather *g = admin_gather_new(a, r);
+    g->view = VIEW_CACHE;
+    g->collect = collect;
+    g->finish = finish_show;
+    admin_gather_start(g);
+}
+
+/* ---- CACHE FLUSH ----------------------------------------------------------------------------- */
+
+/* What is to go: a rule, or a key of any rule; empty: everything. */
+static void flush(struct worker *w, struct admin_gather *g, struct admin_part *part)
+{
+    struct str what = str_of(g->reply->cmd.value);
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &w->cache->bindings) {
+        const struct session_binding *b = container_of(it, struct session_binding, link);
+        struct cache_rules *set = b->set;
+        const struct cache_rule *named = cache_rule_named(set, what);
+        for (int i = 0; i < cache_rule_count(set); i++) {
+            struct cache_key key;
+            if (what.n == 0 || named == cache_rule_at(set, i))
+                cache_l1_drop(w->cache->l1, b->scopes[i], NULL);
+            else if (named == NULL && cache_key_of_name(cache_rule_at(set, i), what, &key))
+                cache_l1_drop(w->cache->l1, b->scopes[i], &key);
+        }
+    }
+    if (w->cache->config->redis.host != NULL && w->index == 0)
+        session_redis_remove(w->cache, what);
+    part->counts.found++;
+}
+
+static void finish_flush(struct admin_gather *g)
+{
+    admin_answer(g->admin, g->reply);
+    g->reply = NULL;
+}
+
+void admin_cache_flush(struct admin *a, struct admin_reply *r)
+{
+    const struct config_cache *cfg = admin_config(a)->cache;
+    struct str what = str_of(r->cmd.value);
+    if (cfg->redis.host != NULL && (what.n == 0 || cache_rule_named(cfg->set, what) != NULL)) {
+        admin_answer_error(a, r, "Redis drops one key at a time: CACHE FLUSH key");
+        return;
+    }
+    struct admin_gather *g = admin_gather_new(a, r);
+    g->collect = flush;
+    g->finish = finish_flush;
+    admin_gather_start(g);
+}

@@ -1,0 +1,68 @@
+/* config_cache_schema.c - the rows of [cache] and [cache NAME]; see config_cache.h. */
+#include "base/base.h"
+
+#include "proxy/config/config_cache.h"
+
+#define TTL_MAX (INT64_C(31536000) * USEC_PER_SEC) /* a year */
+#define RESULT_MAX (INT64_C(16) << 20)
+
+#define OPTION(field, t)                                                                           \
+    .name = #field, .type = (t), .offset = offsetof(struct config_cache_options, field)
+#define RULE(field, t)                                                                             \
+    .name = #field, .type = (t), .offset = offsetof(struct config_cache_rule, field)
+
+static const struct config_enum modes[] = {
+    {"off", CONFIG_CACHE_OFF},       {"ttl", CONFIG_CACHE_TTL},
+    {"lease", CONFIG_CACHE_LEASE},   {"bounded", CONFIG_CACHE_BOUNDED},
+    {"strict", CONFIG_CACHE_STRICT}, {NULL, 0},
+};
+
+const struct config_option config_cache_schema[] = {
+    {OPTION(max_result, CONFIG_SIZE), .def = "64kB", .min = 0, .max = RESULT_MAX, .unit = "bytes",
+     .help = "Larger answers are not kept; a rule may say otherwise."},
+    {OPTION(memory, CONFIG_SIZE), .def = "64MB", .min = 0, .max = INT64_MAX, .unit = "bytes",
+     .help = "Room for answers in this process, all workers together; the least recently used go "
+             "first."},
+    {OPTION(mode, CONFIG_ENUM), .def = "lease", .values = modes,
+     .help = "How answers are kept right, for rules that do not say: ttl, for their time only; "
+             "lease, until something that may change them is written through this process. "
+             "bounded and strict are not in this release and are refused."},
+    {OPTION(prefix, CONFIG_STRING), .def = "",
+     .help = "Put before every key in Redis, at most 64 bytes."},
+    {OPTION(redis_password, CONFIG_STRING), .def = "",
+     .help = "Password of Redis, instead of one in store: the text, file:/path or env:NAME."},
+    {OPTION(redis_timeout, CONFIG_TIME), .def = "0.002", .min = 100, .max = USEC_PER_SEC,
+     .unit = "seconds",
+     .help = "How long a client may wait for Redis; then the database is asked."},
+    {OPTION(store, CONFIG_STRING), .def = "memory",
+     .help = "Where answers are kept. memory: that of this process alone; lease is then exclusive: "
+             "all writers must use this one process, so [peers] and so_reuseport are refused. "
+             "redis://USER:PASSWORD@HOST:PORT/DATABASE: in Redis, for all that use it, with mode "
+             "ttl; lease and TLS are not in this release there."},
+};
+const size_t config_cache_schema_count = ARRAY_LEN(config_cache_schema);
+
+const struct config_option config_cache_rule_schema[] = {
+    {RULE(functions, CONFIG_STRING), .def = "",
+     .help = "Comma-separated functions of your own that the query may call because they read "
+             "nothing but the tables of the rule and always give the same answer for them."},
+    {RULE(key, CONFIG_STRING), .def = "",
+     .help = "Name of an entry: a text with the query's parameters in it, as in balance:$1. Must "
+             "be given."},
+    {RULE(max_result, CONFIG_SIZE), .def = "", .min = 0, .max = RESULT_MAX, .unit = "bytes",
+     .help = "Larger answers are not kept; unset: that of [cache]."},
+    {RULE(mode, CONFIG_ENUM), .def = "", .values = modes,
+     .help = "How the answers of this rule are kept right; unset: that of [cache]."},
+    {RULE(query, CONFIG_STRING), .def = "",
+     .help = "The statement whose answers are kept, with parameters as $1, $2, ...; it may go on "
+             "in lines that begin with a blank. What a client sends must be the same but for "
+             "blanks, comments, letter case and the values of the parameters, which may be "
+             "constants there. Must be given."},
+    {RULE(ttl, CONFIG_TIME), .def = "300", .min = 1000, .max = TTL_MAX, .unit = "seconds",
+     .help = "An answer is kept for so long at most; up to a tenth less, so that many do not end "
+             "at once."},
+    {RULE(users, CONFIG_STRING), .def = "",
+     .help = "Comma-separated users who share their entries, because they may see the same; unset: "
+             "each user has entries of its own."},
+};
+const size_t config_cache_rule_schema_count = ARRAY_LEN(config_cache_rule_schema);

@@ -1,0 +1,217 @@
+/* session_cache.c - a worker's view of the result cache: rules, databases, upkeep; see
+ * session_cache.h. */
+#include "proxy/session_cache.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "proxy/config/config_cache.h"
+
+#include <stdatomic.h>
+
+static struct session_binding *binding_of(struct list *l)
+{
+    return container_of(l, struct session_binding, link);
+}
+
+struct session_cache *session_cache_new(struct worker *w)
+{
+    struct session_cache *sc = mem_new(sizeof(*sc));
+    sc->l1 = w->process->answers;
+    sc->memo = cache_deps_memo_new();
+    sc->redis = redis_new(w);
+    cache_flight_init(&sc->flights);
+    list_init(&sc->bindings);
+    return sc;
+}
+
+static void binding_free(struct session_binding *b)
+{
+    cache_deps_put(&b->bound);
+    cache_rule_set_put(&b->set);
+    mem_free(b->counts);
+    mem_free(b->dbname);
+    mem_free(b);
+}
+
+void session_cache_free(struct session_cache **scp)
+{
+    struct session_cache *sc = *scp;
+    struct list *l;
+    *scp = NULL;
+    while ((l = list_pop_front(&sc->bindings)) != NULL)
+        binding_free(binding_of(l));
+    redis_free(&sc->redis);
+    cache_deps_memo_free(&sc->memo);
+    cache_flight_fini(&sc->flights);
+    config_cache_put(&sc->config);
+    mem_free(sc);
+}
+
+/* ---- databases ------------------------------------------------------------------------------- */
+
+static struct session_binding *find(struct session_cache *sc, const struct db_shared *db)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &sc->bindings)
+        if (binding_of(it)->db == db)
+            return binding_of(it);
+    return NULL;
+}
+
+/* Rules that keep their name keep what was counted. */
+static void carry_counts(struct session_binding *b, struct cache_rules *set)
+{
+    int n = cache_rule_count(set);
+    struct session_counts *counts = mem_new((size_t)MAX(n, 1) * sizeof(*counts));
+    for (int i = 0; i < n && b->set != NULL; i++) {
+        const struct cache_rule *was = cache_rule_named(b->set, cache_rule_at(set, i)->name);
+        if (was != NULL)
+            counts[i] = b->counts[was->index];
+    }
+    mem_free(b->counts);
+    b->counts = counts;
+}
+
+/* What the catalog, which may be NULL, now says of the rules now in force. */
+static void bind_to(struct session_cache *sc, struct session_binding *b, struct catalog *catalog)
+{
+    struct cache_rules *set = sc->config->set;
+    if (b->set != set) {
+        carry_counts(b, set);
+        cache_rule_set_put(&b->set);
+        b->set = cache_rule_set_get(set);
+    }
+    cache_deps_put(&b->bound);
+    if (catalog != NULL)
+        b->bound = cache_deps_bind(set, catalog);
+    for (int i = 0; i < cache_rule_count(set); i++)
+        b->scopes[i] = cache_l1_scope(sc->l1, str_of(b->dbname), cache_rule_at(set, i)->name);
+}
+
+/* The catalog is to be asked for soon. */
+static void look_anew(struct db_shared *db)
+{
+    atomic_store_explicit(&db->shared.catalog_stale, true, memory_order_relaxed);
+}
+
+static const struct catalog *catalog_of(const struct session_binding *b)
+{
+    return b->bound != NULL ? cache_deps_catalog(b->bound) : NULL;
+}
+
+static struct session_binding *binding_for(struct session_cache *sc, const struct pool *p)
+{
+    struct db_shared *db = p->shared->db;
+    struct session_binding *b = find(sc, db);
+    const char *dbname = db->name;
+    if (p->gone && b != NULL) /* its entry is no more */
+        dbname = b->dbname;
+    else if (!p->gone && p->db->dbname != NULL)
+        dbname = p->db->dbname;
+    if (b == NULL) {
+        b = mem_new(sizeof(*b));
+        b->db = db;
+        list_init(&b->link);
+        list_push_back(&sc->bindings, &b->link);
+    }
+    struct catalog *now = registry_catalog(p->worker->process->registry, db);
+    bool same_name = b->dbname != NULL && strcmp(b->dbname, dbname) == 0;
+    if (!same_name) {
+        mem_free(b->dbname);
+        b->dbname = str_dup(str_of(dbname));
+    }
+    if (!same_name || catalog_of(b) != now || b->set != sc->config->set)
+        bind_to(sc, b, now);
+    if (now != NULL && !catalog_has_details(now))
+        look_anew(db); /* it was asked for before there were rules */
+    if (now != NULL)
+        catalog_put(&now);
+    return b;
+}
+
+void session_cache_bind(struct pool *p)
+{
+    struct session_cache *sc = p->worker->cache;
+    p->cache = NULL;
+    if (sc->config->nrules > 0 && p->worker->wire->answers != NULL && p->replication[0] == '\0')
+        p->cache = binding_for(sc, p);
+}
+
+bool session_cache_current(const struct session_binding *b)
+{
+    struct db_shared *db = b->db;
+    return b->bound != NULL &&
+           cache_deps_catalog(b->bound) ==
+               atomic_load_explicit(&db->shared.catalog, memory_order_acquire) &&
+           atomic_load_explicit(&db->shared.reshaped, memory_order_acquire) ==
+               atomic_load_explicit(&db->shared.reshaped_known, memory_order_acquire);
+}
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+
+bool session_cache_ready(const struct session_cache *sc)
+{
+    return atomic_load_explicit(&sc->config->shared.in_force, memory_order_acquire);
+}
+
+bool session_cache_alone(const struct worker *w)
+{
+    const struct process *p = w->process;
+    return !atomic_load_explicit(&p->shared.predecessor, memory_order_acquire) &&
+           !atomic_load_explicit(&p->shared.upgrading, memory_order_acquire);
+}
+
+void session_cache_forget(struct process *p)
+{
+    if (p->answers != NULL)
+        cache_l1_drop_all(p->answers);
+}
+
+void session_cache_retire(struct config_cache *cfg, const struct config_cache *next)
+{
+    if (cfg == next)
+        return;
+    atomic_store_explicit(&cfg->shared.in_force, false, memory_order_release);
+}
+
+/* All workers go by cfg. What was kept under other rules goes: some of it was not watched. */
+static void put_in_force(struct session_cache *sc, struct config_cache *cfg)
+{
+    cache_l1_resize(sc->l1, (size_t)cfg->opt.memory);
+    cache_l1_drop_all(sc->l1);
+    atomic_store_explicit(&cfg->shared.in_force, true, memory_order_release);
+}
+
+void session_cache_adopt(struct worker *w)
+{
+    struct session_cache *sc = w->cache;
+    struct config_cache *cfg = worker_config(w)->cache;
+    struct list *it, *tmp;
+    if (sc->config == cfg)
+        return;
+    redis_configure(sc->redis, NULL);
+    config_cache_put(&sc->config);
+    sc->config = config_cache_get(cfg);
+    LIST_EACH(it, tmp, &w->pool_list) {
+        struct pool *p = container_of(it, struct pool, link);
+        session_cache_bind(p);
+        look_anew(p->shared->db); /* the rules may be about tables that are new as well */
+    }
+    LIST_EACH(it, tmp, &w->servers)
+        session_write_unknown(container_of(it, struct server, all));
+    if (atomic_fetch_add(&cfg->shared.adopted, 1) + 1 == w->process->nworkers)
+        put_in_force(sc, cfg);
+    redis_configure(sc->redis, cfg);
+}
+
+void session_cache_client_free(struct client *c)
+{
+    struct session_cached *k = c->cached;
+    if (k == NULL)
+        return;
+    DCHECK(k->fill == NULL && !k->waits && k->second.entry == NULL);
+    varset_put(&k->vars);
+    varset_put(&k->told);
+    mem_free(k);
+    c->cached = NULL;
+}

@@ -1,0 +1,156 @@
+/* session_cache.h - the result cache between clients and servers.
+ *
+ * session_cache.c   a worker's view of the cache: rules, databases, upkeep
+ * session_look.c    a read is looked up: answered, waiting for another's query, or on its way with
+ *                   a struct session_fill
+ * session_fill.c    the answer to such a query is recorded on its way to the client, and kept
+ * session_redis.c   entries in Redis, where that is the store (redis.h)
+ * session_write.c   what may change cached answers is noted before it is sent, and invalidates
+ *                   before its end is passed to the client
+ *
+ * What is safe is decided below cache/: cache_gate (may this session be served at all), cache_key
+ * (which entry), cache_deps (what a statement may change), cache_l1 (what may be served and
+ * stored). Here is when these are asked.
+ *
+ * Rules come into force together: a worker adopts a new set with the runtime that brings it, and
+ * nothing is served or kept until all have (config_cache.shared), because a worker that does not
+ * know a rule does not invalidate its entries either.  What a database's catalogs say of the rules
+ * is a struct cache_bound, one per worker and database entry, renewed with each catalog snapshot.
+ * A client of a pool without rules pays for one comparison with NULL.
+ * Thread: the worker's, except session_cache_retire (main).
+ */
+#ifndef PENSTOCK_PROXY_SESSION_CACHE_H
+#define PENSTOCK_PROXY_SESSION_CACHE_H
+
+#include "cache/cache_deps.h"
+#include "cache/cache_flight.h"
+#include "cache/cache_gate.h"
+#include "cache/cache_l1.h"
+#include "protocol/wire_answer.h"
+#include "proxy/redis.h"
+#include "proxy/session.h"
+
+/* of an answer that is not its rows: a description and the like */
+#define SESSION_ANSWER_EXTRA 4096
+
+struct session_counts { /* of one rule in one database, of one worker */
+    uint64_t hits, misses, waits, fills, refused, invalidations;
+    uint64_t bypass[CACHE_BYPASS_COUNT];
+};
+
+struct session_binding { /* a database entry, as the cache of this worker sees it */
+    struct list link;
+    struct db_shared *db;    /* borrowed from the registry */
+    char *dbname;            /* owned: the database's name on its server, which names the scopes */
+    struct cache_rules *set; /* reference: that the arrays are about */
+    struct cache_bound *bound; /* reference; NULL: the catalog is not known */
+    struct cache_scope *scopes[CONFIG_CACHE_RULES_MAX]; /* borrowed from the store */
+    struct session_counts *counts;                      /* owned, by rule */
+};
+
+struct session_cache {           /* of a worker */
+    struct config_cache *config; /* reference */
+    struct cache_l1 *l1;         /* borrowed from the process */
+    struct redis *redis;         /* owned; does nothing unless it is the store */
+    struct cache_memo *memo;
+    struct cache_flights flights;
+    struct list bindings;
+};
+
+struct session_fill; /* a query whose answer is to be kept */
+
+enum session_second { SECOND_NONE, SECOND_ASKED, SECOND_ANSWERED };
+
+struct session_cached {         /* of a client, from its first statement with a rule on */
+    struct varset *vars, *told; /* references: what `key` and the flags below were made of */
+    struct cache_session key;
+    bool serializable, other_role;
+    bool waits;  /* on `waiter`, state CL_CACHE */
+    bool waited; /* its present request has waited: not again */
+    struct cache_waiter waiter;
+    struct client *client;     /* borrowed: itself */
+    struct session_fill *fill; /* owned: of its request, which has not been sent yet */
+    bool hit;                  /* its last statement with a rule was answered from the cache */
+    struct {                   /* the second level's word on its present request */
+        enum session_second state;
+        struct redis_ask ask;
+        uint8_t digest[CACHE_DIGEST_BYTES]; /* asked for */
+        size_t max;                         /* bytes of an entry */
+        struct cache_entry *entry;          /* reference; NULL: none */
+        bool failed, foreign;               /* no answer in time; what is there is not ours */
+    } second;
+    enum cache_bypass why; /* otherwise: why not; NONE: it was not there */
+    uint16_t rule;
+};
+
+/* ---- session_cache.c ---- */
+
+struct session_cache *session_cache_new(struct worker *w);
+void session_cache_free(struct session_cache **sc);
+/* The runtime of w has changed, or it begins. */
+void session_cache_adopt(struct worker *w);
+/* The pool, its database entry or its catalog is new: p->cache follows. */
+void session_cache_bind(struct pool *p);
+/* Another node is the primary, which may lack what was kept. Any thread. */
+void session_cache_forget(struct process *p);
+/* Other rules follow: nothing is served or kept by cfg any more. Main thread. */
+void session_cache_retire(struct config_cache *cfg, const struct config_cache *next);
+/* Rules are in force, and the catalog shows all changes of definitions that were seen. */
+bool session_cache_ready(const struct session_cache *sc);
+/* No other process, older or newer, passes on writes during an upgrade. */
+bool session_cache_alone(const struct worker *w);
+bool session_cache_current(const struct session_binding *b);
+void session_cache_client_free(struct client *c);
+
+/* ---- session_look.c ---- */
+
+enum session_read {
+    READ_PASS,     /* the database is to be asked */
+    READ_ANSWERED, /* done */
+    READ_WAITS,    /* in state CL_CACHE; its request is looked at again */
+};
+
+/* A new request of a client of a pool with rules, planned. */
+enum session_read session_look(struct client *c, const struct wire_req *r, const struct plan *plan);
+/* The client waits in vain: its request goes its own way. */
+void session_look_alone(struct client *c);
+/* The client leaves, or its request is refused: nothing is owed to the cache any more. */
+void session_look_forget(struct client *c);
+
+/* ---- session_fill.c ---- */
+
+struct session_fill *session_fill_new(struct client *c, const struct session_binding *b,
+                                      const struct cache_rule *rule, const struct cache_key *key);
+void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
+                       struct cache_flight *flight);
+/* Bytes of the answer, as the client gets them. */
+void session_fill_record(struct session_fill *x, struct str bytes);
+/* The answer of s is complete; ok: without an error, and nothing else is open. Frees. */
+void session_fill_done(struct session_fill **x, const struct server *s, bool ok);
+/* It will not be. Frees; NULL is fine. */
+void session_fill_drop(struct session_fill **x);
+
+/* ---- session_redis.c ---- */
+
+/* True: x->client is looked at again when the answer is here. False: Redis is not to be had. */
+bool session_redis_ask(struct session_cache *sc, struct session_cached *x,
+                       const struct cache_rule *rule, const struct cache_key *key);
+void session_redis_forget(struct session_cached *x);
+bool session_redis_store(struct session_cache *sc, const struct cache_rule *rule,
+                         const struct cache_key *key, const struct cache_entry *e);
+void session_redis_remove(struct session_cache *sc, struct str name);
+
+/* ---- session_write.c ---- */
+
+/* A piece of a request is about to be sent as a part of the newest flight of s. */
+void session_write_note(struct client *c, struct server *s, const struct wire_req *r,
+                        const struct plan *plan);
+/* Whatever is under way on s may write anything, for all that is known. */
+void session_write_unknown(struct server *s);
+/* The flight at the front was answered; before that is passed on. */
+void session_write_done(struct server *s, const struct wire_server_event *ev);
+/* s is lost. ended: the database itself has ended the session. */
+void session_write_lost(struct server *s, bool ended);
+void session_write_free(struct server *s);
+
+#endif

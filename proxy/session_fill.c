@@ -1,0 +1,129 @@
+/* session_fill.c - the answer to a query that missed, recorded on its way to the client and kept;
+ * see session_cache.h.
+ *
+ * A fill belongs to its client until the request is sent, then to the flight.  It ends exactly
+ * once, kept or not, and then the clients that had waited for it look again.
+ */
+#include "proxy/session_cache.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "proxy/pool/pool_cluster.h"
+
+struct session_fill {
+    struct worker *worker;       /* borrowed */
+    struct config_cache *config; /* reference: its rules */
+    const struct session_binding *binding;
+    const struct cache_rule *rule; /* of config's set */
+    struct cache_ticket ticket;
+    struct cache_flight *flight; /* owned; NULL: nobody else is told */
+    struct buf raw;              /* what the client was sent; failed: too much */
+    struct cache_key key;
+};
+
+struct session_fill *session_fill_new(struct client *c, const struct session_binding *b,
+                                      const struct cache_rule *rule, const struct cache_key *key)
+{
+    struct session_fill *x = mem_new(sizeof(*x));
+    x->worker = c->conn.worker;
+    x->config = config_cache_get(x->worker->cache->config);
+    x->binding = b;
+    x->rule = rule;
+    buf_init(&x->raw, rule->max_result + SESSION_ANSWER_EXTRA);
+    cache_key_copy(&x->key, key);
+    return x;
+}
+
+void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
+                       struct cache_flight *flight)
+{
+    x->ticket = ticket;
+    x->flight = flight;
+}
+
+void session_fill_record(struct session_fill *x, struct str bytes)
+{
+    if (!x->raw.failed)
+        buf_put_str(&x->raw, bytes);
+}
+
+static struct cache_entry *make_entry(struct session_fill *x)
+{
+    struct wire_kept kept;
+    if (x->raw.failed || !x->worker->wire->answers->read(buf_str(&x->raw), &kept) ||
+        kept.rows.n > x->rule->max_result)
+        return NULL;
+    struct cache_entry_parts e = {.created_ms = clock_wall_us() / 1000,
+                                  .rows = kept.nrows,
+                                  .desc = kept.desc,
+                                  .data = kept.rows,
+                                  .complete = kept.complete};
+    cache_key_digest(&x->key, e.digest);
+    return cache_entry_new(&e);
+}
+
+static bool keep(struct session_fill *x)
+{
+    struct session_cache *sc = x->worker->cache;
+    if (x->config != sc->config || !session_cache_ready(sc) || !session_cache_alone(x->worker))
+        return false; /* other rules are coming, or another process */
+    struct cache_entry *e = make_entry(x);
+    if (e == NULL)
+        return false;
+    struct cache_l1_put put = {.scope = x->binding->scopes[x->rule->index],
+                               .key = &x->key,
+                               .ticket = x->ticket,
+                               .entry = e,
+                               .now = x->worker->now,
+                               .ttl_us = x->rule->ttl_us};
+    bool kept = sc->config->redis.host != NULL ? session_redis_store(sc, x->rule, &x->key, e)
+                                               : cache_l1_store(sc->l1, &put);
+    cache_entry_put(&e);
+    return kept;
+}
+
+static void wake(struct list *woken)
+{
+    struct list *l;
+    while ((l = list_pop_front(woken)) != NULL) {
+        struct cache_waiter *w = container_of(l, struct cache_waiter, node);
+        session_look_alone(container_of(w, struct session_cached, waiter)->client);
+    }
+}
+
+void session_fill_drop(struct session_fill **xp)
+{
+    struct session_fill *x = *xp;
+    struct list woken;
+    *xp = NULL;
+    if (x == NULL)
+        return;
+    list_init(&woken);
+    if (x->flight != NULL)
+        cache_flight_land(&x->worker->cache->flights, &x->flight, &woken);
+    wake(&woken);
+    config_cache_put(&x->config);
+    buf_fini(&x->raw);
+    mem_free(x);
+}
+
+/* A replica may lack what was written before the ticket was taken. */
+static bool on_primary(const struct server *s)
+{
+    const struct pool *home = s->pool->home;
+    const struct topology *t = home != NULL && home->cluster != NULL ? home->cluster->topology
+                                                                     : NULL;
+    return home == NULL || (t != NULL && t->primary == s->pool->node);
+}
+
+void session_fill_done(struct session_fill **xp, const struct server *s, bool ok)
+{
+    struct session_fill *x = *xp;
+    bool kept = ok && on_primary(s) && keep(x);
+    if (x->config == x->worker->cache->config) {
+        struct session_counts *n = &x->binding->counts[x->rule->index];
+        n->fills += kept;
+        n->refused += !kept;
+    }
+    session_fill_drop(xp);
+}

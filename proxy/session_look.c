@@ -1,0 +1,357 @@
+/* session_look.c - a read is looked up in the cache before a server is asked for; see
+ * session_cache.h.
+ *
+ * The order matters: the ticket is taken by the look-up, the query is sent after it, and the fill
+ * is stored with that ticket, so that a write in between makes it void.
+ */
+#include "proxy/session_cache.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+struct look { /* one request */
+    struct client *client;
+    const struct wire_req *req;
+    struct session_cache *cache;
+    struct session_binding *binding;
+    struct facts *facts; /* borrowed from the plan or the parts */
+    struct str text;
+    const struct wire_part *parse, *bind; /* NULL: a text, or prepared before */
+    struct stmt *stmt;                    /* that bind is of */
+    const struct cache_rule *rule;
+    struct cache_key key;
+};
+
+/* ---- which statement ------------------------------------------------------------------------- */
+
+static bool find_bound(struct look *k)
+{
+    struct stmt **stmts = k->client->conn.worker->part_stmts;
+    for (int i = 0; i < k->req->nparts; i++) {
+        const struct wire_part *p = &k->req->parts[i];
+        if (p->kind == PART_PARSE)
+            k->parse = p;
+        if (p->kind != PART_BIND)
+            continue;
+        k->bind = p;
+        k->stmt = stmts[i];
+        break; /* with several the request does not fit */
+    }
+    if (k->stmt == NULL || k->stmt->text->by_text)
+        return false;
+    k->facts = k->stmt->facts;
+    k->text = k->stmt->text->text;
+    return k->facts != NULL;
+}
+
+static bool find_statement(struct look *k, const struct plan *plan)
+{
+    if (!(k->req->flags & REQ_SIMPLE))
+        return find_bound(k);
+    k->facts = plan->facts;
+    k->text = plan->text;
+    return k->facts != NULL;
+}
+
+/* ---- whose ----------------------------------------------------------------------------------- */
+
+/* All settings that are known of the client's session. What the database reports counts before what
+ * was asked for. One reference. */
+static struct varset *all_settings(struct client *c)
+{
+    struct wire_var all[2 * VARSET_MAX];
+    int n = 0;
+    for (int i = 0; i < c->vars->n; i++)
+        all[n++] = c->vars->vars[i];
+    for (int i = 0; i < c->told->n; i++)
+        all[n++] = c->told->vars[i];
+    return varset_make(&c->conn.worker->vars, all, n);
+}
+
+static void note_settings(struct client *c, struct session_cached *x)
+{
+    const struct wire *wire = conn_wire(&c->conn);
+    struct varset *set = all_settings(c);
+    struct wire_var kept[VARSET_MAX];
+    int n = 0;
+    x->serializable = x->other_role = false;
+    for (int i = 0; i < c->vars->n; i++)
+        x->other_role = x->other_role || wire->var_rank(c->vars->vars[i].name) != 0;
+    for (int i = 0; i < set->n; i++) {
+        const struct wire_var *v = &set->vars[i];
+        x->serializable = x->serializable ||
+                          (wire->var_serializable != NULL && wire->var_serializable(v));
+        bool who = wire->var_rank(v->name) != 0; /* the user is a part of the key anyway */
+        if (!who && (wire->var_result == NULL || wire->var_result(v->name)))
+            kept[n++] = *v;
+    }
+    cache_key_session(str_of(c->pool->shared->db->name), kept, n, x->key.digest);
+    varset_put(&set);
+}
+
+static struct session_cached *session_of(struct client *c)
+{
+    struct session_cached *x = c->cached;
+    if (x == NULL) {
+        x = c->cached = mem_new(sizeof(*x));
+        x->client = c;
+        x->key.user = str_of(c->user);
+        list_init(&x->waiter.node);
+    }
+    if (x->vars == c->vars && x->told == c->told && x->vars != NULL)
+        return x;
+    varset_put(&x->vars);
+    varset_put(&x->told);
+    x->vars = varset_get(c->vars);
+    x->told = varset_get(c->told);
+    note_settings(c, x);
+    return x;
+}
+
+/* ---- whether --------------------------------------------------------------------------------- */
+
+static bool limits_rows(const struct wire_req *r)
+{
+    for (int i = 0; i < r->nparts; i++)
+        if (r->parts[i].kind == PART_EXECUTE && r->parts[i].row_limit != 0)
+            return true;
+    return false;
+}
+
+/* The name that the request gives is taken: that is for the database to refuse. */
+static bool name_taken(const struct look *k)
+{
+    const struct client *c = k->client;
+    return k->parse != NULL && k->parse->name.n > 0 && c->names != NULL &&
+           stmt_names_find(c->names, k->parse->name) != NULL;
+}
+
+static enum cache_bypass gate(const struct look *k, const struct session_cached *x)
+{
+    const struct client *c = k->client;
+    const struct server *s = c->server;
+    bool checked = session_cache_ready(k->cache) && session_cache_current(k->binding);
+    bool limited = limits_rows(k->req);
+    struct cache_gate g = {
+        .rule = k->rule,
+        .bound = checked ? cache_deps_rule(k->binding->bound, k->rule->index) : NULL,
+        .user = x->key.user,
+        .hint = k->facts->hint,
+        .tx_open = s != NULL && (s->tx != TX_IDLE || s->fl_count > 0),
+        .serializable = x->serializable,
+        .other_role = x->other_role,
+        .settings_unknown = s != NULL && s->asks != 0,
+        .temp_objects = s != NULL && (s->pins & PIN_TEMP) != 0,
+        .pinned = s != NULL || c->passthrough,
+        .not_alone = (!limited && !conn_wire(&c->conn)->answers->fits(NULL, k->req)) ||
+                     name_taken(k),
+        .row_limit = limited,
+        .upgrading = !session_cache_alone(c->conn.worker),
+    };
+    return cache_gate_check(&g);
+}
+
+static enum cache_bypass make_key(struct look *k, const struct session_cached *x)
+{
+    const struct wire *wire = conn_wire(&k->client->conn);
+    struct wire_value values[CACHE_RULE_PARAMS];
+    struct cache_request q = {.text = k->text, .dialect = k->client->dialect};
+    if (k->bind != NULL) {
+        q.nvalues = wire->bind_values(k->bind, k->stmt->text->types, values, CACHE_RULE_PARAMS);
+        if (q.nvalues < 0)
+            return CACHE_BYPASS_VALUE;
+        q.values = values;
+        q.formats = wire->bind_formats(k->bind);
+    }
+    const struct cache_bound_rule *bound = cache_deps_rule(k->binding->bound, k->rule->index);
+    return cache_gate_of_key(cache_key_make(k->rule, bound->types, &x->key, &q, &k->key));
+}
+
+/* ---- answered -------------------------------------------------------------------------------- */
+
+/* What the request does to the client's names. */
+static void note_names(struct look *k)
+{
+    struct client *c = k->client;
+    if (k->parse != NULL)
+        session_name(c, k->parse->name, k->stmt);
+    else if (k->bind == NULL && c->names != NULL)
+        stmt_put(&c->names->unnamed); /* a text ends the unnamed statement */
+}
+
+static void count_answer(struct client *c)
+{
+    struct stats *st = &c->pool->stats;
+    st->queries++;
+    st->xacts++;
+    usec_t idle = client_limit_us(c, CL_IDLE);
+    if (idle > 0)
+        worker_timeout(c->conn.worker, &c->timeout, idle);
+}
+
+static void answer(struct look *k, const struct cache_entry *e)
+{
+    struct client *c = k->client;
+    struct wire_kept kept = {
+        .desc = e->desc, .rows = e->data, .complete = e->complete, .nrows = e->rows};
+    note_names(k);
+    count_answer(c);
+    conn_wire(&c->conn)->answers->give(c->wire_state, k->req, &kept, &c->conn.out);
+    conn_dirty(&c->conn);
+    if (c->conn.out.borrowed) { /* a large answer: written from where it lies */
+        conn_flush(&c->conn);
+        outq_settle(&c->conn.out);
+    }
+    if (conn_is_open(&c->conn) && conn_above_high(&c->conn))
+        conn_pause(&c->conn, PAUSE_OWN); /* it asks faster than it reads */
+}
+
+/* ---- looked up ------------------------------------------------------------------------------- */
+
+static bool wants_description(const struct wire_req *r)
+{
+    if (r->flags & REQ_SIMPLE)
+        return true;
+    for (int i = 0; i < r->nparts; i++)
+        if (r->parts[i].kind == PART_DESCRIBE_PORTAL)
+            return true;
+    return false;
+}
+
+/* Nobody may have asked yet, or somebody's query is on its way and this client waits for it. */
+static enum session_read missed(struct look *k, struct session_cached *x,
+                                struct cache_ticket ticket)
+{
+    struct cache_flight *flight = cache_flight_join(&k->cache->flights, &k->key, &x->waiter);
+    k->binding->counts[k->rule->index].misses++;
+    if (flight == NULL && !x->waited) {
+        k->binding->counts[k->rule->index].waits++;
+        x->waits = x->waited = true;
+        client_set_state(k->client, CL_CACHE);
+        return READ_WAITS;
+    }
+    if (flight == NULL) {
+        cache_flight_leave(&x->waiter);
+        return READ_PASS;
+    }
+    x->fill = session_fill_new(k->client, k->binding, k->rule, &k->key);
+    session_fill_lead(x->fill, ticket, flight);
+    return READ_PASS;
+}
+
+static enum session_read hit(struct look *k, struct session_cached *x, struct cache_entry *e)
+{
+    answer(k, e);
+    cache_entry_put(&e);
+    x->hit = true;
+    k->binding->counts[k->rule->index].hits++;
+    return READ_ANSWERED;
+}
+
+static enum session_read not_to_be_had(struct session_cached *x)
+{
+    x->why = CACHE_BYPASS_STORE;
+    return READ_PASS;
+}
+
+/* Redis is asked, and the request looked at again when it has answered. */
+static enum session_read look_in_redis(struct look *k, struct session_cached *x)
+{
+    uint8_t digest[CACHE_DIGEST_BYTES];
+    cache_key_digest(&k->key, digest);
+    bool answered = x->second.state == SECOND_ANSWERED &&
+                    memcmp(digest, x->second.digest, sizeof(digest)) == 0;
+    struct cache_entry *e = x->second.entry;
+    x->second.entry = NULL;
+    x->second.state = SECOND_NONE;
+    if (answered && e != NULL && (e->desc.n > 0 || !wants_description(k->req)))
+        return hit(k, x, e);
+    cache_entry_put(&e);
+    if (!answered && session_redis_ask(k->cache, x, k->rule, &k->key)) {
+        client_set_state(k->client, CL_CACHE);
+        return READ_WAITS;
+    }
+    if (!answered || x->second.failed || x->second.foreign)
+        return not_to_be_had(x);
+    return missed(k, x, (struct cache_ticket){0, 0});
+}
+
+static enum session_read look_up(struct look *k, struct session_cached *x)
+{
+    struct cache_entry *e = NULL;
+    struct cache_ticket ticket;
+    struct cache_l1_ask ask = {.scope = k->binding->scopes[k->rule->index],
+                               .key = &k->key,
+                               .now = k->client->conn.worker->now,
+                               .want_desc = wants_description(k->req)};
+    switch (cache_l1_lookup(k->cache->l1, &ask, &ticket, &e)) {
+    case CACHE_L1_HIT:
+        return hit(k, x, e);
+    case CACHE_L1_MISS:
+        return missed(k, x, ticket);
+    case CACHE_L1_WRITE:
+        x->why = CACHE_BYPASS_WRITE;
+        break;
+    case CACHE_L1_HOT:
+        x->why = CACHE_BYPASS_HOT;
+        break;
+    }
+    return READ_PASS;
+}
+
+/* Its request has been looked at, and was given a server meanwhile. */
+static bool was_granted(const struct client *c)
+{
+    const struct server *s = c->server;
+    return c->state == CL_BUSY && s->fl_count == 0 && !server_has_state(s) && !c->passthrough;
+}
+
+enum session_read session_look(struct client *c, const struct wire_req *r, const struct plan *plan)
+{
+    struct session_cache *sc = c->conn.worker->cache;
+    struct look k = {.client = c, .req = r, .cache = sc, .binding = c->pool->cache};
+    if (c->state == CL_WAIT || was_granted(c) || !find_statement(&k, plan))
+        return READ_PASS; /* one that waits has been here */
+    k.rule = cache_rule_find(sc->config->set, k.facts);
+    if (k.rule == NULL)
+        return READ_PASS;
+    struct session_cached *x = session_of(c);
+    enum session_read did = READ_PASS;
+    session_fill_drop(&x->fill); /* its request was begun and came to nothing */
+    x->hit = false;
+    x->rule = k.rule->index;
+    x->why = gate(&k, x);
+    if (x->why == CACHE_BYPASS_NONE)
+        x->why = make_key(&k, x);
+    if (x->why == CACHE_BYPASS_NONE)
+        did = sc->config->redis.host != NULL ? look_in_redis(&k, x) : look_up(&k, x);
+    if (did != READ_WAITS)
+        session_redis_forget(x);
+    if (did == READ_PASS && x->fill == NULL)
+        k.binding->counts[k.rule->index].bypass[x->why]++;
+    if (did != READ_WAITS)
+        x->waited = false;
+    return did;
+}
+
+void session_look_alone(struct client *c)
+{
+    struct session_cached *x = c->cached;
+    cache_flight_leave(&x->waiter);
+    session_redis_forget(x);
+    x->waits = false;
+    client_set_state(c, CL_IDLE);
+    session_go_on_later(c);
+}
+
+void session_look_forget(struct client *c)
+{
+    struct session_cached *x = c->cached;
+    if (x == NULL)
+        return;
+    if (x->waits)
+        cache_flight_leave(&x->waiter);
+    x->waits = x->waited = false;
+    session_redis_forget(x);
+    session_fill_drop(&x->fill);
+}

@@ -1,0 +1,295 @@
+/* session_write.c - what may change cached answers: noted before it is sent, over before its end is
+ * passed on; see session_cache.h.
+ *
+ * The notes hang on the server, because that is where a transaction is, whoever still waits for it.
+ * Each names the flight that it belongs to.  A note is open when the cache knows of it: then what
+ * it may change is neither served nor kept by anybody.  It is opened before anything that may make
+ * the write visible is sent: at once outside of a transaction, otherwise with the request that ends
+ * it. It is over when that flight, or a later one, was answered and no transaction is open.
+ */
+#include "proxy/session_cache.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include <stdatomic.h>
+
+#define POINTS_MAX 64 /* keys of one rule in one transaction; more count as all of them */
+/* a statement may run on after its connection is lost */
+#define LOST_US (300 * (int64_t)USEC_PER_SEC)
+
+struct note {
+    uint64_t flight; /* sequence number, as server.flights_done counts */
+    struct cache_scope *scope;
+    bool open; /* the cache knows of it, by */
+    struct cache_write write;
+    bool whole;            /* all of the scope; otherwise */
+    struct cache_key *key; /* owned: this name */
+};
+
+struct session_writes {
+    struct note *notes; /* owned */
+    size_t n, cap;
+};
+
+static struct session_cache *cache_of(const struct server *s)
+{
+    return s->conn.worker->cache;
+}
+
+/* Of the newest flight, or of the last one when nothing is in flight. */
+static uint64_t newest(const struct server *s)
+{
+    return s->flights_done + s->fl_count;
+}
+
+/* ---- notes ----------------------------------------------------------------------------------- */
+
+static struct session_writes *writes_of(struct server *s)
+{
+    if (s->writes == NULL)
+        s->writes = mem_new(sizeof(*s->writes));
+    return s->writes;
+}
+
+static void add(struct server *s, struct cache_scope *scope, const struct cache_key *key)
+{
+    struct session_writes *ws = writes_of(s);
+    size_t points = 0;
+    for (size_t i = 0; i < ws->n; i++) {
+        struct note *old = &ws->notes[i];
+        if (old->scope != scope)
+            continue;
+        points++;
+        bool same = old->whole || (key != NULL && str_eq(old->key->name, key->name));
+        if (same && !old->open) { /* one that is open belongs to what was sent before */
+            old->flight = newest(s);
+            return;
+        }
+    }
+    if (ws->n == ws->cap) {
+        ws->cap = MAX(ws->cap * 2, (size_t)4);
+        ws->notes = mem_resize(ws->notes, ws->cap * sizeof(*ws->notes));
+    }
+    struct note *note = &ws->notes[ws->n++];
+    *note = (struct note){.flight = newest(s), .scope = scope};
+    note->whole = key == NULL || points >= POINTS_MAX;
+    if (note->whole)
+        return;
+    note->key = mem_new(sizeof(*note->key));
+    cache_key_copy(note->key, key);
+}
+
+static void add_all(struct server *s)
+{
+    const struct session_binding *b = s->pool->cache;
+    for (int i = 0; i < cache_rule_count(b->set); i++)
+        add(s, b->scopes[i], NULL);
+}
+
+static void open_notes(struct server *s)
+{
+    struct session_writes *ws = s->writes;
+    for (size_t i = 0; ws != NULL && i < ws->n; i++) {
+        struct note *x = &ws->notes[i];
+        if (!x->open)
+            cache_l1_write_begin(cache_of(s)->l1, x->scope, x->whole ? NULL : x->key, &x->write);
+        x->open = true;
+    }
+}
+
+/* What the cache was never told of begins and ends here. */
+static void end_note(struct server *s, struct note *x)
+{
+    struct cache_l1 *l1 = cache_of(s)->l1;
+    if (x->open)
+        cache_l1_write_end(l1, &x->write);
+    else
+        cache_l1_drop(l1, x->scope, x->whole ? NULL : x->key);
+    if (!x->whole && cache_of(s)->config->redis.host != NULL)
+        session_redis_remove(cache_of(s), x->key->name);
+    mem_free(x->key);
+}
+
+/* ---- what a request may write ---------------------------------------------------------------- */
+
+struct sent { /* a statement of a piece that is about to be sent */
+    struct client *client;
+    struct server *server;
+    const struct wire_part *bind; /* NULL: a text */
+    const struct stmt *stmt;
+    struct facts *facts; /* NULL: nothing is known of it */
+    struct str text;
+};
+
+static bool point_keys(const struct sent *x, const struct cache_impact *impact, int rule)
+{
+    const struct wire *wire = conn_wire(&x->client->conn);
+    struct session_binding *b = x->server->pool->cache;
+    struct cache_key keys[CACHE_POINTS_MAX];
+    struct wire_value values[SQL_SLOTS_MAX];
+    struct cache_request q = {.text = x->text, .dialect = x->client->dialect};
+    if (x->bind != NULL) {
+        q.nvalues = wire->bind_values(x->bind, x->stmt->text->types, values, SQL_SLOTS_MAX);
+        if (q.nvalues < 0)
+            return false;
+        q.values = values;
+    }
+    int n = cache_deps_points(b->bound, impact, rule, &q, keys);
+    for (int i = 0; i < n; i++)
+        add(x->server, b->scopes[rule], &keys[i]);
+    return n >= 0;
+}
+
+static void note_impact(const struct sent *x, const struct cache_impact *impact)
+{
+    struct session_binding *b = x->server->pool->cache;
+    for (int i = 0; i < impact->nrules; i++) {
+        if (impact->reach[i] == CACHE_REACH_NONE)
+            continue;
+        b->counts[i].invalidations++;
+        if (impact->reach[i] == CACHE_REACH_ALL || !point_keys(x, impact, i))
+            add(x->server, b->scopes[i], NULL);
+    }
+}
+
+#define HARMLESS (FX_READ | FX_SHOW | FX_EMPTY | FX_BEGIN | FX_TXCTL | FX_LOCAL)
+
+static void note_statement(const struct sent *x)
+{
+    struct session_binding *b = x->server->pool->cache;
+    if (x->facts == NULL || !x->facts->complete) {
+        add_all(x->server);
+        return;
+    }
+    if (!session_cache_current(b)) { /* what the catalog says may be out of date */
+        uint32_t effects = sql_effects(x->facts, x->client->pool->catalog);
+        if ((effects & ~(uint32_t)HARMLESS) != 0)
+            add_all(x->server);
+        return;
+    }
+    const struct cache_impact *impact = cache_deps_impact(cache_of(x->server)->memo, b->bound,
+                                                          x->facts);
+    if (!impact->harmless)
+        note_impact(x, impact);
+}
+
+/* A statement that the client has prepared is run; stmt NULL: it is not known here. */
+static void note_bound(const struct sent *x)
+{
+    const struct server *s = x->server;
+    bool hidden = x->client->passthrough || s->unnamed_large ||
+                  (s->pins & (PIN_LARGE | PIN_PREPARED)) != 0;
+    if (x->stmt != NULL && !x->stmt->text->by_text)
+        note_statement(x);
+    else if (x->stmt != NULL || hidden) /* otherwise the database refuses it */
+        add_all(x->server);
+}
+
+/* What is noted may become visible: no transaction is open, or something that is being sent or in
+ * flight may end it. */
+static bool may_end(struct server *s, const struct plan *plan, bool understood)
+{
+    bool ends = s->tx == TX_IDLE || !understood || (plan->effects & FX_END) != 0;
+    for (uint32_t i = 0; i < s->fl_count && !ends; i++)
+        ends = (server_flight(s, i)->effects & FX_END) != 0;
+    return ends;
+}
+
+void session_write_note(struct client *c, struct server *s, const struct wire_req *r,
+                        const struct plan *plan)
+{
+    struct stmt **stmts = c->conn.worker->part_stmts;
+    bool understood = true;
+    for (int i = 0; i < r->nparts; i++) {
+        const struct wire_part *p = &r->parts[i];
+        struct sent x = {.client = c, .server = s};
+        if (p->kind == PART_QUERY) {
+            /* the flight took them over if the request begins with this piece */
+            x.facts = plan->facts != NULL ? plan->facts : server_back(s)->facts;
+            x.facts = p->cut ? NULL : x.facts;
+            x.text = plan->text;
+            note_statement(&x);
+        } else if (p->kind == PART_CALL) {
+            add_all(s);
+        } else if (p->kind == PART_BIND) {
+            x.bind = p;
+            x.stmt = stmts[i];
+            x.facts = x.stmt != NULL ? x.stmt->facts : NULL;
+            x.text = x.stmt != NULL ? x.stmt->text->text : STR("");
+            note_bound(&x);
+        } else {
+            continue;
+        }
+        understood = understood && x.facts != NULL && x.facts->complete;
+    }
+    if (s->writes != NULL && s->writes->n > 0 && may_end(s, plan, understood))
+        open_notes(s);
+}
+
+void session_write_unknown(struct server *s)
+{
+    if (s->pool->cache == NULL || (s->fl_count == 0 && s->tx == TX_IDLE))
+        return;
+    add_all(s);
+    open_notes(s);
+}
+
+/* ---- over ------------------------------------------------------------------------------------ */
+
+/* The catalog that is known may lack what was just defined. Inside a transaction others do not see
+ * it yet, so the end of that counts as well. */
+static void note_defined(struct server *s, const struct wire_server_event *ev)
+{
+    const struct flight *f = server_front(s);
+    bool defines = (ev->tags & WT_DDL) != 0 && f != NULL &&
+                   (f->effects & (FX_DDL | FX_UNKNOWN)) != 0;
+    if (defines || (s->reshaping && ev->tx == TX_IDLE))
+        atomic_fetch_add_explicit(&s->pool->shared->db->shared.reshaped, 1, memory_order_release);
+    s->reshaping = (s->reshaping || defines) && ev->tx != TX_IDLE;
+}
+
+void session_write_done(struct server *s, const struct wire_server_event *ev)
+{
+    struct session_writes *ws = s->writes;
+    uint64_t flight = s->flights_done + 1;
+    size_t left = 0;
+    note_defined(s, ev);
+    if (ws == NULL || ev->tx != TX_IDLE)
+        return;
+    for (size_t i = 0; i < ws->n; i++) {
+        if (ws->notes[i].flight <= flight)
+            end_note(s, &ws->notes[i]);
+        else
+            ws->notes[left++] = ws->notes[i];
+    }
+    ws->n = left;
+}
+
+void session_write_lost(struct server *s, bool ended)
+{
+    struct session_writes *ws = s->writes;
+    usec_t until = s->conn.worker->now + LOST_US;
+    for (size_t i = 0; ws != NULL && i < ws->n; i++) {
+        struct note *x = &ws->notes[i];
+        if (!ended && x->open) {
+            cache_l1_write_lost(cache_of(s)->l1, &x->write, until);
+            mem_free(x->key);
+        } else {
+            end_note(s, x);
+        }
+    }
+    if (ws != NULL)
+        ws->n = 0;
+}
+
+void session_write_free(struct server *s)
+{
+    struct session_writes *ws = s->writes;
+    if (ws == NULL)
+        return;
+    DCHECK(ws->n == 0);
+    mem_free(ws->notes);
+    mem_free(ws);
+    s->writes = NULL;
+}
