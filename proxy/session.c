@@ -345,8 +345,8 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     enum taken t;
     enum session_read did = c->pool->cache == NULL || c->aborted ? READ_PASS
                                                                  : session_look(c, r, &plan);
-    enum ours ours = did == READ_PASS && c->route != NULL && !c->aborted ? session_ours(c, r, &plan)
-                                                                         : OURS_NOT;
+    bool may_be_ours = did == READ_PASS && (c->route != NULL || c->pool->cache != NULL);
+    enum ours ours = may_be_ours && !c->aborted ? session_ours(c, r, &plan) : OURS_NOT;
     if (did != READ_PASS) {
         t = did == READ_ANSWERED ? TAKEN : LEFT;
     } else if (ours != OURS_NOT) {

@@ -4,10 +4,11 @@
 #include "base/mem.h"
 #include "protocol/wire_node.h"
 #include "proxy/job.h"
+#include "proxy/session_cache.h"
 #include "proxy/session_route.h"
 
 #define TOKEN_LIMIT_US (5 * USEC_PER_SEC)
-#define COLUMNS_MAX 4
+#define COLUMNS_MAX 6
 
 struct token_question {
     struct job job;
@@ -83,17 +84,41 @@ static void put_column(struct answer *a, const char *name, const char *value)
     a->values[a->n++] = str_of(value);
 }
 
-static enum ours show_last(struct client *c, const struct wire_req *r)
+static void put_route(const struct client *c, struct answer *a)
 {
     const struct route_choice *last = &c->route->last;
     const struct topology *t = c->pool->cluster->topology;
-    struct answer a = {.n = 0};
-    put_column(&a, "node", NULL);
+    put_column(a, "node", NULL);
     if (t != NULL && last->node >= 0 && last->node < t->nnodes)
-        a.values[0] = t->nodes[last->node].name;
-    put_column(&a, "role", last->node < 0 ? NULL : last->replica ? "replica" : "primary");
-    put_column(&a, "reason", route_reason_name(last->reason));
-    put_column(&a, "statement", sql_standby_name(last->verdict));
+        a->values[0] = t->nodes[last->node].name;
+    put_column(a, "role", last->node < 0 ? NULL : last->replica ? "replica" : "primary");
+    put_column(a, "reason", route_reason_name(last->reason));
+    put_column(a, "statement", sql_standby_name(last->verdict));
+}
+
+/* Of its last statement that has a rule. */
+static void put_cache(const struct client *c, struct answer *a)
+{
+    const struct session_cached *x = c->cached;
+    const struct cache_rules *set = c->conn.worker->cache->config->set;
+    bool known = x != NULL && x->rule < cache_rule_count(set);
+    put_column(a, "cache_rule", NULL);
+    if (known)
+        a->values[a->n - 1] = cache_rule_at(set, x->rule)->name;
+    put_column(a, "cache",
+               !known                        ? NULL
+               : x->hit                      ? "hit"
+               : x->why == CACHE_BYPASS_NONE ? "miss"
+                                             : cache_gate_word(x->why));
+}
+
+static enum ours show_last(struct client *c, const struct wire_req *r)
+{
+    struct answer a = {.n = 0};
+    if (c->route != NULL)
+        put_route(c, &a);
+    if (c->pool->cache != NULL)
+        put_cache(c, &a);
     return answer(c, r, &a);
 }
 
@@ -171,12 +196,19 @@ static enum ours show_token(struct client *c, const struct wire_req *r)
     return answer(c, r, &a);
 }
 
+static bool is_whole(const struct wire_req *r)
+{
+    uint32_t both = REQ_START | REQ_END;
+    return (r->flags & both) == both && !r->parts[r->nparts - 1].cut;
+}
+
 enum ours session_ours(struct client *c, const struct wire_req *r, const struct plan *plan)
 {
     struct batch b;
     struct str text = plan->text;
     const struct wire *wire = conn_wire(&c->conn);
-    if (!plan->whole || (plan->effects & FX_SHOW) == 0 || wire->ours == NULL)
+    bool whole = plan->whole || (c->route == NULL && is_whole(r));
+    if (!whole || (plan->effects & FX_SHOW) == 0 || wire->ours == NULL)
         return OURS_NOT;
     if ((r->flags & REQ_SIMPLE) == 0) {
         if (!session_batch_of_one(c, r, &b))
@@ -184,7 +216,7 @@ enum ours session_ours(struct client *c, const struct wire_req *r, const struct 
         text = b.stmt->text->text;
     }
     enum wire_ours what = wire->ours(text);
-    if (what == WIRE_OURS_NONE)
+    if (what == WIRE_OURS_NONE || (what != WIRE_OURS_LAST && c->route == NULL))
         return OURS_NOT;
     if (c->server != NULL && (c->server->fl_count > 0 || c->server->tx == TX_FAILED)) {
         if (c->server->fl_count == 0)

@@ -1,6 +1,8 @@
-/* session_ours.h - statements that the proxy answers itself, for clients of a cluster.
+/* session_ours.h - statements that the proxy answers itself, for clients of a cluster or with
+ * a result cache.
  *
- *   SHOW LAST             where the last statement went, and why (also SHOW penstock.last)
+ *   SHOW LAST             where the last statement went, and why; what the cache did with the last
+ *                         one that has a rule (also SHOW penstock.last)
  *   SHOW penstock.token   a mark to be carried to another connection, which is given it with
  *                         SET penstock.token: asked from the primary (identity, timeline, position)
  *
@@ -19,7 +21,7 @@ enum ours {
     OURS_WAITS,    /* it stays unread until the primary has answered */
 };
 
-/* A planned request of a client with c->route. */
+/* A planned request of a client with c->route, or of a pool with cache rules. */
 enum ours session_ours(struct client *c, const struct wire_req *r, const struct plan *plan);
 void session_ours_end(struct client *c); /* it has gone */
 

@@ -644,6 +644,20 @@ def test_error_is_not_kept(rig):
     assert rig.check(BALANCE.format(42)) == [["4200"]]
 
 
+def test_session_can_ask_what_became_of_its_last_statement(rig):
+    def last():
+        return [m for m in rig.c.ask(w.query("SHOW LAST")) if m.type == "D"][0].fields["values"]
+    assert last() == [None, None]
+    rig.warm(BALANCE.format(42))
+    assert last() == [b"balance", b"hit"]
+    rig.c.query(BALANCE.format(43))
+    assert last() == [b"balance", b"miss"]
+    rig.c.query("/* penstock: cache=off */ " + BALANCE.format(42))
+    assert last() == [b"balance", b"hint"]
+    got = rig.c.ask(w.parse("SHOW LAST") + w.bind() + w.describe("", "P") + w.execute() + w.sync())
+    assert "".join(w.types_of(got)) == "12TDCZ"
+
+
 # ---- time, memory, console ----------------------------------------------------------------------------
 
 def test_entry_ends_with_its_time(pg, proxy):
