@@ -153,7 +153,7 @@ enum client_event {
     CE_BODY,    /* continuation bytes of a part that was larger than the buffer (req.raw) */
     CE_UPLOAD,  /* upload data in req.raw; flag REQ_END when it completes the request's upload */
     CE_SKIPPED, /* the end of a request that cl_error had given up: answer with cl_idle */
-    CE_IGNORED, /* bytes without meaning here were consumed */
+    CE_IGNORED, /* bytes without meaning here were consumed; early: see there */
     CE_QUIT,
     CE_BAD, /* protocol violation; `reason` */
 };
@@ -231,6 +231,7 @@ struct wire_client_event {
     enum client_event kind;
     size_t consumed; /* bytes of the input used; valid for every kind */
     size_t need;
+    bool early;      /* CE_IGNORED: data of an upload that the server may yet ask for */
     bool direct_tls; /* CE_TLS: the client starts with its hello, no reply must be sent */
     /* CE_TLS: another encryption that is never spoken (GSS): the reply must be no */
     bool tls_refuse;
@@ -409,8 +410,8 @@ struct wire {
     /* A cheap look: in begins with a complete message of a request that needs a server, and nothing
      * is half-read. May be NULL; false is always a safe answer (cl_feed will tell). */
     bool (*cl_wants_server)(const void *st, struct str in);
-    /* The CE_REQ in ev was not acted on: the same bytes will be fed again later. Directly after
-     * cl_feed. */
+    /* Directly after cl_feed: the CE_REQ or early CE_IGNORED in ev was not acted on, and its bytes
+     * will be fed again. */
     void (*cl_unread)(void *st, const struct wire_client_event *ev);
     /* before the first cl_feed; 0 = protocol's own */
     void (*cl_limits)(void *st, size_t max_message);
@@ -437,10 +438,8 @@ struct wire {
     /* The server asked for an upload: until its end, input yields CE_UPLOAD. sync_void: see
      * SV_UPLOAD. */
     void (*cl_upload)(void *st, bool sync_void);
-    /* The request whose upload was going on has ended on the server: drop what is left of the
-     * upload. */
-    /* true: a message of it was cut; its rest comes as CE_UPLOAD and must still be sent on,
-     * because the server is reading it. REQ_REST marks its end. */
+    /* The request of an upload has ended on the server: drop what is left of the upload. true: a
+     * message of it was cut, and its rest, CE_UPLOAD up to REQ_REST, must still be sent on. */
     bool (*cl_upload_over)(void *st);
     /* How a transaction that has failed ends, and an answer of ours. */
     const char *rollback_tag, *show_tag;
@@ -490,8 +489,7 @@ struct wire {
     /* Tracked. Not sent; its acknowledgement is made up at the right place in the reply stream. If
      * nothing else is expected before it, call sv_feed with empty input to get it. */
     void (*sv_part_fake)(void *st, const struct wire_part *part);
-    /* Bytes that continue a cut part, upload data, or anything else that expects no answer of its
-     * own. */
+    /* Bytes that continue a cut part, upload data, or whatever expects no answer of its own. */
     void (*sv_body)(void *st, struct str raw, struct outq *out);
     /* Own prepare and unprepare inside a client's request; answers swallowed, SV_ACK each. */
     void (*sv_prepare)(void *st, const struct wire_handle *h, struct str text, struct str types,
@@ -523,6 +521,8 @@ struct wire {
     /* Of an open request: all that was sent has been answered, and nothing of it has failed. NULL
      * where kill_read is. */
     bool (*sv_answered)(const void *st);
+    /* Of an open request: something has failed, and its rest is skipped. NULL: no early data. */
+    bool (*sv_skips)(const void *st);
 
     /* Complete bytes for a raw connection that cancels what key names. */
     void (*cancel_bytes)(const struct wire_key *key, struct outq *out);

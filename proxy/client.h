@@ -86,6 +86,7 @@ struct client {
     bool passthrough; /* session mode: nothing is tracked, the server is reset afterwards */
     bool skipping;    /* a request was refused; its rest is being dropped */
     bool upload;      /* in COPY FROM STDIN */
+    bool early;       /* has sent data for one before the server asked: held back until it does */
     uint8_t aborted;  /* enum aborted: its transaction went with its server */
     bool told_queued; /* query_wait_notify was sent */
     struct refusal refusal;

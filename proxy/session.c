@@ -100,12 +100,14 @@ void session_granted(struct client *c, struct server *s)
 
 void session_go_on(struct client *c)
 {
+    c->early = false;
     c->barrier = false;
     conn_kick(&c->conn);
 }
 
 void session_go_on_later(struct client *c)
 {
+    c->early = false;
     c->barrier = false;
     if (c->conn.in_len > 0 && conn_is_open(&c->conn))
         ev_feed_event(c->conn.worker->loop, &c->conn.io, EV_CUSTOM);
@@ -453,6 +455,25 @@ static void on_skipped(struct client *c)
     conn_dirty(&c->conn);
 }
 
+/* Data of an upload came before the server has asked for it, in the same go as the statement: it
+ * waits for the question, or for the error that comes instead.  Only a statement that may ask is
+ * waited for, because the answer to any other could stay with the server until the request's
+ * end. */
+static bool waits_to_upload(struct client *c)
+{
+    const struct flight *f = open_flight(c);
+    const uint32_t copy_in = FX_COPY | FX_WRITE;
+    if (f == NULL || (f->effects & copy_in) != copy_in)
+        return false;
+    const struct wire *wire = conn_wire(&c->conn);
+    if (wire->sv_skips == NULL || wire->sv_skips(c->server->wire_state) ||
+        wire->sv_answered(c->server->wire_state))
+        return false;
+    c->early = true;
+    c->barrier = true;
+    return true;
+}
+
 /* One event; LEFT: its bytes were not used. */
 static enum taken on_event(struct client *c, const struct wire_client_event *ev)
 {
@@ -467,7 +488,7 @@ static enum taken on_event(struct client *c, const struct wire_client_event *ev)
         on_skipped(c);
         return TAKEN;
     case CE_IGNORED:
-        return TAKEN;
+        return ev->early && waits_to_upload(c) ? LEFT : TAKEN;
     case CE_QUIT:
         client_close(c, "client close request");
         return TAKEN;
@@ -497,7 +518,7 @@ size_t session_input(struct client *c, struct str data, bool full)
             break;
         w->wire->cl_feed(c->wire_state, rest, full && used == 0, w->parts, &ev);
         if (on_event(c, &ev) == LEFT) {
-            if (ev.kind == CE_REQ)
+            if (ev.kind == CE_REQ || ev.kind == CE_IGNORED)
                 w->wire->cl_unread(c->wire_state, &ev);
             break;
         }

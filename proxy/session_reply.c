@@ -46,6 +46,8 @@ static void forward(struct server *s, const struct wire_server_event *ev)
         f->output = true;
     if (f != NULL && UNLIKELY(f->fill != NULL))
         session_fill_record(f->fill, ev->out);
+    if (UNLIKELY(c->early)) /* was it what its data waits for? */
+        session_go_on_later(c);
     outq_put_borrowed(&c->conn.out, ev->out.p, ev->out.n);
     conn_dirty(&c->conn);
     if (c->conn.out.borrowed) { /* a large piece: written from where it lies */

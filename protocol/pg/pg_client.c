@@ -257,6 +257,7 @@ static void feed_skip(struct pg_client *c, struct str in, struct wire_client_eve
 void pg_client_upload(void *st, bool sync_void)
 {
     struct pg_client *c = st;
+    c->awaits = false;
     if (sync_void)
         c->upload = PG_UP_VOID;
     else
@@ -369,6 +370,8 @@ static void add_flags(struct piece *p, const struct wire_part *part)
         p->flags |= REQ_END;
     if (k == PART_FLUSH)
         p->flags |= REQ_FLUSH;
+    if (k == PART_EXECUTE)
+        p->c->awaits = true;
     p->closed = k == PART_SYNC || k == PART_FLUSH || text || part->cut;
 }
 
@@ -385,6 +388,7 @@ static void other_message(struct piece *p, const struct pg_frame *f)
     size_t n = MIN(f->total, p->in.n);
     start_body(p->c, PG_BODY_IGNORE, f->total - n);
     ev->kind = CE_IGNORED;
+    ev->early = p->c->open && p->c->awaits;
     ev->consumed = n;
 }
 
@@ -451,9 +455,10 @@ static void feed_request(struct pg_client *c, struct str in, bool full, struct w
 void pg_client_unread(void *st, const struct wire_client_event *ev)
 {
     struct pg_client *c = st;
-    if (ev->kind != CE_REQ)
+    if (ev->kind == CE_REQ)
+        c->open = !(ev->req.flags & REQ_START);
+    else if (ev->kind != CE_IGNORED)
         return;
-    c->open = !(ev->req.flags & REQ_START);
     c->body_left = 0;
 }
 
@@ -479,6 +484,7 @@ void pg_client_feed(void *st, struct str in, bool full, struct wire_part *parts,
     ev->need = 0;
     ev->reason = NULL;
     ev->direct_tls = false;
+    ev->early = false;
     ev->tls_refuse = false;
     if (!in.p)
         in = STR(""); /* no arithmetic on NULL below */

@@ -87,6 +87,7 @@ struct pg_client {
     uint8_t minor;
     bool tls_seen, gss_seen, gss_pending;
     bool open;      /* an extended request has begun and not ended */
+    bool awaits;    /* its last execute part may yet be answered by asking for an upload */
     bool idle_sent; /* the idle marker of a skipped request is out: the next cl_idle is void */
     uint32_t max_message; /* length field; 0: the protocol's own limits */
     size_t body_left;

@@ -73,6 +73,7 @@ void pg_server_raw(void *st);
 void pg_server_split(void *st);
 int pg_server_pending(const void *st);
 bool pg_server_answered(const void *st);
+bool pg_server_skips(const void *st);
 
 /* Remembers the first error of a request and its text. */
 struct pg_error;

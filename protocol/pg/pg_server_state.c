@@ -43,6 +43,11 @@ bool pg_server_answered(const void *st)
     return s->track.count == 0 && !s->track.skipping && !s->track.broken;
 }
 
+bool pg_server_skips(const void *st)
+{
+    return ((const struct pg_server *)st)->track.skipping;
+}
+
 void pg_server_bad(struct wire_server_event *ev, const char *reason)
 {
     ev->kind = SV_BAD;

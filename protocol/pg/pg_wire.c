@@ -89,6 +89,7 @@ const struct wire pg_wire = {
     .sv_quit = pg_server_quit,
     .sv_pending = pg_server_pending,
     .sv_answered = pg_server_answered,
+    .sv_skips = pg_server_skips,
 
     .cancel_bytes = cancel_bytes,
     .key_make = pg_key_make,
