@@ -77,10 +77,11 @@ static enum cache_key_result binary_int(enum cache_type type, struct str s, char
 {
     if (s.n != 2 && s.n != 4 && s.n != 8)
         return CACHE_KEY_VALUE;
-    int64_t v = (int8_t)s.p[0];
-    for (size_t i = 1; i < s.n; i++)
-        v = (int64_t)((uint64_t)v << 8 | (uint8_t)s.p[i]);
-    return put_int(type, v, dst, out);
+    uint64_t bits = ((uint8_t)s.p[0] & 0x80) != 0 ? UINT64_MAX
+                                                  : 0; /* the sign goes on to the left */
+    for (size_t i = 0; i < s.n; i++)
+        bits = bits << 8 | (uint8_t)s.p[i];
+    return put_int(type, (int64_t)bits, dst, out);
 }
 
 /* 36 characters of lower case, hyphens in their places. */
