@@ -363,10 +363,9 @@ def question(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    base = [f"{ROOT}/base/{name}.c" for name in
-            ("check", "clock", "hash", "list", "log", "map", "mem", "random", "status", "str")]
     program = compiled(tmp_path_factory.mktemp("judge"), "judge_statements",
-                       [f"{ROOT}/protocol/catalog.c", *glob.glob(f"{ROOT}/protocol/sql/*.c"), *base],
+                       [f"{ROOT}/protocol/catalog.c", *glob.glob(f"{ROOT}/protocol/sql/*.c"),
+                        *glob.glob(f"{ROOT}/base/*.c")],
                        ["-lpg_query", "-lcrypto", "-lm"])
 
     def run(rows, statements):
