@@ -216,7 +216,7 @@ lint:
 # TIDY_ALL=1 runs all of them.
 tidy:
 	@test/lint/tidy.sh $(B)/tidy $(if $(TIDY_ALL),all,changed) $(SRC) -- \
-		-std=c11 -I. $(filter-out -DPENSTOCK_VERSION=%,$(DEFS)) -DPENSTOCK_VERSION='"0"' $(filter-out -Werror,$(WARN))
+		-std=c11 -I. $(PQ_CFLAGS) $(filter-out -DPENSTOCK_VERSION=%,$(DEFS)) -DPENSTOCK_VERSION='"0"' $(filter-out -Werror,$(WARN))
 
 format:
 	$(PYTHON) test/lint/rewrap.py $(C_FILES)

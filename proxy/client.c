@@ -121,7 +121,9 @@ static void busy_too_long(struct client *c)
 
 static void note_timeout(const struct client *c)
 {
-    struct measure_counts *n = c->pool != NULL ? &c->pool->measure.counts : NULL;
+    if (c->pool == NULL)
+        return;
+    struct measure_counts *n = &c->pool->measure.counts;
     switch (c->state) {
     case CL_WELCOME:
     case CL_WAIT:

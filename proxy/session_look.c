@@ -59,12 +59,14 @@ static bool find_statement(struct look *k, const struct plan *plan)
  * was asked for. One reference. */
 static struct varset *all_settings(struct client *c)
 {
+    const struct varset *own = c->vars, *told = c->told;
     struct wire_var all[2 * VARSET_MAX];
     int n = 0;
-    for (int i = 0; i < c->vars->n; i++)
-        all[n++] = c->vars->vars[i];
-    for (int i = 0; i < c->told->n; i++)
-        all[n++] = c->told->vars[i];
+    CHECK(own != NULL && told != NULL); /* a client that has been welcomed has both */
+    for (int i = 0; i < own->n; i++)
+        all[n++] = own->vars[i];
+    for (int i = 0; i < told->n; i++)
+        all[n++] = told->vars[i];
     return varset_make(&c->conn.worker->vars, all, n);
 }
 

@@ -301,7 +301,7 @@ static void slot_close(struct freshness_slot *s, uint64_t number)
     while (was < number && !atomic_compare_exchange_weak(&s->mark, &was, number)) {
     }
     unsigned before = (unsigned)atomic_fetch_sub(&s->open, 1u);
-    DCHECK(before > 0);
+    CHECK(before > 0);
 }
 
 static bool slot_need(const struct freshness_slot *s, uint64_t *number)

@@ -71,9 +71,9 @@ void metrics_out_json(struct buf *to, const char *text)
 
 static char *put_text(char *at, const char *text)
 {
-    size_t n = strlen(text);
-    memcpy(at, text, n);
-    return at + n;
+    while (*text != '\0')
+        *at++ = *text++;
+    return at;
 }
 
 static char *put_number(char *at, uint64_t v)
