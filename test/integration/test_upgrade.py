@@ -96,8 +96,12 @@ def test_new_process_serves_new_clients_and_the_old_one_its_own(pg, proxy, heirs
     in_tx.query("CREATE TEMP TABLE kept (i int) ON COMMIT DROP")
     first = p.pid
     second = heirs.upgrade(p)
-    with open(pidfile) as f:
-        assert f.read() == f"{second}\n"
+
+    def written():
+        with open(pidfile) as f:
+            return f.read()
+
+    procs.wait_for(lambda: written() == f"{second}\n", 10, lambda: f"the pid file: {written()}")
     with login(p) as new, login(p, host=p.dir) as by_unix:
         assert new.value("SELECT 1") == "1" and by_unix.value("SELECT 2") == "2"
         assert idle.value("SELECT 3") == "3"

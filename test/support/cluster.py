@@ -233,14 +233,19 @@ class PgCluster:
 
     def freeze(self):
         """The server machine hangs: nothing answers, connections stay open."""
-        for st in procs.descendants(self.child.pid):
-            os.kill(st["pid"], signal.SIGSTOP)
+        self._signal_children(signal.SIGSTOP)
         os.kill(self.child.pid, signal.SIGSTOP)
 
     def thaw(self):
         os.kill(self.child.pid, signal.SIGCONT)
+        self._signal_children(signal.SIGCONT)
+
+    def _signal_children(self, signo):
         for st in procs.descendants(self.child.pid):
-            os.kill(st["pid"], signal.SIGCONT)
+            try:
+                os.kill(st["pid"], signo)
+            except ProcessLookupError:      # it was about to end anyway
+                pass
 
     def close(self):
         procs.forget(self.close)
