@@ -6,6 +6,7 @@
 #ifndef PENSTOCK_CACHE_BIND_H
 #define PENSTOCK_CACHE_BIND_H
 
+#include "base/refs.h"
 #include "cache/cache_deps.h"
 #include "cache/cache_graph.h"
 
@@ -27,7 +28,7 @@ struct cache_bind_rule {
 
 struct cache_bound {
     struct {
-        atomic_uint refs;
+        struct refs refs;
     } shared;
     uint64_t serial;           /* tells it from every other, also in a memo that outlives it */
     struct cache_rules *rules; /* reference */

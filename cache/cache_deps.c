@@ -13,16 +13,15 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "base/refs.h"
 #include "cache/cache_bind.h"
-
-#include <stdatomic.h>
 
 #define MEMO_SLOTS 1024u
 
 struct cache_bound *cache_deps_bind(struct cache_rules *rules, struct catalog *catalog)
 {
     struct cache_bound *b = mem_new(sizeof(*b));
-    atomic_init(&b->shared.refs, 1u);
+    refs_init(&b->shared.refs);
     b->serial = random_u64() | 1u;
     b->rules = cache_rule_set_get(rules);
     b->catalog = catalog_get(catalog);
@@ -36,8 +35,7 @@ struct cache_bound *cache_deps_bind(struct cache_rules *rules, struct catalog *c
 
 struct cache_bound *cache_deps_get(struct cache_bound *b)
 {
-    unsigned before = atomic_fetch_add_explicit(&b->shared.refs, 1u, memory_order_relaxed);
-    CHECK(before > 0);
+    refs_get(&b->shared.refs);
     return b;
 }
 
@@ -45,11 +43,7 @@ void cache_deps_put(struct cache_bound **b)
 {
     struct cache_bound *was = *b;
     *b = NULL;
-    if (was == NULL)
-        return;
-    unsigned before = atomic_fetch_sub_explicit(&was->shared.refs, 1u, memory_order_acq_rel);
-    CHECK(before > 0);
-    if (before > 1)
+    if (was == NULL || !refs_put(&was->shared.refs))
         return;
     for (int i = 0; i < was->n; i++)
         mem_free(was->each[i].reads);

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
+#include "base/refs.h"
 
 #include <endian.h>
 
@@ -47,7 +48,7 @@ struct cache_entry *cache_entry_new(const struct cache_entry_parts *from)
             memcpy(to, in[i].p, in[i].n);
         to += in[i].n;
     }
-    atomic_init(&e->shared.refs, 1u);
+    refs_init(&e->shared.refs);
     e->epoch = from->epoch;
     e->stamp = from->stamp;
     e->created_ms = from->created_ms;
@@ -61,9 +62,7 @@ struct cache_entry *cache_entry_new(const struct cache_entry_parts *from)
 
 struct cache_entry *cache_entry_get(struct cache_entry *e)
 {
-    unsigned before = atomic_fetch_add_explicit(&e->shared.refs, 1u, memory_order_relaxed);
-    DCHECK(before > 0);
-    (void)before;
+    refs_get(&e->shared.refs);
     return e;
 }
 
@@ -71,12 +70,7 @@ void cache_entry_put(struct cache_entry **e)
 {
     struct cache_entry *was = *e;
     *e = NULL;
-    if (was == NULL)
-        return;
-    /* What other threads read of it comes before the free on the last one. */
-    unsigned before = atomic_fetch_sub_explicit(&was->shared.refs, 1u, memory_order_acq_rel);
-    CHECK(before > 0);
-    if (before == 1)
+    if (was != NULL && refs_put(&was->shared.refs))
         mem_free(was);
 }
 

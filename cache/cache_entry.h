@@ -17,10 +17,9 @@
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "base/refs.h"
 #include "base/status.h"
 #include "base/str.h"
-
-#include <stdatomic.h>
 
 #define CACHE_ENTRY_HEADER 84
 #define CACHE_ENTRY_VERSION 1
@@ -28,7 +27,7 @@
 
 struct cache_entry {
     struct {
-        atomic_uint refs; /* private to cache_entry.c */
+        struct refs refs; /* private to cache_entry.c */
     } shared;
     uint64_t epoch, stamp;
     int64_t created_ms;                 /* wall clock; for people, never for validity */

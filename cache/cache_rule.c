@@ -8,16 +8,16 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/refs.h"
 #include "protocol/auth/digest.h"
 
 #include <ctype.h>
-#include <stdatomic.h>
 
 #define SLOTS (4u * CACHE_RULES_MAX)
 
 struct cache_rules {
     struct {
-        atomic_uint refs;
+        struct refs refs;
     } shared;
     int n;
     struct cache_rule *rules[CACHE_RULES_MAX]; /* owned */
@@ -29,14 +29,13 @@ struct cache_rules {
 struct cache_rules *cache_rule_set_new(void)
 {
     struct cache_rules *set = mem_new(sizeof(*set));
-    atomic_init(&set->shared.refs, 1u);
+    refs_init(&set->shared.refs);
     return set;
 }
 
 struct cache_rules *cache_rule_set_get(struct cache_rules *set)
 {
-    unsigned before = atomic_fetch_add_explicit(&set->shared.refs, 1u, memory_order_relaxed);
-    CHECK(before > 0);
+    refs_get(&set->shared.refs);
     return set;
 }
 
@@ -44,11 +43,7 @@ void cache_rule_set_put(struct cache_rules **set)
 {
     struct cache_rules *was = *set;
     *set = NULL;
-    if (was == NULL)
-        return;
-    unsigned before = atomic_fetch_sub_explicit(&was->shared.refs, 1u, memory_order_acq_rel);
-    CHECK(before > 0);
-    if (before > 1)
+    if (was == NULL || !refs_put(&was->shared.refs))
         return;
     for (int i = 0; i < was->n; i++)
         facts_put(&was->rules[i]->facts);

@@ -16,8 +16,7 @@
 #include "base/check.h"
 #include "base/map.h"
 #include "base/mem.h"
-
-#include <stdatomic.h>
+#include "base/refs.h"
 
 #define NAMES_MAX 1000000u
 #define NAME_MAX_BYTES 255u
@@ -40,7 +39,7 @@ enum proof {
 };
 
 struct catalog {
-    atomic_uint refs;
+    struct refs refs;
     uint64_t generation;
     size_t names;
     bool custom_code, volatile_code, has_details;
@@ -57,7 +56,7 @@ struct key {
 struct catalog *catalog_new(uint64_t generation)
 {
     struct catalog *c = mem_new(sizeof(*c));
-    atomic_init(&c->refs, 1u);
+    refs_init(&c->refs);
     c->generation = generation;
     map_init(&c->proofs);
     return c;
@@ -65,8 +64,7 @@ struct catalog *catalog_new(uint64_t generation)
 
 struct catalog *catalog_get(struct catalog *c)
 {
-    unsigned before = atomic_fetch_add_explicit(&c->refs, 1u, memory_order_relaxed);
-    CHECK(before > 0);
+    refs_get(&c->refs);
     return c;
 }
 
@@ -74,12 +72,7 @@ void catalog_put(struct catalog **c)
 {
     struct catalog *was = *c;
     *c = NULL;
-    if (was == NULL)
-        return;
-    /* Release: what this thread did with the snapshot comes before the free on another. */
-    unsigned before = atomic_fetch_sub_explicit(&was->refs, 1u, memory_order_acq_rel);
-    CHECK(before > 0);
-    if (before > 1)
+    if (was == NULL || !refs_put(&was->refs))
         return;
     map_fini(&was->proofs);
     mem_free(was->details);

@@ -3,12 +3,13 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/refs.h"
 
 #include <stdatomic.h>
 
 struct runtime *runtime_get(struct runtime *r)
 {
-    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+    refs_get(&r->refs);
     return r;
 }
 
@@ -16,7 +17,7 @@ void runtime_put(struct runtime **rp)
 {
     struct runtime *r = *rp;
     *rp = NULL;
-    if (r == NULL || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) > 1)
+    if (r == NULL || !refs_put(&r->refs))
         return;
     tls_ctx_put(&r->client_tls);
     tls_ctx_put(&r->server_tls);
@@ -57,7 +58,7 @@ enum status runtime_new(struct config *cfg, struct tls_ticket_keys *tickets, str
                         struct error *err)
 {
     struct runtime *r = mem_new(sizeof(*r));
-    atomic_init(&r->refs, 1);
+    refs_init(&r->refs);
     r->config = cfg;
     enum status st = make_tls(r, tickets, err);
     if (st != ST_OK) {

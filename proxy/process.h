@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "base/clock.h"
+#include "base/refs.h"
 #include "proxy/config/config.h"
 #include "proxy/net/mailbox.h"
 #include "proxy/net/resolver.h"
@@ -27,7 +28,7 @@ struct http;
 
 /* Configuration and what was made from it; immutable once published. */
 struct runtime {
-    _Atomic uint32_t refs;
+    struct refs refs;
     struct config *config;      /* reference */
     struct tls_ctx *client_tls; /* reference; NULL: no TLS for clients */
     struct tls_ctx *server_tls; /* reference; NULL: no TLS to servers */

@@ -4,8 +4,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
-
-#include <stdatomic.h>
+#include "base/refs.h"
 
 #define UNUSED_MAX 4096 /* statements nobody refers to that are kept for the next */
 #define UNUSED_BYTES (8 * 1024 * 1024)
@@ -18,7 +17,7 @@ static struct stmt_text *text_new(const struct stmt_key *k, uint64_t hash)
     if (t == NULL)
         return NULL;
     char *p = (char *)(t + 1);
-    atomic_init(&t->refs, 1);
+    refs_init(&t->refs);
     t->hash = hash;
     t->analysis = k->analysis;
     t->by_text = k->by_text;
@@ -34,13 +33,13 @@ static struct stmt_text *text_new(const struct stmt_key *k, uint64_t hash)
 
 static void text_put(struct stmt_text *t)
 {
-    if (atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1)
+    if (refs_put(&t->refs))
         mem_free(t);
 }
 
 static struct stmt_text *text_get(struct stmt_text *t)
 {
-    atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    refs_get(&t->refs);
     return t;
 }
 

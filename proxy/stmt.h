@@ -16,12 +16,13 @@
 #include "base/base.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/refs.h"
 #include "base/str.h"
 #include "protocol/sql_facts.h"
 #include "protocol/wire.h"
 
 struct stmt_text { /* immutable, shared between workers */
-    _Atomic uint32_t refs;
+    struct refs refs;
     uint64_t hash;
     uint64_t analysis; /* hash of the settings that decide analysis; 0: defaults */
     bool by_text;      /* made by SQL PREPARE: text is the whole command */

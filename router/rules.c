@@ -8,8 +8,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/random.h"
-
-#include <stdatomic.h>
+#include "base/refs.h"
 
 #define RULES_MAX 1000u
 #define PATTERN_MAX 8192u
@@ -24,7 +23,7 @@ struct rule {
 };
 
 struct rules {
-    atomic_uint refs;
+    struct refs refs;
     /* names this list in the memo of facts, also after its address is reused */
     uint64_t generation;
     struct rule *list; /* owned */
@@ -34,15 +33,14 @@ struct rules {
 struct rules *rules_new(void)
 {
     struct rules *r = mem_new(sizeof(*r));
-    atomic_init(&r->refs, 1u);
+    refs_init(&r->refs);
     r->generation = random_u64() | 1u;
     return r;
 }
 
 struct rules *rules_get(struct rules *r)
 {
-    unsigned before = atomic_fetch_add_explicit(&r->refs, 1u, memory_order_relaxed);
-    CHECK(before > 0);
+    refs_get(&r->refs);
     return r;
 }
 
@@ -50,11 +48,7 @@ void rules_put(struct rules **r)
 {
     struct rules *was = *r;
     *r = NULL;
-    if (was == NULL)
-        return;
-    unsigned before = atomic_fetch_sub_explicit(&was->refs, 1u, memory_order_acq_rel);
-    CHECK(before > 0);
-    if (before > 1)
+    if (was == NULL || !refs_put(&was->refs))
         return;
     for (size_t i = 0; i < was->n; i++) {
         mem_free(was->list[i].name);

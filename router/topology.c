@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/refs.h"
 
 #include <stdlib.h>
 
@@ -53,7 +54,7 @@ struct topology *topology_new(const struct topology *model)
     t->primary = model->primary;
     t->nnodes = model->nnodes;
     t->live = topology_live_get(model->live);
-    atomic_init(&t->refs, 1u);
+    refs_init(&t->refs);
     t->nodes = (struct topology_node *)(void *)(t + 1);
     if (nodes > 0)
         memcpy(t->nodes, model->nodes, nodes);
@@ -71,8 +72,7 @@ struct topology *topology_new(const struct topology *model)
 
 struct topology *topology_get(struct topology *t)
 {
-    unsigned before = atomic_fetch_add_explicit(&t->refs, 1u, memory_order_relaxed);
-    CHECK(before > 0);
+    refs_get(&t->refs);
     return t;
 }
 
@@ -80,11 +80,7 @@ void topology_put(struct topology **t)
 {
     struct topology *was = *t;
     *t = NULL;
-    if (was == NULL)
-        return;
-    unsigned before = atomic_fetch_sub_explicit(&was->refs, 1u, memory_order_acq_rel);
-    CHECK(before > 0);
-    if (before > 1)
+    if (was == NULL || !refs_put(&was->refs))
         return;
     topology_live_put(&was->live);
     mem_free(was);
@@ -96,15 +92,14 @@ struct topology_live *topology_live_new(uint64_t first)
     struct topology_live *l = aligned_alloc(alignof(struct topology_live), sizeof(*l));
     CHECK(l != NULL);
     memset(l, 0, sizeof(*l));
-    atomic_init(&l->refs, 1u);
+    refs_init(&l->refs);
     atomic_init(&l->sent, first);
     return l;
 }
 
 struct topology_live *topology_live_get(struct topology_live *l)
 {
-    unsigned before = atomic_fetch_add_explicit(&l->refs, 1u, memory_order_relaxed);
-    CHECK(before > 0);
+    refs_get(&l->refs);
     return l;
 }
 
@@ -112,11 +107,7 @@ void topology_live_put(struct topology_live **l)
 {
     struct topology_live *was = *l;
     *l = NULL;
-    if (was == NULL)
-        return;
-    unsigned before = atomic_fetch_sub_explicit(&was->refs, 1u, memory_order_acq_rel);
-    CHECK(before > 0);
-    if (before == 1)
+    if (was != NULL && refs_put(&was->refs))
         free(was);
 }
 

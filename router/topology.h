@@ -20,6 +20,7 @@
 
 #include "base/base.h"
 #include "base/clock.h"
+#include "base/refs.h"
 #include "base/str.h"
 
 #include <stdatomic.h>
@@ -76,7 +77,7 @@ struct topology_node {
 struct topology_live;
 
 struct topology {
-    atomic_uint refs; /* private */
+    struct refs refs; /* private */
     struct str name;  /* of the cluster */
     struct str zone;  /* this process's own; empty: none */
     struct topology_policy policy;
@@ -104,7 +105,7 @@ struct topology_node_live {
 };
 
 struct topology_live {
-    atomic_uint refs;                      /* private */
+    struct refs refs;                      /* private */
     alignas(64) atomic_uint_fast64_t sent; /* number of the newest probe of the primary */
     struct topology_node_live nodes[TOPOLOGY_NODES_MAX];
 };

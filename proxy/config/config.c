@@ -7,17 +7,16 @@
 #include "proxy/config/config.h"
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "proxy/config/config_build.h"
 #include "proxy/config/config_entry.h"
 #include "proxy/config/hba.h"
-
-#include <stdatomic.h>
 
 struct config *config_get(const struct config *cfg)
 {
     /* the count is the one member of a snapshot that changes */
     struct config *c = (struct config *)(uintptr_t)cfg;
-    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    refs_get(&c->refs);
     return c;
 }
 
@@ -25,7 +24,7 @@ void config_put(struct config **cfg)
 {
     struct config *c = *cfg;
     *cfg = NULL;
-    if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+    if (c == NULL || !refs_put(&c->refs))
         return;
     config_entry_put(&c->entries);
     config_build_secrets_put(&c->secrets);

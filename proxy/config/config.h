@@ -14,6 +14,7 @@
 #define PENSTOCK_PROXY_CONFIG_H
 
 #include "base/map.h"
+#include "base/refs.h"
 #include "base/status.h"
 #include "base/str.h"
 #include "protocol/auth/userlist.h"
@@ -91,7 +92,7 @@ struct config_peer {
 };
 
 struct config_entries { /* sorted: databases and users by name, peers by id */
-    _Atomic uint32_t refs;
+    struct refs refs;
     struct config_arena arena;
     struct config_database **databases;
     size_t ndatabases;
@@ -105,12 +106,12 @@ struct config_entries { /* sorted: databases and users by name, peers by id */
 };
 
 struct config_secrets { /* auth_file, or the login of the URL */
-    _Atomic uint32_t refs;
+    struct refs refs;
     struct userlist users;
 };
 
 struct config {
-    _Atomic uint32_t refs; /* private */
+    struct refs refs; /* private */
     struct config_options opt;
     const struct wire *wire;        /* borrowed, static: whose default texts apply */
     bool penstock;                  /* defaults of [penstock], not of [pgbouncer] */

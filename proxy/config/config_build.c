@@ -6,24 +6,23 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/refs.h"
 #include "proxy/config/config_entry.h"
 #include "proxy/config/config_file.h"
 #include "proxy/config/config_option.h"
 #include "proxy/config/hba.h"
 
-#include <stdatomic.h>
-
 struct config_secrets *config_build_secrets_new(void)
 {
     struct config_secrets *s = mem_new(sizeof(*s));
-    atomic_init(&s->refs, 1);
+    refs_init(&s->refs);
     userlist_init(&s->users);
     return s;
 }
 
 struct config_secrets *config_build_secrets_get(struct config_secrets *s)
 {
-    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    refs_get(&s->refs);
     return s;
 }
 
@@ -31,7 +30,7 @@ void config_build_secrets_put(struct config_secrets **s)
 {
     struct config_secrets *x = *s;
     *s = NULL;
-    if (x == NULL || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
+    if (x == NULL || !refs_put(&x->refs))
         return;
     userlist_fini(&x->users);
     mem_free(x);
@@ -55,7 +54,7 @@ void config_build_default(struct config *cfg, const struct config_option *o)
 struct config *config_build_new(const struct wire *wire, bool penstock)
 {
     struct config *cfg = mem_new(sizeof(*cfg));
-    atomic_init(&cfg->refs, 1);
+    refs_init(&cfg->refs);
     cfg->wire = wire;
     config_arena_init(&cfg->arena);
     cfg->entries = config_entry_new();
@@ -68,7 +67,7 @@ struct config *config_build_new(const struct wire *wire, bool penstock)
 struct config *config_build_copy(const struct config *from)
 {
     struct config *cfg = mem_new(sizeof(*cfg));
-    atomic_init(&cfg->refs, 1);
+    refs_init(&cfg->refs);
     cfg->wire = from->wire;
     cfg->penstock = from->penstock;
     config_arena_init(&cfg->arena);

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/refs.h"
 #include "cache/cache_rule.h"
 #include "protocol/sql/sql_cache.h"
 #include "proxy/config/config.h"
@@ -38,7 +39,7 @@ static void set_defaults(void *opt, struct config_arena *arena, const struct con
 struct config_cache *config_cache_new(void)
 {
     struct config_cache *c = mem_new(sizeof(*c));
-    atomic_init(&c->refs, 1);
+    refs_init(&c->refs);
     atomic_init(&c->shared.adopted, 0);
     atomic_init(&c->shared.in_force, false);
     config_arena_init(&c->arena);
@@ -50,7 +51,7 @@ struct config_cache *config_cache_new(void)
 
 struct config_cache *config_cache_get(struct config_cache *c)
 {
-    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    refs_get(&c->refs);
     return c;
 }
 
@@ -58,7 +59,7 @@ void config_cache_put(struct config_cache **c)
 {
     struct config_cache *x = *c;
     *c = NULL;
-    if (x == NULL || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
+    if (x == NULL || !refs_put(&x->refs))
         return;
     cache_rule_set_put(&x->set);
     config_arena_fini(&x->arena);

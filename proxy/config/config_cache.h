@@ -9,6 +9,7 @@
 #ifndef PENSTOCK_PROXY_CONFIG_CACHE_H
 #define PENSTOCK_PROXY_CONFIG_CACHE_H
 
+#include "base/refs.h"
 #include "base/status.h"
 #include "base/str.h"
 #include "proxy/config/config_arena.h"
@@ -64,7 +65,7 @@ struct config_cache_redis { /* store, taken apart */
 };
 
 struct config_cache {
-    _Atomic uint32_t refs;
+    struct refs refs;
     struct config_arena arena;
     struct config_cache_options opt;
     struct config_cache_redis redis;

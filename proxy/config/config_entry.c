@@ -8,12 +8,12 @@
 #include "proxy/config/config_entry.h"
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "protocol/wire.h"
 #include "proxy/config/config_conn.h"
 #include "proxy/config/config_file.h"
 #include "proxy/config/config_option.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #define BOTH (CONFIG_IN_DATABASE | CONFIG_IN_USER)
@@ -89,7 +89,7 @@ static const struct config_enum routes[] = {{"auto", CONFIG_ROUTE_AUTO},
 struct config_entries *config_entry_new(void)
 {
     struct config_entries *e = mem_new(sizeof(*e));
-    atomic_init(&e->refs, 1);
+    refs_init(&e->refs);
     config_arena_init(&e->arena);
     map_init(&e->database_by_name);
     map_init(&e->user_by_name);
@@ -99,7 +99,7 @@ struct config_entries *config_entry_new(void)
 
 struct config_entries *config_entry_get(struct config_entries *e)
 {
-    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    refs_get(&e->refs);
     return e;
 }
 
@@ -107,7 +107,7 @@ void config_entry_put(struct config_entries **e)
 {
     struct config_entries *x = *e;
     *e = NULL;
-    if (x == NULL || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
+    if (x == NULL || !refs_put(&x->refs))
         return;
     map_fini(&x->database_by_name);
     map_fini(&x->user_by_name);

@@ -8,17 +8,17 @@
 #include "proxy/config/hba.h"
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "proxy/config/config_file.h"
 #include "proxy/config/hba_lex.h"
 #include "proxy/config/hba_record.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 
 struct hba {
-    _Atomic uint32_t refs;
+    struct refs refs;
     struct config_arena arena;
     struct hba_record *first;
     size_t count;
@@ -26,7 +26,7 @@ struct hba {
 
 struct hba *hba_get(struct hba *h)
 {
-    atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
+    refs_get(&h->refs);
     return h;
 }
 
@@ -34,7 +34,7 @@ void hba_put(struct hba **h)
 {
     struct hba *x = *h;
     *h = NULL;
-    if (x == NULL || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
+    if (x == NULL || !refs_put(&x->refs))
         return;
     config_arena_fini(&x->arena);
     mem_free(x);
@@ -51,7 +51,7 @@ enum status hba_parse(const char *name, struct str text, const struct hba_ident 
     struct hba *h = mem_new(sizeof(*h));
     struct hba_record **tail = &h->first;
     enum status st = ST_OK;
-    atomic_init(&h->refs, 1);
+    refs_init(&h->refs);
     config_arena_init(&h->arena);
     for (int line = 1; text.n > 0 && st == ST_OK; line++) {
         struct hba_record *record = NULL;

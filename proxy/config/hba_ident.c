@@ -5,6 +5,7 @@
  */
 #include "base/base.h"
 
+#include "base/refs.h"
 #include "proxy/config/hba.h"
 
 #include "base/mem.h"
@@ -12,7 +13,6 @@
 #include "proxy/config/hba_lex.h"
 
 #include <regex.h>
-#include <stdatomic.h>
 
 #define NAME_MAX_BYTES 1024 /* of a system name that is matched */
 
@@ -24,14 +24,14 @@ struct line {
 };
 
 struct hba_ident {
-    _Atomic uint32_t refs;
+    struct refs refs;
     struct config_arena arena;
     struct line *first;
 };
 
 struct hba_ident *hba_ident_get(struct hba_ident *i)
 {
-    atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+    refs_get(&i->refs);
     return i;
 }
 
@@ -39,7 +39,7 @@ void hba_ident_put(struct hba_ident **i)
 {
     struct hba_ident *x = *i;
     *i = NULL;
-    if (x == NULL || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
+    if (x == NULL || !refs_put(&x->refs))
         return;
     for (struct line *l = x->first; l != NULL; l = l->next) {
         if (l->is_regex)
@@ -103,7 +103,7 @@ enum status hba_ident_parse(const char *name, struct str text, struct hba_ident 
     struct hba_ident *i = mem_new(sizeof(*i));
     struct line **tail = &i->first;
     enum status st = ST_OK;
-    atomic_init(&i->refs, 1);
+    refs_init(&i->refs);
     config_arena_init(&i->arena);
     for (int no = 1; text.n > 0 && st == ST_OK; no++) {
         struct line *l = NULL;

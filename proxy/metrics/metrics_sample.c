@@ -3,6 +3,7 @@
 #include "proxy/metrics/metrics_sample.h"
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "proxy/worker.h"
 
 #include <stdatomic.h>
@@ -143,7 +144,7 @@ static void gathered(struct admin_gather *g)
     const struct process *p = g->admin->process;
     const struct config *cfg = admin_config(g->admin);
     struct metrics_sample *s = mem_new(sizeof(*s) + g->nparts * sizeof(s->workers[0]));
-    atomic_init(&s->refs, 1);
+    refs_init(&s->refs);
     s->taken_wall = clock_wall_us();
     s->nworkers = g->nparts;
     for (unsigned i = 0; i < g->nparts; i++) {
@@ -181,7 +182,7 @@ void metrics_sample_take(struct admin *a, bool statements,
 
 struct metrics_sample *metrics_sample_get(struct metrics_sample *s)
 {
-    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    refs_get(&s->refs);
     return s;
 }
 
@@ -189,7 +190,7 @@ void metrics_sample_put(struct metrics_sample **sp)
 {
     struct metrics_sample *s = *sp;
     *sp = NULL;
-    if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
+    if (s == NULL || !refs_put(&s->refs))
         return;
     mem_free(s->pools);
     mem_free(s->databases);

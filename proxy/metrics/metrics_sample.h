@@ -7,6 +7,7 @@
 #ifndef PENSTOCK_PROXY_METRICS_SAMPLE_H
 #define PENSTOCK_PROXY_METRICS_SAMPLE_H
 
+#include "base/refs.h"
 #include "proxy/admin/admin_work.h"
 
 struct metrics_database {
@@ -35,7 +36,7 @@ struct metrics_totals { /* of the process */
 };
 
 struct metrics_sample {
-    _Atomic uint32_t refs;
+    struct refs refs;
     usec_t taken_wall;
     struct metrics_totals totals;
     struct admin_pool_row *pools; /* owned arrays, in the order of names */

@@ -13,13 +13,13 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "base/refs.h"
 #include "proxy/net/conn_tls.h"
 #include "proxy/net/tls_settings.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 #define READ_BUFFER 32768 /* two full records; released between reads */
@@ -33,7 +33,7 @@ struct tls_ctx {
     SSL_CTX *ssl; /* owned */
     enum tls_mode mode;
     struct {
-        _Atomic int refs;
+        struct refs refs;
     } shared;
 };
 
@@ -236,7 +236,7 @@ enum status tls_ctx_new(const struct tls_settings *s, bool server_role,
     *out = NULL;
     ERR_clear_error();
     struct tls_ctx *c = mem_new(sizeof(*c));
-    atomic_init(&c->shared.refs, 1);
+    refs_init(&c->shared.refs);
     c->mode = s->mode;
     c->ssl = SSL_CTX_new(server_role ? TLS_server_method() : TLS_client_method());
     if (c->ssl == NULL) {
@@ -255,7 +255,7 @@ enum status tls_ctx_new(const struct tls_settings *s, bool server_role,
 struct tls_ctx *tls_ctx_get(struct tls_ctx *c)
 {
     if (c != NULL)
-        atomic_fetch_add_explicit(&c->shared.refs, 1, memory_order_relaxed);
+        refs_get(&c->shared.refs);
     return c;
 }
 
@@ -263,7 +263,7 @@ void tls_ctx_put(struct tls_ctx **c)
 {
     struct tls_ctx *mine = *c;
     *c = NULL;
-    if (mine == NULL || atomic_fetch_sub_explicit(&mine->shared.refs, 1, memory_order_acq_rel) > 1)
+    if (mine == NULL || !refs_put(&mine->shared.refs))
         return;
     SSL_CTX_free(mine->ssl);
     mem_free(mine);
