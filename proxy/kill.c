@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "proxy/cancel.h"
 #include "proxy/config/config.h"
+#include "proxy/session_answer.h"
 
 struct order {
     uint32_t target, from_slot;
@@ -129,57 +130,17 @@ static bool is_kill(const struct client *c, const struct wire_req *r, struct wir
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
-static void put_row(struct client *c, const struct wire_kill *k, const struct wire_part *p)
-{
-    const struct wire *wire = conn_wire(&c->conn);
-    wire->cl_row(c->wire_state, &k->yes, 1, &c->conn.out);
-    if (p->kind == PART_EXECUTE && p->row_limit == 1)
-        wire->cl_suspended(c->wire_state, &c->conn.out);
-    else
-        wire->cl_complete(c->wire_state, str_of(k->tag), &c->conn.out);
-}
-
-static void answer_part(struct client *c, const struct wire_kill *k, const struct wire_part *p,
-                        struct stmt *stmt)
-{
-    const struct wire *wire = conn_wire(&c->conn);
-    struct outq *out = &c->conn.out;
-    struct wire_column text = {k->column.name, COL_BOOL};
-    switch (p->kind) {
-    case PART_PARSE:
-        session_name(c, p->name, stmt);
-        wire->cl_ack(c->wire_state, PART_PARSE, out);
-        break;
-    case PART_DESCRIBE:
-        wire->cl_params(c->wire_state, &k->param, k->nparams, out);
-        wire->cl_row_desc(c->wire_state, &text, 1, out);
-        break;
-    case PART_DESCRIBE_PORTAL:
-        wire->cl_row_desc(c->wire_state, &k->column, 1, out);
-        break;
-    case PART_QUERY:
-        wire->cl_row_desc(c->wire_state, &k->column, 1, out);
-        put_row(c, k, p);
-        break;
-    case PART_EXECUTE:
-        put_row(c, k, p);
-        break;
-    case PART_BIND:
-        wire->cl_ack(c->wire_state, PART_BIND, out);
-        break;
-    case PART_CALL:
-    case PART_CLOSE:
-    case PART_CLOSE_PORTAL:
-    case PART_FLUSH:
-    case PART_SYNC:
-        break;
-    }
-}
-
 static void answer(struct client *c, const struct wire_kill *k, const struct wire_req *r)
 {
-    for (int i = 0; i < r->nparts; i++)
-        answer_part(c, k, &r->parts[i], c->conn.worker->part_stmts[i]);
+    const struct wire_column stated = {k->column.name, COL_BOOL};
+    session_answer_parts(c, r,
+                         &(struct session_answer){.columns = &k->column,
+                                                  .stated = &stated,
+                                                  .values = &k->yes,
+                                                  .n = 1,
+                                                  .params = &k->param,
+                                                  .nparams = k->nparams,
+                                                  .tag = k->tag});
     if (r->flags & REQ_START)
         conn_wire(&c->conn)->cl_idle(c->wire_state, c->server->tx, &c->conn.out);
     conn_dirty(&c->conn);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "protocol/wire_node.h"
 #include "proxy/job.h"
+#include "proxy/session_answer.h"
 #include "proxy/session_cache.h"
 #include "proxy/session_route.h"
 
@@ -25,54 +26,15 @@ struct answer {
 
 /* ---- answering ------------------------------------------------------------------------------- */
 
-static void put_row(struct client *c, const struct answer *a)
-{
-    const struct wire *wire = conn_wire(&c->conn);
-    wire->cl_row(c->wire_state, a->values, a->n, &c->conn.out);
-    wire->cl_complete(c->wire_state, str_of(wire->show_tag), &c->conn.out);
-}
-
-static void answer_part(struct client *c, const struct answer *a, const struct wire_part *p,
-                        struct stmt *stmt)
-{
-    const struct wire *wire = conn_wire(&c->conn);
-    struct outq *out = &c->conn.out;
-    switch (p->kind) {
-    case PART_PARSE:
-        session_name(c, p->name, stmt);
-        wire->cl_ack(c->wire_state, PART_PARSE, out);
-        break;
-    case PART_BIND:
-        wire->cl_ack(c->wire_state, PART_BIND, out);
-        break;
-    case PART_DESCRIBE:
-        wire->cl_params(c->wire_state, NULL, 0, out);
-        wire->cl_row_desc(c->wire_state, a->columns, a->n, out);
-        break;
-    case PART_DESCRIBE_PORTAL:
-        wire->cl_row_desc(c->wire_state, a->columns, a->n, out);
-        break;
-    case PART_QUERY:
-        wire->cl_row_desc(c->wire_state, a->columns, a->n, out);
-        put_row(c, a);
-        break;
-    case PART_EXECUTE:
-        put_row(c, a);
-        break;
-    case PART_CALL:
-    case PART_CLOSE:
-    case PART_CLOSE_PORTAL:
-    case PART_FLUSH:
-    case PART_SYNC:
-        break;
-    }
-}
-
 static enum ours answer(struct client *c, const struct wire_req *r, const struct answer *a)
 {
     enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
-    for (int i = 0; i < r->nparts; i++)
-        answer_part(c, a, &r->parts[i], c->conn.worker->part_stmts[i]);
+    session_answer_parts(c, r,
+                         &(struct session_answer){.columns = a->columns,
+                                                  .stated = a->columns,
+                                                  .values = a->values,
+                                                  .n = a->n,
+                                                  .tag = conn_wire(&c->conn)->show_tag});
     conn_wire(&c->conn)->cl_idle(c->wire_state, tx, &c->conn.out);
     conn_dirty(&c->conn);
     return OURS_ANSWERED;

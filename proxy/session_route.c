@@ -90,19 +90,6 @@ void session_route_end(struct client *c)
     c->route = NULL;
 }
 
-static enum rules_wish entry_wish(const struct pool *p)
-{
-    switch (p->entry->route) {
-    case CONFIG_ROUTE_AUTO:
-        break;
-    case CONFIG_ROUTE_PRIMARY:
-        return WISH_PRIMARY;
-    case CONFIG_ROUTE_REPLICA:
-        return WISH_REPLICA;
-    }
-    return WISH_NONE;
-}
-
 /* ---- judging --------------------------------------------------------------------------------- */
 
 /* The one statement that all parts are about, or NULL. */
@@ -186,7 +173,7 @@ static void fill_ask(struct client *c, const struct plan *plan, struct freshness
         .setting = x->setting,
         .rule = f != NULL ? rules_match(c->pool->entry->cluster->rules, f, NULL) : WISH_NONE,
         .startup = x->startup,
-        .entry = entry_wish(c->pool),
+        .entry = pool_cluster_wish(c->pool),
         .bound = TOPOLOGY_NONE,
         .begins_block = begins,
         .read_only = begins && (f->read_only_begin || (x->read_only && !f->read_write_begin)),

@@ -19,19 +19,6 @@
 
 #define COLUMNS 8 /* as in admin_command.c; in front stands whether the catalog is known */
 
-static enum rules_wish entry_wish(const struct pool *p)
-{
-    switch (p->entry->route) {
-    case CONFIG_ROUTE_AUTO:
-        break;
-    case CONFIG_ROUTE_PRIMARY:
-        return WISH_PRIMARY;
-    case CONFIG_ROUTE_REPLICA:
-        return WISH_REPLICA;
-    }
-    return WISH_NONE;
-}
-
 static void decide(const struct pool *p, struct facts *f, struct route_choice *to, struct str *rule)
 {
     struct freshness_set reads = {0};
@@ -40,7 +27,7 @@ static void decide(const struct pool *p, struct facts *f, struct route_choice *t
                             .verdict = sql_standby(f, p->catalog),
                             .hint = route_hint(f),
                             .rule = rules_match(p->entry->cluster->rules, f, rule),
-                            .entry = entry_wish(p),
+                            .entry = pool_cluster_wish(p),
                             .bound = TOPOLOGY_NONE,
                             .learned = pool_cluster_learned(p, f->digest),
                             .random = p->cluster->turn,

@@ -328,6 +328,19 @@ bool pool_cluster_learned(const struct pool *home, uint64_t digest)
     return digest != 0 && home->cluster->learned[digest % POOL_LEARNED] == digest;
 }
 
+enum rules_wish pool_cluster_wish(const struct pool *home)
+{
+    switch (home->entry->route) {
+    case CONFIG_ROUTE_AUTO:
+        break;
+    case CONFIG_ROUTE_PRIMARY:
+        return WISH_PRIMARY;
+    case CONFIG_ROUTE_REPLICA:
+        return WISH_REPLICA;
+    }
+    return WISH_NONE;
+}
+
 /* ---- whole worker ---------------------------------------------------------------------------- */
 
 static void each(struct worker *w, const struct cluster *c, void (*fn)(struct pool *home))

@@ -18,6 +18,7 @@
 
 #include "proxy/cluster/cluster.h"
 #include "proxy/pool/pool.h"
+#include "router/rules.h"
 
 #define POOL_LEARNED 256u /* digests; more push the older ones out */
 
@@ -65,6 +66,8 @@ void pool_cluster_server_lost(struct pool *p);
 /* A standby has refused a statement with this digest: it writes. */
 void pool_cluster_learn(struct pool *home, uint64_t digest);
 bool pool_cluster_learned(const struct pool *home, uint64_t digest);
+/* What route= of its entry asks for. */
+enum rules_wish pool_cluster_wish(const struct pool *home);
 
 /* Whole worker. */
 void pool_cluster_arrived(struct worker *w, struct cluster *c); /* there is a new topology */
