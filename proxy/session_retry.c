@@ -10,7 +10,7 @@
 /* It may be undone with its transaction, and is not part of a larger one. */
 #define BEYOND_UNDOING                                                                             \
     (FX_LOAD | FX_MULTI | FX_TXCTL | FX_COPY | FX_LISTEN | FX_UNLISTEN | FX_KILL | FX_PREPARE |    \
-     FX_EXECUTE | FX_DEALLOCATE | FX_DEALLOCATE_ALL | FX_DISCARD_ALL)
+     FX_EXECUTE | FX_DEALLOCATE | FX_DEALLOCATE_ALL | FX_DISCARD_ALL | FX_DDL)
 
 void session_retry_keep(struct client *c, struct server *s, struct flight *f,
                         const struct wire_req *r, const struct plan *plan)
@@ -68,8 +68,8 @@ bool session_retry(struct server *s, struct flight *f, enum server_error why)
     struct pool *p = s->pool;
     if (p->home == NULL || c == NULL || c->route == NULL || f->copy.n == 0 || f->output ||
         f->noticed || c->conn.in_callback || c->timed_out != 0 || c->lost >= RETRY_MAX ||
-        !is_of_node(s, c->route, why) || !is_its_only(s, f))
-        return false;
+        server_has_state(s) || !is_of_node(s, c->route, why) || !is_its_only(s, f))
+        return false; /* with state: in the transaction of a BEGIN sent before it, say */
     if (!c->route->last.replica && c->lost > 0)
         return false; /* it was asked again and says the same */
     if (why != SE_STANDBY_CONFLICT && c->route->last.replica)

@@ -334,8 +334,10 @@ void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bo
         freshness_read(&c->route->mark, p->live, p->node);
     if (!s->wrote || tx != TX_IDLE)
         return;
-    s->wrote = false;
-    s->writing = (struct freshness_set){0};
+    if (s->fl_count == 1) { /* what is behind it may write too, and ends later */
+        s->wrote = false;
+        s->writing = (struct freshness_set){0};
+    }
     if (c != NULL && c->route != NULL)
         freshness_wrote(&c->route->mark, p->live);
     cluster_wrote(p->home->cluster->cluster, p->worker);

@@ -117,8 +117,10 @@ static void ask_soon(struct watch *x)
 static void ask_for_write(struct watch *x)
 {
     struct watch_node *n = primary_of(x);
-    if (n == NULL)
+    if (n == NULL) { /* the next write asks again */
+        atomic_store_explicit(&x->cluster->shared.wrote, false, memory_order_release);
         return;
+    }
     if (n->asking || x->worker->now - n->sent_at < WROTE_GAP_US) {
         x->wanted = true;
         if (!n->asking)

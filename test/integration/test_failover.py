@@ -203,6 +203,19 @@ def test_what_a_standby_refuses_is_done_by_the_primary(start, trio):
         c.read_until()
 
 
+@pytest.mark.parametrize("begin", ["BEGIN READ ONLY", "BEGIN TRANSACTION READ ONLY ISOLATION LEVEL REPEATABLE READ"])
+def test_a_write_behind_its_begin_is_not_repeated_outside_of_the_transaction(start, trio, begin):
+    """Both are sent before anything is answered: the write may not run by itself elsewhere."""
+    p = start(trio)
+    with login(p) as c:
+        c.send(w.query(begin) + w.query("UPDATE t SET v = 1000 WHERE id = 50"))
+        first, second = c.read_until(), c.read_until()
+        assert not any(m.type == "E" for m in first)
+        assert any(m.type == "E" for m in second) and second[-1].fields["status"] == "E"
+        c.query("ROLLBACK")
+        assert trio.primary.value("SELECT v FROM t WHERE id = 50", DB) == "0"
+
+
 def test_a_request_is_not_held_for_longer_than_failover_hold(start, trio):
     p = start(trio, failover_hold=1)
     trio.primary.kill()

@@ -116,6 +116,33 @@ def test_a_read_sees_the_clients_own_write(start, trio):
             assert c.value("SELECT v FROM t WHERE id = 7") == str(i)
 
 
+@pytest.mark.parametrize("consistency", ["session", "database"])
+def test_the_second_of_two_writes_sent_at_once_is_seen_too(start, trio, consistency):
+    """The first ends, and replicas have it, while the second still waits for a row's lock."""
+    p = start(consistency=consistency)
+    with login(p) as c, trio.primary.connect(USER, SECRET, DB) as direct, login(p) as other:
+        warm(p, trio, c)
+        was = int(direct.value("SELECT v FROM t WHERE id = 71"))
+        direct.query("BEGIN")
+        direct.query("UPDATE t SET v = v WHERE id = 71")
+        c.send(w.query("UPDATE t SET v = v + 1 WHERE id = 70") + w.query("UPDATE t SET v = v + 1 WHERE id = 71"))
+        c.read_until()
+        other.query("UPDATE still SET v = v + 1 WHERE id = 2")
+        if consistency == "session":    # a probe that was sent after the first write has been passed
+            warm(p, trio, other)
+        try:
+            for r in trio.replicas:
+                r.pause_replay()
+            direct.query("COMMIT")
+            c.read_until()
+            assert int(c.value("SELECT v FROM t WHERE id = 71")) == was + 1
+            if consistency == "database":
+                assert int(other.value("SELECT v FROM t WHERE id = 71")) == was + 1
+        finally:
+            for r in trio.replicas:
+                r.resume_replay()
+
+
 def test_an_entry_may_demand_the_primary_or_a_replica(proxy, trio):
     p = proxy(databases={"rw": {"cluster": "main", "dbname": DB, "route": "primary"},
                          "ro": {"cluster": "main", "dbname": DB, "route": "replica"}},
