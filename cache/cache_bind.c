@@ -117,6 +117,8 @@ static bool read_relation(struct binder *x, struct str schema, struct str name)
     cache_graph_find(x->g, schema, name, &from, &to);
     if (from == to)
         return refuse(x, "there is no table ", name, ", or it is not a user's");
+    if (x->r->nusers > 1 && schema.n == 0 && to > from + 1)
+        return refuse(x, "its users may mean different tables by ", name, ", so it needs a schema");
     if (!catalog_relation_repeatable(x->b->catalog, schema, name))
         return refuse(x, "reading ", name, " may run code that is not known");
     for (uint32_t i = from; i < to; i++)

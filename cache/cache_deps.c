@@ -86,8 +86,7 @@ static void reach(struct writes *w, uint32_t node, uint8_t how)
 {
     if ((w->nodes[node] & how) != 0)
         return;
-    if (w->nodes[node] == 0)
-        w->todo[w->ntodo++] = node;
+    w->todo[w->ntodo++] = node; /* again for the other way of being written: more may follow */
     w->nodes[node] |= how;
 }
 
@@ -114,7 +113,7 @@ static void follow(struct writes *w, uint32_t node)
 {
     const struct cache_graph *g = &w->b->graph;
     const struct cache_graph_node *n = &g->nodes[node];
-    uint8_t how = (w->nodes[node] & WRITTEN) != 0 ? WRITTEN : DRAGGED;
+    uint8_t how = (w->nodes[node] & DRAGGED) != 0 ? DRAGGED : WRITTEN;
     for (uint32_t i = n->first; i < n->first + n->n; i++) {
         const struct cache_graph_edge *e = &g->edges[i];
         bool key = e->detail.kind == CATALOG_REFERENCE;
@@ -306,7 +305,7 @@ static void judge(const struct cache_bound *b, const struct facts *f, struct cac
 {
     struct writes w = {.b = b, .f = f};
     w.nodes = mem_new(b->graph.nnodes);
-    w.todo = mem_new(b->graph.nnodes * sizeof(*w.todo));
+    w.todo = mem_new(2 * b->graph.nnodes * sizeof(*w.todo));
     find_writes(&w);
     out->harmless = true;
     for (int i = 0; i < b->n; i++) {
@@ -383,6 +382,15 @@ struct written_text { /* a statement's own text, with the places of its values *
     int nslots;
 };
 
+/* The bytes are those of the writer's encoding, and an entry may have been made under another. */
+static bool means_more(enum cache_type type, struct str value)
+{
+    for (size_t i = 0; type == CACHE_TYPE_TEXT && i < value.n; i++)
+        if ((unsigned char)value.p[i] >= 0x80)
+            return true;
+    return false;
+}
+
 /* The values of one row's key columns, as a name. false: one has no canonical form. */
 static bool point_of_row(const struct cache_bind_rule *rule, const struct cache_bind_key *k,
                          const struct written_text *text, uint16_t row, struct cache_key *out)
@@ -397,7 +405,8 @@ static bool point_of_row(const struct cache_bind_rule *rule, const struct cache_
         struct str *value = &values[p - 1];
         if (m == NULL || m->slot >= text->nslots ||
             cache_key_value(rule->bound.types[p - 1], &text->slots[m->slot], text->request,
-                            bytes[p - 1], value) != CACHE_KEY_OK)
+                            bytes[p - 1], value) != CACHE_KEY_OK ||
+            means_more(rule->bound.types[p - 1], *value))
             return false;
         /* varchar(n) drops blanks from the end of what is too long. */
         if (text->facts->shape == FACT_INSERT && value->n > 0 && value->p[value->n - 1] == ' ')

@@ -196,6 +196,7 @@ struct server {
     int cancels;                  /* cancel requests on their way */
     int drains; /* how often the statement of a vanished client was to be cancelled */
     struct session_writes *writes; /* owned (session_write.c); NULL: nothing cached was written */
+    uint32_t judged_at;     /* db_shared.reshaped when what is under way began to be judged */
     bool reshaping;         /* cached answers may depend on what the open transaction has defined */
     struct flight *flights; /* owned ring */
     uint32_t fl_head, fl_count, fl_cap;

@@ -161,6 +161,21 @@ bool session_cache_alone(const struct worker *w)
            !atomic_load_explicit(&p->shared.upgrading, memory_order_acquire);
 }
 
+void session_cache_drop(struct pool *p)
+{
+    const struct session_binding *b = p->cache;
+    for (int i = 0; b != NULL && i < cache_rule_count(b->set); i++)
+        cache_l1_drop(p->worker->cache->l1, b->scopes[i], NULL);
+}
+
+void session_cache_retarget(struct pool *p)
+{
+    if (p->cache == NULL)
+        return;
+    registry_reshaped(p->worker->process->registry);
+    session_cache_drop(p);
+}
+
 void session_cache_forget(struct process *p)
 {
     if (p->answers != NULL)

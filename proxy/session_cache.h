@@ -91,6 +91,10 @@ void session_cache_free(struct session_cache **sc);
 void session_cache_adopt(struct worker *w);
 /* The pool, its database entry or its catalog is new: p->cache follows. */
 void session_cache_bind(struct pool *p);
+/* What is kept of the pool's database goes, and what is being fetched for it is not kept. */
+void session_cache_drop(struct pool *p);
+/* Its entry leads to another database now: the same, and the catalog is asked for anew. */
+void session_cache_retarget(struct pool *p);
 /* Another node is the primary, which may lack what was kept. Any thread. */
 void session_cache_forget(struct process *p);
 /* Other rules follow: nothing is served or kept by cfg any more. Main thread. */

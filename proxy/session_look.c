@@ -317,6 +317,8 @@ enum session_read session_look(struct client *c, const struct wire_req *r, const
     k.rule = cache_rule_find(sc->config->set, k.facts);
     if (k.rule == NULL)
         return READ_PASS;
+    struct cache_request text = {.text = k.text, .dialect = c->dialect};
+    k.rule = cache_key_rule(k.rule, &text);
     struct session_cached *x = session_of(c);
     enum session_read did = READ_PASS;
     session_fill_drop(&x->fill); /* its request was begun and came to nothing */

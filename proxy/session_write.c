@@ -186,6 +186,20 @@ static void note_bound(const struct sent *x)
         add_all(x->server);
 }
 
+static uint32_t reshapes(const struct server *s)
+{
+    return atomic_load_explicit(&s->pool->shared->db->shared.reshaped, memory_order_acquire);
+}
+
+/* At most one request of a client is under way. */
+static bool is_first(struct server *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->fl_count; i++)
+        n += server_flight(s, i)->kind == FLIGHT_CLIENT;
+    return n <= 1;
+}
+
 /* What is noted may become visible: no transaction is open, or something that is being sent or in
  * flight may end it. */
 static bool may_end(struct server *s, const struct plan *plan, bool understood)
@@ -201,6 +215,8 @@ void session_write_note(struct client *c, struct server *s, const struct wire_re
 {
     struct stmt **stmts = c->conn.worker->part_stmts;
     bool understood = true;
+    if (s->tx == TX_IDLE && is_first(s))
+        s->judged_at = reshapes(s);
     for (int i = 0; i < r->nparts; i++) {
         const struct wire_part *p = &r->parts[i];
         struct sent x = {.client = c, .server = s};
@@ -245,8 +261,20 @@ static void note_defined(struct server *s, const struct wire_server_event *ev)
     bool defines = (ev->tags & WT_DDL) != 0 && f != NULL &&
                    (f->effects & (FX_DDL | FX_UNKNOWN)) != 0;
     if (defines || (s->reshaping && ev->tx == TX_IDLE))
-        atomic_fetch_add_explicit(&s->pool->shared->db->shared.reshaped, 1, memory_order_release);
+        registry_reshaped(s->conn.worker->process->registry);
     s->reshaping = (s->reshaping || defines) && ev->tx != TX_IDLE;
+}
+
+/* What ran may have done more than the catalog said when it was sent: a trigger may be new. */
+static void check_judgement(struct server *s)
+{
+    const struct flight *f = server_front(s);
+    if (s->pool->cache == NULL || s->state == SV_SHARED || f == NULL || f->kind != FLIGHT_CLIENT ||
+        s->judged_at == reshapes(s))
+        return;
+    session_cache_drop(s->pool);
+    if (is_first(s))
+        s->judged_at = reshapes(s);
 }
 
 void session_write_done(struct server *s, const struct wire_server_event *ev)
@@ -255,7 +283,10 @@ void session_write_done(struct server *s, const struct wire_server_event *ev)
     uint64_t flight = s->flights_done + 1;
     size_t left = 0;
     note_defined(s, ev);
-    if (ws == NULL || ev->tx != TX_IDLE)
+    if (ev->tx != TX_IDLE)
+        return;
+    check_judgement(s);
+    if (ws == NULL)
         return;
     for (size_t i = 0; i < ws->n; i++) {
         if (ws->notes[i].flight <= flight)

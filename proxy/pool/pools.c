@@ -7,7 +7,7 @@
 #include "proxy/listen.h"
 #include "proxy/pool/pool_cluster.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session_cache.h"
 
 #include <limits.h>
 #include <stdatomic.h>
@@ -253,8 +253,10 @@ void pools_reconfigure(struct worker *w, const struct runtime *old)
         pool_reconfigure(p, db);
         if (p->home == NULL && p->place == NULL)
             pool_cluster_configure(p);
-        if (!keep)
+        if (!keep) {
             pool_retire_servers(p);
+            session_cache_retarget(p);
+        }
         pool_schedule(p);
     }
 }

@@ -257,6 +257,19 @@ void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalo
     catalog_put(&old);
 }
 
+void registry_reshaped(struct registry *r)
+{
+    struct str key;
+    void *v;
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; map_next(&r->dbs, &i, &key, &v);) {
+        struct db_shared *d = v;
+        atomic_fetch_add_explicit(&d->shared.reshaped, 1, memory_order_release);
+        atomic_store_explicit(&d->shared.catalog_stale, true, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
 bool registry_keys(struct registry *r, struct str user, struct scram_keys *out)
 {
     pthread_mutex_lock(&r->lock);

@@ -112,6 +112,10 @@ struct catalog *registry_catalog(struct registry *r, struct db_shared *d);
 /* takes over c */
 void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalog *c);
 
+/* Something was defined that cached answers may depend on: in which databases is not known, because
+ * several entries may lead to one. */
+void registry_reshaped(struct registry *r);
+
 /* SCRAM keys that a user's client proved at login, for logging in to servers as that user. */
 bool registry_keys(struct registry *r, struct str user, struct scram_keys *out);
 void registry_set_keys(struct registry *r, struct str user, const struct scram_keys *keys);

@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from support import pgwire as w
+from support.cluster import PgCluster
 from support.common import DB, SECRET, USER
 from support.procs import wait_for
 
@@ -757,3 +758,94 @@ def test_value_goes_on_in_indented_lines_of_cache_sections_only(pg, proxy):
         assert [r["rule"] for r in con.query("SHOW CACHE")] == ["x"]
     said = refused(p, "[users]\nx =\n  pool_size=3\n y = z\n")
     assert ":24: pool_size:" in said        # a line of its own
+
+
+# ---- from a reading of the code -----------------------------------------------------------------------
+
+NAMES = """
+[cache]
+[cache named]
+query = SELECT v FROM app.named WHERE name = $1
+key = named:$1
+[cache balance]
+query = SELECT balance FROM app.accounts WHERE user_id = $1
+key = balance:$1
+[cache open]
+query = SELECT balance FROM app.accounts WHERE user_id = $1 AND state = 'open'
+key = open:$1
+[cache closed]
+query = SELECT balance FROM app.accounts WHERE user_id = $1 AND state = 'closed'
+key = closed:$1
+"""
+
+
+def other_rig(pg, proxy, databases=None, rules=NAMES, **kw):
+    pg.sql(SCHEMA + f"CREATE TABLE app.named (name text PRIMARY KEY, v int); GRANT ALL ON app.named TO {USER}; "
+           "INSERT INTO app.named VALUES (U&'\\00e9', 1), ('e', 1); "
+           f"CREATE TABLE app.late (user_id int, n int); ALTER TABLE app.late OWNER TO {USER}", DB)
+    here = {"host": pg.host, "port": pg.port}
+    return Rig(proxy(databases=databases or {DB: here}, extra=rules, **kw), pg)
+
+
+def test_name_is_the_same_in_every_encoding(pg, proxy):
+    rig = other_rig(pg, proxy)
+    read = "SELECT v FROM app.named WHERE name = '\u00e9'"
+    rig.warm(read, "named")
+    with rig.connect(client_encoding="LATIN1") as c:
+        c.query("UPDATE app.named SET v = 2 WHERE name = '\u00e9'".encode("latin1"))
+    assert rig.c.query(read) == [["2"]]
+
+
+def test_rules_that_differ_in_a_constant_are_both_used(pg, proxy):
+    rig = other_rig(pg, proxy)
+    rig.warm("SELECT balance FROM app.accounts WHERE user_id = 42 AND state = 'open'", "open")
+    rig.warm("SELECT balance FROM app.accounts WHERE user_id = 43 AND state = 'closed'", "closed")
+
+
+def test_definition_made_through_another_entry_counts_too(pg, proxy):
+    here = {"host": pg.host, "port": pg.port, "dbname": DB}
+    rig = other_rig(pg, proxy, {DB: here, "twin": here})
+    rig.warm(BALANCE.format(42))
+    with rig.p.connect(USER, SECRET, "twin") as twin:
+        twin.query("SELECT 1")
+        twin.query("CREATE TRIGGER t AFTER INSERT ON app.late FOR EACH ROW EXECUTE FUNCTION app.on_request()")
+    for n in range(5):
+        rig.c.query(BALANCE.format(42))
+        rig.c.query(f"INSERT INTO app.late VALUES (42, {n})")
+        assert rig.c.query(BALANCE.format(42)) == [[str(n)]]
+
+
+def test_write_that_runs_a_trigger_made_after_it_was_sent_is_seen(pg, proxy):
+    rig = other_rig(pg, proxy)
+    with rig.connect() as writer, rig.connect() as definer:
+        definer.query("BEGIN")
+        definer.query("CREATE TRIGGER t AFTER INSERT ON app.late FOR EACH ROW EXECUTE FUNCTION app.on_request()")
+        writer.query("BEGIN")
+        writer.send(w.query("INSERT INTO app.late VALUES (42, 7)"))
+        wait_for(lambda: pg.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1", 10, "the lock")
+        definer.query("COMMIT")
+        writer.read_until()
+        ready = lambda: rig.c.query(BALANCE.format(42)) and rig.rule()["state"] == "ready"  # noqa: E731
+        wait_for(ready, 10, lambda: str(rig.rows()))
+        rig.warm(BALANCE.format(42))
+        writer.query("COMMIT")
+        assert rig.c.query(BALANCE.format(42)) == [["7"]]
+
+
+def test_entry_that_leads_elsewhere_after_a_reload_has_no_answers_from_before(pg, proxy):
+    away = PgCluster()
+    try:
+        away.role(USER, SECRET)
+        away.role("other", "other secret")
+        away.database(DB, USER)
+        away.sql(SCHEMA.replace("g * 100", "g * 1000"), DB)
+        rig = other_rig(pg, proxy, rules=NAMES.replace("[cache named]", "[cache unnamed]"))
+        rig.warm(BALANCE.format(42))
+        rig.p.databases[DB]["port"] = away.port
+        rig.p.write()
+        rig.p.reload()
+        wait_for(lambda: rig.p.show("DATABASES")[0]["port"] == str(away.port), 10, "the reload")
+        for _ in range(20):
+            assert rig.c.query(BALANCE.format(42)) == [["42000"]]
+    finally:
+        away.close()
