@@ -77,6 +77,7 @@ bool session_retry(struct server *s, struct flight *f, enum server_error why)
     else if (why == SE_READ_ONLY)
         cluster_failed(p->home->cluster->cluster, p->worker, p->node, HEALTH_LOST);
     c->lost++;
+    c->early = false;
     c->barrier = false;
     if (s->state != SV_SHARED) {
         session_detach(c);

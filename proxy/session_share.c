@@ -345,6 +345,7 @@ bool session_share_lost_alone(struct server *s)
     s->pool->stats.repeated++;
     session_detach(c);
     client_set_state(c, CL_IDLE);
+    c->early = false;
     c->barrier = false;
     if (take_back(s, its))
         wait_again(c, s->pool->node);

@@ -248,6 +248,9 @@ static void put_shown(struct sql_cache *c, struct str text, uint32_t dialect, st
     if (n.state == SQL_NORMAL_OK) {
         d->shown = n.text;
         d->shown_digest = n.digest;
+    } else {
+        d->shown = STR("(not shown)"); /* never the text itself: it may carry a password */
+        d->shown_digest = 0;
     }
 }
 

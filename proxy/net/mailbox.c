@@ -49,10 +49,12 @@ void mailbox_drain(struct mailbox *mb)
     pthread_mutex_lock(&mb->shared.lock);
     const struct list *last = list_last(&mb->shared.queue), *l = NULL;
     pthread_mutex_unlock(&mb->shared.lock);
-    while (l != last) { /* nobody else takes any out, so it comes */
+    while (l != last) { /* only the owner takes any out, so it comes */
         pthread_mutex_lock(&mb->shared.lock);
         struct list *first = list_pop_front(&mb->shared.queue);
         pthread_mutex_unlock(&mb->shared.lock);
+        if (first == NULL) /* a message drained this mailbox itself */
+            return;
         l = first;
         struct message *m = container_of(first, struct message, link);
         m->deliver(m, mb->ctx);
