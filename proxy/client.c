@@ -349,7 +349,9 @@ void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer
     c->waiter.offered = session_offered;
     c->waiter.again = look_again;
     c->is_unix = is_unix;
-    c->peer = mem_copy(peer, is_unix ? sizeof(sa_family_t) : sizeof(*peer));
+    const struct sockaddr *sa = (const struct sockaddr *)peer;
+    c->peer = mem_copy(sa, is_unix ? sizeof(sa->sa_family)
+                                   : MAX(sizeof(sa->sa_family), sockopt_len(sa)));
     c->id = atomic_fetch_add_explicit(&w->process->shared.next_id, 1, memory_order_relaxed);
     c->connect_wall = c->request_wall = clock_wall_us();
     c->slot = worker_slot_take(w, c);

@@ -122,9 +122,9 @@ struct client {
     usec_t waited;      /* for the server it has; of its next request */
     usec_t connect_wall;
     usec_t request_wall;
-    struct sockaddr_storage *peer; /* owned */
-    char *user;                    /* owned; NULL before login */
-    void *wire_state;              /* behind the struct */
+    struct sockaddr *peer; /* owned; as long as its family needs */
+    char *user;            /* owned; NULL before login */
+    void *wire_state;      /* behind the struct */
 };
 
 extern const char *const client_state_names[];

@@ -143,7 +143,7 @@ static void add_host(struct client *c, struct wire_var *v, char *dst, size_t cap
         !str_ieq(v->name, STR("application_name")))
         return;
     struct buf b;
-    uint16_t port = sockopt_format((struct sockaddr *)c->peer, 0, addr, sizeof(addr));
+    uint16_t port = sockopt_format(c->peer, 0, addr, sizeof(addr));
     buf_init(&b, cap);
     buf_printf(&b, STR_FMT " - %s:%u", STR_ARG(v->value), addr, port);
     if (str_copy(dst, cap, buf_str(&b)))
@@ -361,7 +361,7 @@ static size_t proxy_header(struct client *c, struct str data)
     c->login->proxy_done = true;
     if (h.has_addr) {
         mem_free(c->peer);
-        c->peer = mem_copy(&h.src, sizeof(h.src));
+        c->peer = mem_copy(&h.src, sockopt_len((struct sockaddr *)&h.src));
     }
     return h.consumed;
 }

@@ -306,7 +306,7 @@ static bool choose_by_hba(struct client *c)
 {
     struct login *l = c->login;
     struct hba_query q = {.is_unix = c->is_unix,
-                          .addr = (struct sockaddr *)c->peer,
+                          .addr = c->peer,
                           .tls = c->conn.tls != NULL,
                           .replication = l->replication &&
                                          !str_ieq(str_of(l->replication_mode), STR("database")),

@@ -153,7 +153,7 @@ static void client_row(struct buf *b, const struct client *c, bool buffers)
         .replication = replication_of(c->pool),
         .application = application(c->vars, c->told),
         .state = admin_names_client_state(c->state),
-        .peer = (const struct sockaddr *)c->peer,
+        .peer = c->peer,
         .self = c,
         .link = c->server,
         .connect_wall = c->connect_wall,
