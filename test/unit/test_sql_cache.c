@@ -141,14 +141,14 @@ static void cache_smaller_than_any_entry_still_answers(void **state)
     sql_cache_free(&c);
 }
 
-static void hundred_thousand_texts_stay_within_the_bytes(void **state)
+static void twenty_thousand_texts_stay_within_the_bytes(void **state)
 {
     const size_t max = 256 * 1024;
     struct sql_cache *c = sql_cache_new(max);
     char text[96];
 
     (void)state;
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0; i < 20000; i++) {
         /* short commands, refused texts, and now and then one for the grammar */
         const char *form = i % 64 == 0 ? "SELECT c" : i % 2 == 0 ? "SET x = v" : "{";
         (void)snprintf(text, sizeof(text), "%s%d", form, i);
@@ -157,8 +157,8 @@ static void hundred_thousand_texts_stay_within_the_bytes(void **state)
     }
     struct sql_cache_stats st = stats_of(c);
     assert_true(st.bytes <= max && st.bytes > max / 2);
-    assert_true(st.entries > 100 && st.entries < 100000);
-    assert_int_equal(st.misses, 100000);
+    assert_true(st.entries > 100 && st.entries < 20000);
+    assert_int_equal(st.misses, 20000);
     sql_cache_free(&c);
 }
 
@@ -298,7 +298,7 @@ int main(void)
         cmocka_unit_test(refused_text_does_not_spoil_its_likes),
         cmocka_unit_test(oldest_goes_first_and_use_keeps),
         cmocka_unit_test(cache_smaller_than_any_entry_still_answers),
-        cmocka_unit_test(hundred_thousand_texts_stay_within_the_bytes),
+        cmocka_unit_test(twenty_thousand_texts_stay_within_the_bytes),
         cmocka_unit_test(deep_and_huge_texts_fit_the_promised_stack),
         cmocka_unit_test(texts_over_the_caps_are_counted_and_not_kept),
         cmocka_unit_test(workers_parse_side_by_side),
