@@ -122,7 +122,17 @@ static int by_name(const void *x, const void *y)
     const struct admin_pool_row *a = *(const struct admin_pool_row *const *)x;
     const struct admin_pool_row *b = *(const struct admin_pool_row *const *)y;
     int d = strcmp(a->shared->db->name, b->shared->db->name);
-    return d != 0 ? d : strcmp(a->shared->user->name, b->shared->user->name);
+    if (d == 0)
+        d = strcmp(a->shared->user->name, b->shared->user->name);
+    return d != 0 ? d : strcmp(a->shared->node, b->shared->node);
+}
+
+enum merging { PER_DATABASE, PER_USER, PER_NODE };
+
+static bool are_merged(const struct pool_shared *a, const struct pool_shared *b, enum merging how)
+{
+    return a->db == b->db && (how < PER_USER || a->user == b->user) &&
+           (how < PER_NODE || strcmp(a->node, b->node) == 0);
 }
 
 static void merge(struct admin_pool_row *into, const struct admin_pool_row *r)
@@ -188,11 +198,11 @@ static void add_left(void *arg, struct pool_shared *p)
     add_row(arg, &row);
 }
 
-static bool wanted(const struct admin_gather *g, const struct admin_pool_row *row, bool with_user)
+static bool wanted(const struct admin_gather *g, const struct admin_pool_row *row, enum merging how)
 {
     if (!row->left_only)
         return true;
-    return !with_user &&
+    return how == PER_DATABASE &&
            config_find_database(admin_config(g->admin), str_of(row->shared->db->name)) != NULL;
 }
 
@@ -214,7 +224,7 @@ static const struct admin_pool_row **in_order(const struct admin_gather *g, cons
     return order;
 }
 
-static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, bool with_user)
+static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, enum merging how)
 {
     struct rows left = {NULL, 0, 0}, r = {NULL, 0, 0};
     size_t all;
@@ -222,17 +232,15 @@ static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, bo
     const struct admin_pool_row **order = in_order(g, &left, &all);
     for (size_t i = 0; i < all; i++) {
         struct admin_pool_row *last = r.n > 0 ? &r.list[r.n - 1] : NULL;
-        bool same = last != NULL && last->shared->db == order[i]->shared->db &&
-                    (!with_user || last->shared->user == order[i]->shared->user);
-        if (same) {
+        if (last != NULL && are_merged(last->shared, order[i]->shared, how)) {
             merge(last, order[i]);
             continue;
         }
-        if (last != NULL && !wanted(g, last, with_user))
+        if (last != NULL && !wanted(g, last, how))
             r.n--;
         add_row(&r, order[i]);
     }
-    if (r.n > 0 && !wanted(g, &r.list[r.n - 1], with_user))
+    if (r.n > 0 && !wanted(g, &r.list[r.n - 1], how))
         r.n--;
     mem_free(order);
     mem_free(left.list);
@@ -242,10 +250,15 @@ static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, bo
 
 struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *n)
 {
-    return merged(g, n, true);
+    return merged(g, n, PER_USER);
+}
+
+struct admin_pool_row *admin_gather_nodes(const struct admin_gather *g, size_t *n)
+{
+    return merged(g, n, PER_NODE);
 }
 
 struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n)
 {
-    return merged(g, n, false);
+    return merged(g, n, PER_DATABASE);
 }

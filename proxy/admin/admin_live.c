@@ -26,7 +26,7 @@
 struct row { /* what differs between clients and servers */
     const char *type;
     struct str user, database, replication, application;
-    const char *state;
+    const char *state, *node;
     const struct sockaddr *peer;
     const void *self, *link;
     usec_t connect_wall, request_wall, waited;
@@ -109,6 +109,7 @@ static void put_row(struct buf *b, const struct conn *c, const struct row *r, bo
     admin_reply_int(b, c->worker->index);
     admin_reply_text(b, r->pins);
     admin_reply_int(b, (int64_t)r->in_flight);
+    admin_reply_text(b, r->node);
 }
 
 static struct str replication_of(const struct pool *p)
@@ -153,6 +154,7 @@ static void client_row(struct buf *b, const struct client *c, bool buffers)
         .replication = replication_of(c->pool),
         .application = application(c->vars, c->told),
         .state = admin_names_client_state(c->state),
+        .node = c->server != NULL ? c->server->pool->shared->node : "",
         .peer = c->peer,
         .self = c,
         .link = c->server,
@@ -192,6 +194,7 @@ static void server_row(struct buf *b, const struct server *s, bool buffers)
         .replication = replication_of(s->pool),
         .application = application(s->vars, s->profile),
         .state = server_word(s),
+        .node = s->pool->shared->node,
         .peer = (const struct sockaddr *)&s->addr,
         .self = s,
         .link = s->client,

@@ -60,6 +60,7 @@ static void put_pool(struct buf *b, const struct admin_pool_row *r)
     admin_reply_int(b, r->sv_shared);
     admin_reply_int(b, r->in_flight);
     admin_reply_int(b, r->share_width);
+    admin_reply_text(b, r->shared != NULL ? r->shared->node : "");
 }
 
 static void put_console_pool(struct buf *b, const struct admin_gather *g)
@@ -76,7 +77,7 @@ static void finish_pools(struct admin_gather *g)
 {
     size_t n;
     bool console_done = false;
-    struct admin_pool_row *rows = admin_gather_pools(g, &n);
+    struct admin_pool_row *rows = admin_gather_nodes(g, &n);
     struct buf *b = &g->reply->rows;
     for (size_t i = 0; i <= n; i++) {
         if (!console_done && (i == n || strcmp(rows[i].shared->db->name, ADMIN_DATABASE) > 0)) {
@@ -112,7 +113,7 @@ static void finish_lists(struct admin_gather *g)
     const struct config_entries *e = admin_config(g->admin)->entries;
     size_t pools, names, pending;
     int64_t users = 0;
-    mem_free(admin_gather_pools(g, &pools));
+    mem_free(admin_gather_nodes(g, &pools));
     admin_gather_counts(g, &n);
     resolver_counts(g->admin->process->resolver, &names, &pending);
     registry_each_user(g->admin->process->registry, count_one, &users);

@@ -23,7 +23,7 @@
         T("local_addr"), I("local_port"), T("connect_time"), T("request_time"), I("wait"),         \
         I("wait_us"), I("close_needed"), T("ptr"), T("link"), I("remote_pid"), T("tls"),           \
         T("application_name"), I("prepared_statements"), I("id")
-#define SOCKET_OURS I("worker"), T("pins"), I("in_flight")
+#define SOCKET_OURS I("worker"), T("pins"), I("in_flight"), T("node")
 
 static const struct wire_column connections[] = {SOCKET, SOCKET_OURS};
 static const struct wire_column sockets[] = {SOCKET,          I("recv_pos"),   I("pkt_pos"),
@@ -83,7 +83,8 @@ static const struct wire_column pools[] = {T("database"),
                                            I("sv_pinned"),
                                            I("sv_shared"),
                                            I("in_flight"),
-                                           I("share_width")};
+                                           I("share_width"),
+                                           T("node")};
 static const struct wire_column state[] = {T("key"), T("value")};
 /* The counts of logins came after the version whose column order this keeps: they stand last. */
 static const struct wire_column stats[] = {T("database"),

@@ -128,6 +128,9 @@ void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out)
 /* Pools of all workers merged per database and user, in that order; *n rows, the caller frees
  * them. */
 struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *n);
+/* The same, with a cluster's nodes apart: the entry's own row, which has the clients, comes
+ * first. */
+struct admin_pool_row *admin_gather_nodes(const struct admin_gather *g, size_t *n);
 /* The same per database: stats only. */
 struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n);
 /* expected: how many there will be, or so; not 0. */

@@ -156,9 +156,10 @@ static void make_pool(struct watch_node *n)
     struct watch *x = n->watch;
     char name[CONFIG_CLUSTER_NAME_MAX + 16], key[WATCH_TEXT + CONFIG_CLUSTER_NAME_MAX + 16];
     snprintf(name, sizeof(name), "cluster %s", x->config->name);
-    snprintf(key, sizeof(key), "probe %s %s", x->config->name, n->name);
+    /* shaped as that of a node's pool, without the user that each of those has */
+    int len = snprintf(key, sizeof(key), "%s%c%c%s", name, 0, 0, n->name);
     fill_entry(n);
-    n->pool = pool_for_probes(x->worker, &n->db, str_of(name), str_of(key));
+    n->pool = pool_for_probes(x->worker, &n->db, str_of(name), (struct str){key, (size_t)len});
     n->pool->mode = CONFIG_POOL_TRANSACTION;
     const struct topology_node place = {
         .name = str_of(n->name), .host = str_of(n->address), .port = (uint16_t)n->host.port};

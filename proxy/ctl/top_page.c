@@ -40,6 +40,7 @@ static const struct column pools[] = {
     {"wait", 5, COUNT, "cl_waiting", NULL},   {"wait ms", 8, MSEC_TWO, "maxwait", "maxwait_us"},
     {"sv act", 7, COUNT, "sv_active", NULL},  {"idle", 5, COUNT, "sv_idle", NULL},
     {"pin", 4, COUNT, "sv_pinned", NULL},     {"flight", 7, COUNT, "in_flight", NULL},
+    {"node", 0, TEXT, "node", NULL},
 };
 static const struct column statements[] = {
     {"call/s", 7, RATE, "calls", NULL},      {"calls", 7, COUNT, "calls", NULL},

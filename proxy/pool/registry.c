@@ -140,6 +140,19 @@ struct user_shared *registry_user(struct registry *r, struct str name)
     return u;
 }
 
+/* What is behind the second of the words that a zero separates. */
+static const char *node_in(const char *key, size_t n)
+{
+    const char *end = key + n;
+    for (int i = 0; i < 2; i++) {
+        key = memchr(key, 0, (size_t)(end - key));
+        if (key == NULL)
+            return "";
+        key++;
+    }
+    return key;
+}
+
 struct pool_shared *registry_pool(struct registry *r, struct str db, struct str user,
                                   struct str key)
 {
@@ -148,6 +161,7 @@ struct pool_shared *registry_pool(struct registry *r, struct str db, struct str 
     if (p == NULL) {
         p = mem_new(sizeof(*p));
         p->key = str_dup(key);
+        p->node = node_in(p->key, key.n);
         p->db = db_locked(r, db);
         p->user = user_locked(r, user);
         map_put(&r->pools, key, p);

@@ -61,7 +61,8 @@ struct profile { /* settings a server reported at login: immutable */
 };
 
 struct pool_shared {
-    char *key; /* owned; unique */
+    char *key;        /* owned; unique: "database\0user", or with "\0node" behind it */
+    const char *node; /* borrowed from key: the node of a cluster whose pool it is; empty: none */
     struct db_shared *db;
     struct user_shared *user;
     struct {

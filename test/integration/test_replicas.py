@@ -89,6 +89,29 @@ def test_pool_size_counts_per_node(start, trio):
         c.close()
 
 
+def test_pools_and_servers_are_shown_by_node(start, trio):
+    p = start()
+    names = {n.port: f"{n.host}:{n.port}" for n in trio.nodes}
+    with login(p) as c:
+        warm(p, trio, c)
+        c.query("UPDATE t SET v = v WHERE id = 2")
+        rows = {r["node"]: r for r in p.show("POOLS") if r["database"] == DB}
+        assert set(rows) == {"", *names.values()}
+        assert list(rows[""])[-1] == "node"
+        assert rows[""]["cl_active"] == "1" and all(rows[n]["cl_active"] == "0" for n in names.values())
+        count = {n: sum(int(r[k]) for k in ("sv_active", "sv_idle")) for n, r in rows.items()}
+        assert count[""] == 0 and count[names[trio.primary.port]] > 0
+        servers = [r for r in p.show("SERVERS") if r["database"] == DB]
+        assert all(r["node"] == names[int(r["port"])] for r in servers)
+        assert Counter(r["node"] for r in servers) == {n: k for n, k in count.items() if k}
+        assert [r["node"] for r in p.show("CLIENTS") if r["user"] == USER] == [""]
+        c.query("BEGIN")
+        c.query("SELECT 1")
+        assert [r["node"] for r in p.show("CLIENTS") if r["user"] == USER] == [names[trio.primary.port]]
+        probes = [r for r in p.show("POOLS") if r["database"] == "cluster main"]
+        assert {r["node"] for r in probes} == set(names.values())
+
+
 def test_prepared_statements_and_settings_work_on_every_node(start, trio):
     p = start()
     with login(p) as c:
