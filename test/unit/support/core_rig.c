@@ -34,8 +34,12 @@ static struct runtime *make_runtime(const struct rig *r, const char *options, co
     struct config *cfg = NULL;
     struct runtime *rt = NULL;
     buf_init(&b, 65536);
-    buf_printf(&b, "[databases]\nd = host=127.0.0.1 port=%d %s\n[pgbouncer]\nauth_type = any\n",
-               r->port, db != NULL ? db : "");
+    if (db != NULL && strncmp(db, "cluster=", 8) == 0)
+        buf_printf(&b, "[databases]\nd = %s\n", db);
+    else
+        buf_printf(&b, "[databases]\nd = host=127.0.0.1 port=%d %s\n", r->port,
+                   db != NULL ? db : "");
+    buf_put_text(&b, "[pgbouncer]\nauth_type = any\n");
     buf_printf(&b, "server_tls_sslmode = disable\npool_mode = transaction\n%s\n",
                options != NULL ? options : "");
     int fd = memfd_create("rig.ini", 0);
@@ -52,7 +56,7 @@ static struct runtime *make_runtime(const struct rig *r, const char *options, co
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static int listen_on(int *port)
+int rig_listen(int *port)
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(sin);
@@ -74,7 +78,7 @@ struct rig *rig_new(const struct wire *wire, unsigned nworkers, const char *opti
     struct rig *r = mem_new(sizeof(*r));
     struct process *p = &r->process;
     assert_int_equal(log_configure(&quiet, &err), ST_OK);
-    r->listen_fd = listen_on(&r->port);
+    r->listen_fd = rig_listen(&r->port);
     p->wire = wire;
     p->salt = 0x1000;
     p->resolver = resolver_new(1);
@@ -147,6 +151,23 @@ void rig_reload(struct rig *r, const char *options, const char *db)
     rig_reload_ends(r);
 }
 
+static void add_row(struct catalog *c, const char *kind, const char *name, const char *flags)
+{
+    struct str cols[4] = {str_of(kind), STR("public"), str_of(name), str_of(flags)};
+    assert_int_equal(catalog_add_row(c, cols, 4, NULL), ST_OK);
+}
+
+void rig_know_catalog(struct rig *r)
+{
+    struct catalog *c = catalog_new(1);
+    add_row(c, "r", "t", "rwstp");
+    add_row(c, "r", "v", "rwt");
+    registry_set_catalog(r->process.registry, rig_pool(r, 0)->shared->db, c);
+    for (unsigned i = 0; i < r->process.nworkers; i++)
+        if (rig_pool(r, i) != NULL)
+            catalog_wanted(rig_pool(r, i));
+}
+
 void rig_stop_listening(struct rig *r)
 {
     close(r->listen_fd);
@@ -155,7 +176,7 @@ void rig_stop_listening(struct rig *r)
 
 void rig_listen_again(struct rig *r)
 {
-    r->listen_fd = listen_on(&r->port);
+    r->listen_fd = rig_listen(&r->port);
 }
 
 /* ---- turning --------------------------------------------------------------------------------- */
@@ -205,19 +226,24 @@ void rig_client(struct rig *r, unsigned worker, struct peer *p)
     rig_settle(r);
 }
 
-void rig_accept(struct rig *r, struct peer *p)
+void rig_accept_from(struct rig *r, int from, struct peer *p)
 {
     int one = 1;
     for (int i = 0; i < PATIENCE; i++) {
-        int fd = accept4(r->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(from, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
             peer_init(p, fd);
             return;
         }
-        wait_for(r, r->listen_fd, i);
+        wait_for(r, from, i);
     }
     fail_msg("no connection to the database was made");
+}
+
+void rig_accept(struct rig *r, struct peer *p)
+{
+    rig_accept_from(r, r->listen_fd, p);
 }
 
 void rig_accepts_nothing(struct rig *r)

@@ -32,7 +32,7 @@ struct peer { /* one end of a connection, the test's */
 };
 
 /* options: lines of [pgbouncer], NULL: none; db: keys of the database entry "d" besides its
- * address. */
+ * address, or with cluster= first, instead of one. */
 struct rig *rig_new(const struct wire *wire, unsigned nworkers, const char *options,
                     const char *db);
 void rig_free(struct rig **r);
@@ -46,11 +46,17 @@ void rig_reload(struct rig *r, const char *options, const char *db);
 /* The same in two steps: the first worker has the new configuration, the other does not yet. */
 void rig_reload_begins(struct rig *r, const char *options, const char *db);
 void rig_reload_ends(struct rig *r);
+/* As if the question for the catalog had been answered (the toy codec has none): the table t, whose
+ * reads are repeatable, and v, whose are not. */
+void rig_know_catalog(struct rig *r);
 void rig_stop_listening(struct rig *r); /* connections are refused from now on */
 void rig_listen_again(struct rig *r);
 
 void rig_client(struct rig *r, unsigned worker, struct peer *p);
 void rig_accept(struct rig *r, struct peer *p); /* the next connection to the database */
+/* A further database on a free port (*port 0: chosen), and the next connection to it. */
+int rig_listen(int *port);
+void rig_accept_from(struct rig *r, int fd, struct peer *p);
 void rig_accepts_nothing(struct rig *r);
 
 void peer_say(struct peer *p, const char *text);

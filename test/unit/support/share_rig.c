@@ -8,25 +8,6 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-static void add(struct catalog *c, const char *kind, const char *name, const char *flags)
-{
-    struct str cols[4] = {str_of(kind), STR("public"), str_of(name), str_of(flags)};
-    assert_int_equal(catalog_add_row(c, cols, 4, NULL), ST_OK);
-}
-
-/* As if the question for it had been answered; the toy codec has none. */
-static void know_catalog(struct share_rig *x)
-{
-    struct pool *p = rig_pool(x->r, 0);
-    struct catalog *c = catalog_new(1);
-    add(c, "r", "t", "rws");
-    add(c, "r", "v", "rw");
-    registry_set_catalog(x->r->process.registry, p->shared->db, c);
-    for (unsigned i = 0; i < x->r->process.nworkers; i++)
-        if (rig_pool(x->r, i) != NULL)
-            catalog_wanted(rig_pool(x->r, i));
-}
-
 /* The rig's section is PgBouncer's, where sharing is off unless it is asked for. */
 static const char *with_depth(const char *options, char *dst, size_t cap)
 {
@@ -53,7 +34,7 @@ void share_new(struct share_rig *x, unsigned nworkers, const char *options, int 
     x->r = rig_new(&toy_wire, nworkers, with_depth(options, all, sizeof(all)), NULL);
     for (int i = 0; i < nclients; i++)
         (void)share_client(x, 0, NULL);
-    know_catalog(x);
+    rig_know_catalog(x->r);
     share_round(x, "0");
 }
 

@@ -104,6 +104,25 @@ bool toy_language_var_hurries(const struct wire_var *v)
     return str_ieq(v->name, STR("pace"));
 }
 
+bool toy_language_var_of_node(struct str name)
+{
+    return str_ieq(name, STR("role_of_node"));
+}
+
+void toy_language_var_wishes(const struct wire_var *v, struct wire_wishes *out)
+{
+    if (str_ieq(v->name, STR("route")))
+        out->route = v->value;
+}
+
+bool toy_language_startup_wishes(const struct wire_var *v, struct wire_wishes *out)
+{
+    if (!str_ieq(v->name, STR("kind")))
+        return false;
+    out->route = v->value;
+    return true;
+}
+
 void toy_language_quote_literal(struct str value, struct buf *out)
 {
     buf_put_text(out, "<");

@@ -16,6 +16,9 @@ int toy_language_var_rank(struct str name);
 bool toy_language_var_analysis(struct str name);
 bool toy_language_var_hurries(const struct wire_var *v);
 void toy_language_quote_literal(struct str value, struct buf *out);
+bool toy_language_var_of_node(struct str name);
+void toy_language_var_wishes(const struct wire_var *v, struct wire_wishes *out);
+bool toy_language_startup_wishes(const struct wire_var *v, struct wire_wishes *out);
 enum status toy_language_ask_row(const struct str *cols, int ncols, struct wire_answer *out);
 
 #endif

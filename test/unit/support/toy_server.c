@@ -35,6 +35,7 @@ static const struct word codes[] = {
     {"plan", SE_PLAN_CHANGED},
     {"cancelled", SE_CANCELLED},
     {"deadlock", SE_DEADLOCK},
+    {"unable", SE_UNABLE},
 };
 
 static const struct word tags[] = {
@@ -317,6 +318,11 @@ void toy_server_raw(void *st)
     ((struct toy_server *)st)->phase = TOY_SV_RAW;
 }
 
+void toy_server_split(void *st)
+{
+    ((struct toy_server *)st)->split = true;
+}
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 static void bad(struct wire_server_event *ev, const char *why)
@@ -477,6 +483,13 @@ static bool unasked_line(struct toy_server *s, struct str line, struct wire_serv
     return true;
 }
 
+/* The first thing that is said of a request of the client's is that it failed. */
+static bool is_refusal(const struct toy_server *s, struct str line)
+{
+    return s->split && s->wants[0].forward && s->error == SE_NONE && s->rows == 0 && s->tags == 0 &&
+           str_starts(line, STR("err "));
+}
+
 /* [start, *pos): bytes to be forwarded so far. True: ev is complete. */
 static bool one_line(struct toy_server *s, struct str in, size_t *start, size_t *pos,
                      struct wire_server_event *ev)
@@ -497,7 +510,8 @@ static bool one_line(struct toy_server *s, struct str in, size_t *start, size_t 
         *pos += n + 1;
         return true;
     }
-    if (!s->wants[0].forward && *pos > *start) {
+    bool refusal = is_refusal(s, line);
+    if ((refusal || !s->wants[0].forward) && *pos > *start) {
         ev->kind = SV_SPAN;
         return true;
     }
@@ -505,6 +519,10 @@ static bool one_line(struct toy_server *s, struct str in, size_t *start, size_t 
     *pos += n + 1;
     if (!forward)
         *start = *pos;
+    if (refusal) {
+        ev->kind = SV_SPAN;
+        ev->refused = s->error;
+    }
     return ev->kind != SV_MORE;
 }
 

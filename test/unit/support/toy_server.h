@@ -11,6 +11,7 @@ struct toy_server_want;
 struct toy_server {
     enum toy_server_phase phase;
     bool mid_row;                  /* a row longer than the buffer is going through */
+    bool split;                    /* errors that answer a request come by themselves */
     bool skipping;                 /* an error came before the end of its request was sent */
     struct toy_server_want *wants; /* owned array; answers still to come, oldest first */
     int nwants, cap_wants;
@@ -28,6 +29,7 @@ enum auth_result toy_server_auth(void *st, const struct wire_cred *c, struct str
                                  struct outq *out, struct error *err);
 void toy_server_feed(void *st, struct str in, bool full, struct wire_server_event *ev);
 void toy_server_raw(void *st);
+void toy_server_split(void *st);
 void toy_server_parts(void *st, const struct wire_part *parts, int n, struct str raw,
                       struct outq *out);
 void toy_server_part_named(void *st, const struct wire_part *part, const struct wire_handle *h,

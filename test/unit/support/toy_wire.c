@@ -496,6 +496,7 @@ const struct wire toy_wire = {
     .sv_auth = toy_server_auth,
     .sv_feed = toy_server_feed,
     .sv_raw = toy_server_raw,
+    .sv_split = toy_server_split,
     .sv_parts = toy_server_parts,
     .sv_part_named = toy_server_part_named,
     .sv_part_tracked = toy_server_part_tracked,
@@ -528,4 +529,7 @@ const struct wire toy_wire = {
     .reset_query = "forget all",
     .auth_query = "whois $1",
     .catalog_query = NULL,
+    .var_of_node = toy_language_var_of_node,
+    .var_wishes = toy_language_var_wishes,
+    .startup_wishes = toy_language_startup_wishes,
 };
