@@ -100,7 +100,7 @@ def test_types_and_names_of_columns(pg, proxy):
                                          [f"{a}_{n}_count" for n in ("shared", "repeated", "unshared")
                                           for a in ("total", "avg")])
         clients = [n for n, t in columns(con, "CLIENTS")]
-        assert clients[20:] == ["id", "worker", "pins", "in_flight"]
+        assert clients[20:] == ["id", "worker", "pins", "in_flight", "node"]
         assert dict(columns(con, "CLIENTS"))["pins"] == TEXT
         assert [r["name"] for r in con.query("SHOW MEM")][:3] == ["user_cache", "credentials_cache",
                                                                   "db_cache"]

@@ -1,6 +1,6 @@
 """Behaviours 35, 37, 41 to 52, 54, 121, 124 and the limits: pools in front of a real PostgreSQL."""
-import os
 import signal
+import socket
 import threading
 import time
 
@@ -342,10 +342,16 @@ def test_second_proxy_on_the_same_port_is_refused(pg, proxy):
         assert c.value("SELECT 1") == "1"
 
 
+def listens(path):
+    """The file is there from bind() on, a connection is taken from listen() on."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(path) == 0
+
+
 def test_unix_socket_on_both_sides(pg, proxy):
     p = proxy(databases={DB: {"host": pg.sockets, "port": pg.port}})
     # it is up when it answers over TCP, whose socket is opened first
-    wait_for(lambda: os.path.exists(f"{p.dir}/.s.PGSQL.{p.port}"), 10, "the Unix socket")
+    wait_for(lambda: listens(f"{p.dir}/.s.PGSQL.{p.port}"), 10, "the Unix socket")
     with RawClient.login(p.port, USER, SECRET, DB, host=p.dir) as c:
         assert c.value("SELECT inet_client_addr()") is None
 

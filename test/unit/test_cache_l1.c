@@ -379,7 +379,7 @@ static void a_scope_is_one_for_its_names(void **state)
 /* ---- many threads: a value is never older than a write that had ended before the lookup ------ */
 
 #define KEYS 8
-#define ROUNDS 1000
+#define ROUNDS 500
 #define HITS 300
 
 struct stage {
@@ -403,7 +403,7 @@ static void *writer(void *arg)
         uint32_t was = atomic_load(&s->ended[k]);
         while (was < v && !atomic_compare_exchange_weak(&s->ended[k], &was, v)) {
         }
-        for (int pause = 0; pause < 20; pause++)
+        for (int pause = 0; pause < 5; pause++)
             (void)sched_yield();
     }
     atomic_store(&s->stop, true);
