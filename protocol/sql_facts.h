@@ -109,8 +109,8 @@ struct facts {
     /* single SELECT (or SHOW) without locking clause, INTO or data-modifying CTE, and no effect but
      * FX_READ or FX_SHOW */
     bool repeatable_text;
-    bool read_only_begin;    /* BEGIN READ ONLY */
-    bool read_write_begin;   /* BEGIN READ WRITE */
+    bool read_only_begin;    /* BEGIN or SET TRANSACTION with READ ONLY */
+    bool read_write_begin;   /* the same with READ WRITE */
     bool serializable_begin; /* BEGIN or SET TRANSACTION with ISOLATION LEVEL SERIALIZABLE */
     /* With what a statement reads, locks or changes rows; for naming the reason, not for proofs. */
     bool selects, explains, modifies, into, locks_rows, locks_table;

@@ -411,10 +411,9 @@ struct wire {
      * is half-read. May be NULL; false is always a safe answer (cl_feed will tell). */
     bool (*cl_wants_server)(const void *st, struct str in);
     /* Directly after cl_feed: the CE_REQ or early CE_IGNORED in ev was not acted on, and its bytes
-     * will be fed again. */
+     * will be fed again; or a CE_REQ that is whole is acted on later, as it was read. */
     void (*cl_unread)(void *st, const struct wire_client_event *ev);
-    /* before the first cl_feed; 0 = protocol's own */
-    void (*cl_limits)(void *st, size_t max_message);
+    void (*cl_limits)(void *st, size_t max_message); /* before the first cl_feed; 0: its own */
     void (*cl_tls_reply)(void *st, bool accept, struct outq *out);
     enum auth_result (*cl_auth_start)(void *st, struct wire_auth *a, struct outq *out);
     /* AUTH_MORE with a->password set (EXTERNAL): the core checks it and ends with
@@ -441,8 +440,9 @@ struct wire {
     /* The request of an upload has ended on the server: drop what is left of the upload. true: a
      * message of it was cut, and its rest, CE_UPLOAD up to REQ_REST, must still be sent on. */
     bool (*cl_upload_over)(void *st);
-    /* How a transaction that has failed ends, and an answer of ours. */
-    const char *rollback_tag, *show_tag;
+    const char *rollback_tag, *show_tag; /* how a failed transaction ends; of an answer of ours */
+    const char *(*begin_tag)(
+        struct str text); /* of a begin or its modes; NULL: not for us to tell */
     /* Local answers: console, LISTEN. For a request of the extended protocol the caller answers
      * part by part: cl_ack for parse/bind/close, cl_row_desc or cl_no_data for describe, then rows
      * and cl_complete, at sync cl_idle. */

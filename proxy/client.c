@@ -9,6 +9,7 @@
 #include "proxy/client_login.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/server.h"
+#include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
@@ -57,7 +58,7 @@ static bool must_leave(const struct client *c, enum client_state st)
 {
     enum process_phase phase = process_phase(c->conn.worker->process);
     if (st == CL_IDLE)
-        return phase >= PHASE_DRAIN_SERVERS;
+        return phase >= PHASE_DRAIN_SERVERS && !session_begun(c);
     return st == CL_HELD && phase >= PHASE_DRAIN_TRANSACTIONS && c->server != NULL &&
            c->server->tx == TX_IDLE;
 }
@@ -72,7 +73,7 @@ usec_t client_limit_us(const struct client *c, enum client_state st)
     case CL_WELCOME:
         return worker_options(c->conn.worker)->client_login_timeout;
     case CL_IDLE:
-        return c->pool->limits[CONFIG_CLIENT_IDLE];
+        return c->pool->limits[session_begun(c) ? CONFIG_IDLE_TRANSACTION : CONFIG_CLIENT_IDLE];
     case CL_CACHE:
         return WAIT_ANSWER_US;
     case CL_WAIT:
@@ -137,7 +138,7 @@ static void note_timeout(const struct client *c)
         n->timeouts[c->server->tx != TX_IDLE ? MEASURE_IDLE_TRANSACTION : MEASURE_CLIENT_IDLE]++;
         break;
     case CL_IDLE:
-        n->timeouts[MEASURE_CLIENT_IDLE]++;
+        n->timeouts[session_begun(c) ? MEASURE_IDLE_TRANSACTION : MEASURE_CLIENT_IDLE]++;
         break;
     case CL_STARTUP:
     case CL_AUTH:
@@ -166,7 +167,7 @@ static void on_timeout(struct timeout *t)
         client_fatal(c, C_POOL_TIMEOUT, STR_NONE);
         break;
     case CL_IDLE:
-        client_fatal(c, C_IDLE_TIMEOUT, STR_NONE);
+        client_fatal(c, session_begun(c) ? C_IDLE_TX_TIMEOUT : C_IDLE_TIMEOUT, STR_NONE);
         break;
     case CL_CACHE:
         session_look_alone(c);
@@ -433,6 +434,7 @@ void client_tell(struct client *c, const struct wire_fault *f)
 {
     conn_wire(&c->conn)->cl_error(c->wire_state, f, &c->conn.out);
     conn_dirty(&c->conn);
+    session_route_over(c);
     uint64_t *told = c->pool != NULL ? c->pool->measure.counts.told : c->conn.worker->told;
     told[f->cause]++;
     if (!worker_options(c->conn.worker)->log_pooler_errors)

@@ -59,14 +59,15 @@ enum pin {
 };
 
 enum flight_kind {
-    FLIGHT_CLIENT,  /* forwarded to its client */
-    FLIGHT_VARS,    /* settings before a request */
-    FLIGHT_LIFT,    /* a short time limit put away, before statements of our own */
-    FLIGHT_CHECK,   /* server_check_query or ping before a request */
-    FLIGHT_PREP,    /* own prepare by text before a request; errors are the request's business */
-    FLIGHT_ASK,     /* session state */
-    FLIGHT_CLEAN,   /* rollback, reset query */
-    FLIGHT_JOB,     /* a statement of the proxy itself */
+    FLIGHT_CLIENT, /* forwarded to its client */
+    FLIGHT_VARS,   /* settings before a request */
+    FLIGHT_LIFT,   /* a short time limit put away, before statements of our own */
+    FLIGHT_CHECK,  /* server_check_query or ping before a request */
+    FLIGHT_BEGIN,  /* one that was answered already (session_begin.h), before the first statement */
+    FLIGHT_PREP,   /* own prepare by text before a request; errors are the request's business */
+    FLIGHT_ASK,    /* session state */
+    FLIGHT_CLEAN,  /* rollback, reset query */
+    FLIGHT_JOB,    /* a statement of the proxy itself */
     FLIGHT_CONNECT, /* connect_query */
     FLIGHT_LISTEN,  /* of the shared listener, or of leaving a server for it (listen.c) */
 };
@@ -120,7 +121,8 @@ struct flight {
     uint64_t about;  /* digest of the statement that was copied there */
     bool routed;     /* counts in the numbers of its node (session_route.c), and */
     bool reads;      /* was proved to write nothing */
-    struct freshness_set writing; /* tables that it may commit writes to */
+    struct freshness_set writing; /* tables that it may commit writes to, open in: */
+    struct freshness_db *opened;  /* borrowed from the cluster */
     struct session_fill *fill;    /* owned: its answer is to be kept; NULL: it is not */
     struct {                      /* the request as it came, to be sent again elsewhere */
         uint8_t *p;               /* owned, kept with the slot */

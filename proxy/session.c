@@ -5,7 +5,9 @@
  * the client's input buffer and are fed again later (cl_unread), so that there is one way in and
  * nothing half-done.
  */
+#include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
+#include "proxy/session_kept.h"
 #include "proxy/session_ours.h"
 #include "proxy/session_retry.h"
 #include "proxy/session_route.h"
@@ -93,6 +95,8 @@ void session_granted(struct client *c, struct server *s)
 {
     session_attach(c, s);
     session_go_on(c);
+    if (s->state == SV_ACTIVE && s->client == c && s->fl_count == 0 && session_begun(c))
+        session_begin_alone(c, s);
     /* Input that came to nothing (refused, or the peer spoke nonsense) must not keep the server. */
     if (s->state == SV_ACTIVE && s->client == c && s->fl_count == 0 && !c->barrier)
         session_settle(s);
@@ -119,6 +123,13 @@ static void tell_refused(struct client *c, const struct wire_req *r, struct wire
     f->req_open = (r->flags & REQ_END) == 0;
     c->skipping = f->req_open;
     session_look_forget(c);
+    if (session_begun(c))
+        c->aborted = ABORTED_TOLD;
+    session_begin_drop(c);
+    if (c->aborted != ABORTED_NOT) {
+        c->aborted = ABORTED_TOLD;
+        f->tx = TX_FAILED;
+    }
     client_tell(c, f);
 }
 
@@ -131,12 +142,11 @@ static void refuse_as_told(struct client *c, const struct wire_req *r)
 
 static void refuse(struct client *c, const struct wire_req *r, enum cause cause, struct str text)
 {
-    enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
+    enum tx_state tx = session_tx(c);
     if (c->server != NULL && tx == TX_OPEN) {
         /* The transaction does not know of the refusal; going on in it would not be what the client
          * thinks, so it ends here. */
-        client_fatal(c, cause, text);
-        return;
+        session_give_up_tx(c);
     }
     tell_refused(c, r, &(struct wire_fault){.cause = cause, .text = text, .tx = tx});
 }
@@ -158,13 +168,13 @@ static bool refused_by_policy(struct client *c, const struct wire_req *r, const 
 /* A lone end-of-request marker needs no server. */
 static bool answer_locally(struct client *c, const struct wire_req *r)
 {
-    if (c->server != NULL || r->nparts != 1)
+    if ((c->server != NULL && c->aborted == ABORTED_NOT) || r->nparts != 1)
         return false;
     if (r->parts[0].kind == PART_FLUSH)
         return true;
     if (r->parts[0].kind != PART_SYNC)
         return false;
-    conn_wire(&c->conn)->cl_idle(c->wire_state, c->aborted ? TX_FAILED : TX_IDLE, &c->conn.out);
+    conn_wire(&c->conn)->cl_idle(c->wire_state, session_tx(c), &c->conn.out);
     conn_dirty(&c->conn);
     return true;
 }
@@ -273,6 +283,20 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
     sent_piece(c, s, f, r);
 }
 
+/* The BEGIN that was answered goes out before the first statement of its transaction. Only a
+ * proven read follows at once: should BEGIN fail, it has done no harm. */
+static enum taken begin_first(struct client *c, struct server *s, const struct wire_req *r,
+                              struct plan *plan)
+{
+    bool glued = plan->whole && plan->verdict == STANDBY_OK;
+    if (session_prelude(c, s, r, plan) == PRELUDE_WAIT) {
+        c->barrier = true;
+        return LEFT;
+    }
+    session_begin_send(c, s, glued);
+    return glued ? TAKEN : LEFT;
+}
+
 /* A planned request and its server: prelude, first piece. */
 static enum taken start_on(struct client *c, struct server *s, const struct wire_req *r,
                            struct plan *plan)
@@ -282,6 +306,8 @@ static enum taken start_on(struct client *c, struct server *s, const struct wire
             session_settle(s); /* it was taken for nothing */
         return TAKEN;
     }
+    if (session_begun(c) && s->fl_count == 0 && begin_first(c, s, r, plan) == LEFT)
+        return LEFT;
     if (s->fl_count > 0 &&
         ((plan->effects & BARRIER_EFFECTS) || s->cancels > 0 || session_unconfirmed(s))) {
         c->barrier = true; /* lifted when what is in flight is done */
@@ -312,6 +338,9 @@ static enum taken find_server(struct client *c, const struct wire_req *r, struct
     if (c->state == CL_WAIT)
         return session_share_offered(c, r, plan) ? TAKEN : LEFT;
     plan->to = c->pool;
+    if (c->route != NULL && (plan->effects & (FX_BEGIN | FX_LOCAL)) != 0 &&
+        session_begin_hold(c, r, plan))
+        return TAKEN;
     if (c->route != NULL) {
         struct wire_fault fault = {0};
         switch (session_route(c, r, plan, &fault)) {
@@ -324,11 +353,27 @@ static enum taken find_server(struct client *c, const struct wire_req *r, struct
             return TAKEN;
         }
     }
-    if (session_share(c, r, plan))
+    if (!session_begun(c) && session_share(c, r, plan))
         return TAKEN;
     if (get_server(c, r, plan) == LEFT)
         return c->state == CL_WAIT ? LEFT : TAKEN; /* TAKEN: refused, the queue was full */
     return start_on(c, c->server, r, plan);
+}
+
+/* A planned request of a client that has a server already. */
+static enum taken go_on_there(struct client *c, const struct wire_req *r, struct plan *plan)
+{
+    struct server *s = c->server;
+    if (c->route != NULL && s->fl_count > 0 && plan->verdict == STANDBY_ADVISORY_LOCK) {
+        c->barrier = true; /* whether a transaction is open is known when what is before is done */
+        return LEFT;
+    }
+    if (c->route != NULL && !session_route_bound(c, plan)) {
+        refuse(c, r, C_UNSUPPORTED, STR("an advisory lock of a replica is seen by nobody else"));
+        return TAKEN;
+    }
+    session_share_note(c, r, plan);
+    return start_on(c, s, r, plan);
 }
 
 /* A request that has not begun yet. */
@@ -341,13 +386,15 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     }
     if (answer_locally(c, r))
         return TAKEN;
-    session_plan(c, r, &plan);
-    if (c->route != NULL)
+    bool again = c->route != NULL && session_kept_recall(c, r, &plan);
+    if (!again)
+        session_plan(c, r, &plan);
+    if (!again && c->route != NULL)
         session_route_judge(c, r, &plan);
     enum taken t;
-    enum session_read did = c->pool->cache == NULL || c->aborted ? READ_PASS
-                                                                 : session_look(c, r, &plan);
-    bool may_be_ours = did == READ_PASS && (c->route != NULL || c->pool->cache != NULL);
+    bool cached = c->pool->cache != NULL && !c->aborted && !session_begun(c);
+    enum session_read did = cached ? session_look(c, r, &plan) : READ_PASS;
+    bool may_be_ours = did == READ_PASS && !again && (c->route != NULL || c->pool->cache != NULL);
     enum ours ours = may_be_ours && !c->aborted ? session_ours(c, r, &plan) : OURS_NOT;
     if (did != READ_PASS) {
         t = did == READ_ANSWERED ? TAKEN : LEFT;
@@ -356,15 +403,11 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     } else if (c->aborted) {
         session_aborted(c, r, &plan);
         t = TAKEN;
-    } else if (c->server == NULL) {
-        t = find_server(c, r, &plan);
-    } else if (c->route != NULL && !session_route_bound(c, &plan)) {
-        refuse(c, r, C_UNSUPPORTED, STR("an advisory lock of a replica is seen by nobody else"));
-        t = TAKEN;
     } else {
-        session_share_note(c, r, &plan);
-        t = start_on(c, c->server, r, &plan);
+        t = c->server == NULL ? find_server(c, r, &plan) : go_on_there(c, r, &plan);
     }
+    if (t == LEFT && c->route != NULL && c->state == CL_WAIT && c->pool->cache == NULL)
+        session_kept_put(c, r, &plan);
     session_plan_done(c, r, &plan);
     return t;
 }
@@ -449,9 +492,8 @@ static void on_body(struct client *c, const struct wire_req *r)
 
 static void on_skipped(struct client *c)
 {
-    enum tx_state tx = c->server != NULL ? c->server->tx : c->aborted ? TX_FAILED : TX_IDLE;
     c->skipping = false;
-    conn_wire(&c->conn)->cl_idle(c->wire_state, tx, &c->conn.out);
+    conn_wire(&c->conn)->cl_idle(c->wire_state, session_tx(c), &c->conn.out);
     conn_dirty(&c->conn);
 }
 
@@ -516,7 +558,8 @@ size_t session_input(struct client *c, struct str data, bool full)
         struct str rest = {data.p + used, data.n - used};
         if (queued_unseen(c, rest))
             break;
-        w->wire->cl_feed(c->wire_state, rest, full && used == 0, w->parts, &ev);
+        if (c->route == NULL || !session_kept_reread(c, rest, &ev))
+            w->wire->cl_feed(c->wire_state, rest, full && used == 0, w->parts, &ev);
         if (on_event(c, &ev) == LEFT) {
             if (ev.kind == CE_REQ || ev.kind == CE_IGNORED)
                 w->wire->cl_unread(c->wire_state, &ev);

@@ -25,6 +25,7 @@ struct plan {
     /* Where there is a cluster (session_route.c): */
     bool whole;              /* all of the request is one statement: */
     struct facts *statement; /* borrowed; NULL: it is not */
+    struct facts *begin; /* borrowed: the BEGIN in front of the statement, in one request; NULL */
     enum sql_standby verdict;
     struct pool *to; /* whose servers it goes to; always set for a client without a server */
 };
@@ -146,6 +147,9 @@ void session_client_gone(struct client *c);
  * nothing of the answer and it wrote nothing. */
 bool session_can_repeat(struct server *s);
 void session_server_lost(struct server *s, struct str code, struct str text);
+/* c is about to be told that its open transaction has failed, with nothing in flight: the server
+ * rolls it back, and keeps what else it has of c's. */
+void session_give_up_tx(struct client *c);
 enum running {
     RUNS,       /* a request of the client's, which is being cancelled */
     RUNS_LATER, /* a statement of ours, with the client's request behind it */

@@ -5,7 +5,7 @@
  * ends the transaction, and then it is told that it was rolled back.  No server is needed for that.
  * Called by session.c.  Thread: the worker's.
  */
-#include "proxy/session.h"
+#include "proxy/session_answer.h"
 
 /* The one statement of r ends a transaction and begins no other. */
 static bool ends_it(const struct client *c, const struct wire_req *r, const struct plan *plan)
@@ -26,38 +26,6 @@ static bool ends_it(const struct client *c, const struct wire_req *r, const stru
     return (effects & FX_END) != 0 && (effects & (FX_BEGIN | FX_MULTI)) == 0;
 }
 
-static void answer_part(struct client *c, const struct wire_part *p, struct stmt *stmt)
-{
-    const struct wire *wire = conn_wire(&c->conn);
-    struct outq *out = &c->conn.out;
-    switch (p->kind) {
-    case PART_PARSE:
-        session_name(c, p->name, stmt);
-        wire->cl_ack(c->wire_state, PART_PARSE, out);
-        break;
-    case PART_BIND:
-    case PART_CLOSE:
-    case PART_CLOSE_PORTAL:
-        wire->cl_ack(c->wire_state, p->kind, out);
-        break;
-    case PART_DESCRIBE:
-        wire->cl_params(c->wire_state, NULL, 0, out);
-        wire->cl_no_data(c->wire_state, out);
-        break;
-    case PART_DESCRIBE_PORTAL:
-        wire->cl_no_data(c->wire_state, out);
-        break;
-    case PART_QUERY:
-    case PART_EXECUTE:
-        wire->cl_complete(c->wire_state, str_of(wire->rollback_tag), out);
-        break;
-    case PART_CALL:
-    case PART_FLUSH:
-    case PART_SYNC:
-        break;
-    }
-}
-
 void session_aborted(struct client *c, const struct wire_req *r, const struct plan *plan)
 {
     bool untold = c->aborted == ABORTED_UNTOLD, ends = ends_it(c, r, plan);
@@ -71,8 +39,7 @@ void session_aborted(struct client *c, const struct wire_req *r, const struct pl
                                             .tx = ends ? TX_IDLE : TX_FAILED});
         return;
     }
-    for (int i = 0; i < r->nparts; i++)
-        answer_part(c, &r->parts[i], c->conn.worker->part_stmts[i]);
+    session_answer_none(c, r, str_of(conn_wire(&c->conn)->rollback_tag));
     conn_wire(&c->conn)->cl_idle(c->wire_state, TX_IDLE, &c->conn.out);
     conn_dirty(&c->conn);
 }

@@ -53,3 +53,42 @@ void session_answer_parts(struct client *c, const struct wire_req *r,
     for (int i = 0; i < r->nparts; i++)
         answer_part(c, a, &r->parts[i], c->conn.worker->part_stmts[i]);
 }
+
+static void answer_nothing(struct client *c, const struct wire_part *p, struct stmt *stmt,
+                           struct str tag)
+{
+    const struct wire *wire = conn_wire(&c->conn);
+    struct outq *out = &c->conn.out;
+    switch (p->kind) {
+    case PART_PARSE:
+        session_name(c, p->name, stmt);
+        wire->cl_ack(c->wire_state, PART_PARSE, out);
+        break;
+    case PART_BIND:
+    case PART_CLOSE:
+    case PART_CLOSE_PORTAL:
+        wire->cl_ack(c->wire_state, p->kind, out);
+        break;
+    case PART_DESCRIBE:
+        wire->cl_params(c->wire_state, NULL, 0, out);
+        wire->cl_no_data(c->wire_state, out);
+        break;
+    case PART_DESCRIBE_PORTAL:
+        wire->cl_no_data(c->wire_state, out);
+        break;
+    case PART_QUERY:
+    case PART_EXECUTE:
+        wire->cl_complete(c->wire_state, tag, out);
+        break;
+    case PART_CALL:
+    case PART_FLUSH:
+    case PART_SYNC:
+        break;
+    }
+}
+
+void session_answer_none(struct client *c, const struct wire_req *r, struct str tag)
+{
+    for (int i = 0; i < r->nparts; i++)
+        answer_nothing(c, &r->parts[i], c->conn.worker->part_stmts[i], tag);
+}

@@ -26,4 +26,7 @@ struct session_answer { /* all borrowed for the call */
 void session_answer_parts(struct client *c, const struct wire_req *r,
                           const struct session_answer *a);
 
+/* The same where the statement returns nothing. */
+void session_answer_none(struct client *c, const struct wire_req *r, struct str tag);
+
 #endif

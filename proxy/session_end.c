@@ -6,6 +6,7 @@
  * and, where nothing of the answer was passed on yet, with a connection that goes on.
  * Thread: the worker's.
  */
+#include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
 #include "proxy/session_ours.h"
 #include "proxy/session_route.h"
@@ -41,6 +42,7 @@ void session_client_gone(struct client *c)
         pool_leave_queue(&c->waiter);
     listen_client_gone(c);
     session_ours_end(c);
+    session_begin_drop(c);
     if (c->state == CL_SHARED)
         session_share_leave(c);
     if (c->server == NULL)
@@ -141,6 +143,15 @@ static bool only_tx(const struct server *s, const struct client *c)
 {
     return c->route != NULL && !c->passthrough && s->tx != TX_IDLE && s->pins == 0 &&
            (s->asks & ~(uint32_t)(ASK_VARS | ASK_VARS_ALL)) == 0;
+}
+
+void session_give_up_tx(struct client *c)
+{
+    c->aborted = ABORTED_TOLD;
+    c->barrier = true;
+    server_clean(c->server);
+    if (c->state != CL_BUSY)
+        client_set_state(c, CL_BUSY);
 }
 
 void session_server_lost(struct server *s, struct str code, struct str text)

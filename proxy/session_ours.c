@@ -5,6 +5,7 @@
 #include "protocol/wire_node.h"
 #include "proxy/job.h"
 #include "proxy/session_answer.h"
+#include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
 #include "proxy/session_route.h"
 
@@ -28,14 +29,13 @@ struct answer {
 
 static enum ours answer(struct client *c, const struct wire_req *r, const struct answer *a)
 {
-    enum tx_state tx = c->server != NULL ? c->server->tx : TX_IDLE;
     session_answer_parts(c, r,
                          &(struct session_answer){.columns = a->columns,
                                                   .stated = a->columns,
                                                   .values = a->values,
                                                   .n = a->n,
                                                   .tag = conn_wire(&c->conn)->show_tag});
-    conn_wire(&c->conn)->cl_idle(c->wire_state, tx, &c->conn.out);
+    conn_wire(&c->conn)->cl_idle(c->wire_state, session_tx(c), &c->conn.out);
     conn_dirty(&c->conn);
     return OURS_ANSWERED;
 }
@@ -149,7 +149,7 @@ static enum ours show_token(struct client *c, const struct wire_req *r)
     }
     if (q == NULL || !q->known) {
         session_ours_end(c);
-        client_tell(c, &(struct wire_fault){.cause = C_NO_NODE});
+        client_tell(c, &(struct wire_fault){.cause = C_NO_NODE, .tx = session_tx(c)});
         return OURS_ANSWERED;
     }
     freshness_token_format(&q->token, text);

@@ -5,6 +5,7 @@
  * has gone is ended, and a server that passes the release test goes back to its pool.
  * Thread: the worker's.
  */
+#include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
 #include "proxy/session_retry.h"
 #include "proxy/session_route.h"
@@ -202,6 +203,9 @@ static void own_done(struct server *s, struct flight *f, const struct wire_serve
     case FLIGHT_PREP:
         session_apply(s, f, ev);
         break;
+    case FLIGHT_BEGIN:
+        session_begin_done(s, f, ev);
+        break;
     case FLIGHT_CHECK:
         if (ev->error != SE_NONE)
             s->doubtful = s->check_failed = true;
@@ -261,6 +265,9 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
     if (waiting != NULL && f->client == waiting && !s->doubtful) {
         server_pop(s);
         session_go_on(waiting); /* its request has been held back for this */
+        if (s->state == SV_ACTIVE && s->client == waiting && s->fl_count == 0 &&
+            session_begun(waiting))
+            session_begin_alone(waiting, s);
         if (s->state == SV_ACTIVE && s->client == waiting && s->fl_count == 0 && !waiting->barrier)
             session_settle(s);
         return;

@@ -4,7 +4,10 @@
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
 
-#define LOST_MAX 2    /* servers that one request may lose: it may be what they die of */
+#define LOST_MAX 2 /* servers that one request may lose: it may be what they die of */
+#define SHUTDOWN_MAX                                                                               \
+    4 /* nodes that shut down one after another; who stops a statement by stopping */
+      /* its session looks the same, and must win in the end */
 #define HELD_MAX 8192 /* more of a description is passed on at once */
 
 /* It may be undone with its transaction, and is not part of a larger one. */
@@ -90,7 +93,7 @@ bool session_retry(struct server *s, struct flight *f, enum server_error why)
 bool session_retry_lost(const struct server *s, const struct flight *f)
 {
     const struct client *c = f->client;
-    int most = c->route != NULL && s->goodbye == SE_SHUTDOWN ? RETRY_MAX : LOST_MAX;
+    int most = c->route != NULL && s->goodbye == SE_SHUTDOWN ? SHUTDOWN_MAX : LOST_MAX;
     return f->copy.n > 0 && !f->output && !f->noticed && c->lost < most &&
            (!f->once || s->goodbye == SE_SHUTDOWN);
 }

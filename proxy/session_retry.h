@@ -16,7 +16,7 @@
 
 #include "proxy/session.h"
 
-#define RETRY_MAX 20 /* so often a request may be refused by nodes, or meet one that shuts down */
+#define RETRY_MAX 20 /* so often a request may be refused by nodes */
 
 /* A request of c is about to be sent to s as f: a copy is kept where it may be sent again. */
 void session_retry_keep(struct client *c, struct server *s, struct flight *f,

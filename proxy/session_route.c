@@ -1,7 +1,9 @@
 /* session_route.c - which node a request goes to; see session_route.h.  Worker thread. */
 #include "proxy/session_route.h"
 
+#include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
+#include "proxy/session_kept.h"
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -55,6 +57,7 @@ bool session_route_begin(struct client *c, const struct wire_var *vars, int nvar
         return true;
     c->route = mem_new(sizeof(*c->route));
     c->route->last.node = TOPOLOGY_NONE;
+    session_begin_init(c);
     for (int i = 0; i < nvars; i++)
         (void)conn_wire(&c->conn)->startup_wishes(&vars[i], &w);
     return w.route.n == 0 || rules_wish_of(w.route, &c->route->startup);
@@ -63,16 +66,17 @@ bool session_route_begin(struct client *c, const struct wire_var *vars, int nvar
 bool session_route_bound(struct client *c, const struct plan *plan)
 {
     const struct server *s = c->server;
-    if (!server_has_state(s) || s->pool->home == NULL)
-        return true; /* it was chosen for this request */
-    c->route->last = (struct route_choice){.target = ROUTE_NODE,
-                                           .reason = s->tx != TX_IDLE ? ROUTE_BOUND_TRANSACTION
-                                                                      : ROUTE_BOUND_PIN,
-                                           .verdict = c->route->last.verdict,
-                                           .node = (int16_t)s->pool->node,
-                                           .replica = c->route->last.replica};
-    if (plan->verdict != STANDBY_ADVISORY_LOCK || s->tx != TX_OPEN ||
-        c->pool->cluster->topology == NULL)
+    bool tx = s->tx == TX_OPEN || session_begun(c);
+    if ((!server_has_state(s) && !tx) || s->pool->home == NULL)
+        return true;       /* it was chosen for this request */
+    if (!session_begun(c)) /* otherwise it was chosen for this request, or for the BEGIN */
+        c->route->last = (struct route_choice){.target = ROUTE_NODE,
+                                               .reason = s->tx != TX_IDLE ? ROUTE_BOUND_TRANSACTION
+                                                                          : ROUTE_BOUND_PIN,
+                                               .verdict = c->route->last.verdict,
+                                               .node = (int16_t)s->pool->node,
+                                               .replica = c->route->last.replica};
+    if (plan->verdict != STANDBY_ADVISORY_LOCK || !tx || c->pool->cluster->topology == NULL)
         return true;
     struct route_ask ask = {.topology = c->pool->cluster->topology,
                             .verdict = plan->verdict,
@@ -85,16 +89,26 @@ void session_route_end(struct client *c)
 {
     if (c->route == NULL)
         return;
+    if (session_begun(c)) /* its entry leaves the cluster: what it was told of is not there */
+        c->aborted = ABORTED_UNTOLD;
+    session_begin_drop(c);
+    session_kept_drop(c);
     varset_put(&c->route->seen);
     mem_free(c->route);
     c->route = NULL;
 }
 
-/* ---- judging --------------------------------------------------------------------------------- */
+/* ---- judging, once for a request ------------------------------------------------------------- */
 
-/* The one statement that all parts are about, or NULL. */
+static bool begins_block(const struct facts *f)
+{
+    return f != NULL && (f->effects & FX_BEGIN) != 0 && (f->effects & (FX_MULTI | FX_END)) == 0;
+}
+
+/* The one statement that all parts are about, or NULL. Where that follows a BEGIN in the same
+ * request, as some drivers have it, plan->begin is that. */
 static struct facts *one_statement(const struct client *c, const struct wire_req *r,
-                                   const struct plan *plan)
+                                   struct plan *plan)
 {
     struct stmt *const *stmts = c->conn.worker->part_stmts;
     const struct stmt *used = NULL;
@@ -104,8 +118,13 @@ static struct facts *one_statement(const struct client *c, const struct wire_req
         enum wire_part_kind k = r->parts[i].kind;
         if (k != PART_PARSE && k != PART_BIND && k != PART_DESCRIBE && k != PART_CLOSE)
             continue;
-        if (stmts[i] == NULL || stmts[i]->text->by_text || (used != NULL && stmts[i] != used))
+        if (stmts[i] == NULL || stmts[i]->text->by_text)
             return NULL;
+        if (used != NULL && stmts[i] != used) {
+            if (plan->begin != NULL || !begins_block(used->facts))
+                return NULL;
+            plan->begin = used->facts;
+        }
         used = stmts[i];
     }
     return used == NULL ? NULL : used->facts;
@@ -127,7 +146,20 @@ void session_route_judge(struct client *c, const struct wire_req *r, struct plan
     plan->statement = is_whole(r) && !c->passthrough ? one_statement(c, r, plan) : NULL;
     plan->verdict = plan->statement == NULL ? STANDBY_NOT_PARSED
                                             : sql_standby(plan->statement, c->pool->catalog);
-    plan->whole = plan->statement != NULL;
+    plan->whole = plan->statement != NULL && plan->begin == NULL;
+}
+
+void session_route_over(struct client *c)
+{
+    struct client_route *x = c->route;
+    if (x == NULL)
+        return;
+    session_kept_drop(c);
+    x->avoid = 0;
+    x->held_since = 0;
+    c->lost = 0;
+    if (c->state != CL_WAIT)
+        c->wait_at = c->first_start = 0;
 }
 
 /* What only concerns the session is no write, unless it comes with a read, which may call
@@ -159,31 +191,54 @@ static enum rules_wish hint_of(const struct client *c, struct facts *f)
     return hint == WISH_NONE && c->cached != NULL && c->cached->fill != NULL ? WISH_PRIMARY : hint;
 }
 
+/* The modes of the block that begins with the request, if one does. */
+static void fill_block(const struct client *c, const struct plan *plan, struct route_ask *a)
+{
+    const struct client_route *x = c->route;
+    const struct facts *f = plan->statement;
+    const struct facts *begin = plan->begin != NULL ? plan->begin : x->begin.facts;
+    if (begin == NULL && begins_block(f))
+        begin = f;
+    a->serializable = x->serializable;
+    if (begin == NULL)
+        return;
+    a->begins_block = true;
+    a->read_only = begin->read_only_begin || (x->read_only && !begin->read_write_begin) ||
+                   x->begin.modes != NULL;
+    a->serializable = x->serializable || begin->serializable_begin;
+    if (f == NULL || plan->verdict == STANDBY_OK)
+        return;
+    /* What concerns the session or the transaction says nothing of what it will read, or says it
+     * outright. */
+    if ((f->effects & FX_UNKNOWN) == 0 &&
+        (plan->verdict == STANDBY_TRANSACTION || plan->verdict == STANDBY_SETTING))
+        a->verdict = STANDBY_OK;
+    a->read_only = (a->read_only || f->read_only_begin) && !f->read_write_begin;
+    a->serializable = a->serializable || f->serializable_begin;
+}
+
 static void fill_ask(struct client *c, const struct plan *plan, struct freshness_set *reads,
                      struct route_ask *a)
 {
     struct client_route *x = c->route;
     struct pool_cluster *pc = c->pool->cluster;
     struct facts *f = plan->statement;
-    bool begins = f != NULL && (f->effects & FX_BEGIN) != 0 && (f->effects & FX_MULTI) == 0;
-    *a = (struct route_ask){
-        .topology = pc->topology,
-        .verdict = begins ? STANDBY_OK : plan->verdict,
-        .hint = hint_of(c, f),
-        .setting = x->setting,
-        .rule = f != NULL ? rules_match(c->pool->entry->cluster->rules, f, NULL) : WISH_NONE,
-        .startup = x->startup,
-        .entry = pool_cluster_wish(c->pool),
-        .bound = TOPOLOGY_NONE,
-        .begins_block = begins,
-        .read_only = begins && (f->read_only_begin || (x->read_only && !f->read_write_begin)),
-        .serializable = x->serializable || (begins && f->serializable_begin),
-        .learned = f != NULL && pool_cluster_learned(c->pool, f->digest),
-        .avoid = x->avoid | pool_cluster_failing(c->pool),
-        .random = ++pc->turn * UINT64_C(0x9e3779b97f4a7c15),
-        .mark = &x->mark};
+    *a = (struct route_ask){.topology = pc->topology,
+                            .verdict = plan->verdict,
+                            .hint = hint_of(c, f),
+                            .setting = x->setting,
+                            .rule = f != NULL ? rules_match(c->pool->entry->cluster->rules, f, NULL)
+                                              : WISH_NONE,
+                            .startup = x->startup,
+                            .entry = pool_cluster_wish(c->pool),
+                            .bound = TOPOLOGY_NONE,
+                            .learned = f != NULL && pool_cluster_learned(c->pool, f->digest),
+                            .avoid = x->avoid | pool_cluster_failing(c->pool),
+                            .random = ++pc->turn * UINT64_C(0x9e3779b97f4a7c15),
+                            .mark = &x->mark};
+    fill_block(c, plan, a);
     if (pc->topology->policy.consistency == CONSISTENCY_DATABASE) {
-        if (plan->verdict == STANDBY_OK)
+        if (plan->verdict == STANDBY_OK && !a->begins_block) /* a block may read more */
             freshness_set_read(reads, f, c->pool->catalog);
         else
             reads->all = true;
@@ -237,6 +292,33 @@ enum routed session_route(struct client *c, const struct wire_req *r, struct pla
     return ROUTE_REFUSED;
 }
 
+bool session_route_may_read(struct client *c, const struct plan *plan)
+{
+    struct freshness_set reads = {0};
+    struct route_choice to;
+    struct route_ask ask;
+    if (c->pool->cluster->topology == NULL)
+        return false;
+    read_settings(c);
+    fill_ask(c, plan, &reads, &ask);
+    ask.read_only = true;
+    route_decide(&ask, &to);
+    return to.target == ROUTE_NODE && to.replica;
+}
+
+struct pool *session_route_begin_to(struct client *c)
+{
+    const struct plan plan = {.verdict = STANDBY_TRANSACTION, .statement = c->route->begin.facts};
+    struct freshness_set reads = {0};
+    struct route_ask ask;
+    if (c->pool->cluster->topology == NULL)
+        return NULL;
+    fill_ask(c, &plan, &reads, &ask);
+    route_decide(&ask, &c->route->last);
+    return c->route->last.target == ROUTE_NODE ? pool_cluster_node(c->pool, c->route->last.node)
+                                               : NULL;
+}
+
 void session_route_again(struct client *c, bool failed)
 {
     struct client_route *x = c->route;
@@ -288,7 +370,8 @@ static void note_writing(struct client *c, struct server *s, struct flight *f,
     if (s->fl_count > 1)
         s->writing.all = true; /* what is before it is not known to have ended */
     f->writing = s->writing;
-    freshness_db_open(c->pool->cluster->writes, &f->writing);
+    f->opened = c->pool->cluster->writes;
+    freshness_db_open(f->opened, &f->writing);
 }
 
 void session_route_sent(struct client *c, struct server *s, struct flight *f,
@@ -314,6 +397,14 @@ void session_route_more(struct server *s, struct flight *f)
     s->wrote = true;
 }
 
+/* Its pool may have left the cluster meanwhile, whose numbers go on without it. */
+static void close_written(const struct pool *p, const struct flight *f)
+{
+    struct topology *t = p->home == NULL ? cluster_topology(p->member) : NULL;
+    freshness_db_close(f->opened, &f->writing, t != NULL ? t->live : p->live);
+    topology_put(&t);
+}
+
 void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bool lost)
 {
     struct pool *p = s->pool;
@@ -326,19 +417,18 @@ void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bo
         c->route->held_since = 0;
     }
     topology_request_ends(p->live, p->node, lost ? -1 : p->worker->now - f->start);
-    if (p->home == NULL || p->home->cluster == NULL)
-        return;
     if (!freshness_set_empty(&f->writing))
-        freshness_db_close(p->home->cluster->writes, &f->writing, p->live);
-    if (f->reads && c != NULL && c->route != NULL)
-        freshness_read(&c->route->mark, p->live, p->node);
+        close_written(p, f);
+    struct topology *now = c != NULL && c->route != NULL ? c->pool->cluster->topology : NULL;
+    if (f->reads && !lost && now != NULL)
+        freshness_read(&c->route->mark, now->live, p->home != NULL ? p->node : TOPOLOGY_NONE);
     if (!s->wrote || tx != TX_IDLE)
         return;
     if (s->fl_count == 1) { /* what is behind it may write too, and ends later */
         s->wrote = false;
         s->writing = (struct freshness_set){0};
     }
-    if (c != NULL && c->route != NULL)
-        freshness_wrote(&c->route->mark, p->live);
-    cluster_wrote(p->home->cluster->cluster, p->worker);
+    if (now != NULL)
+        freshness_wrote(&c->route->mark, now->live);
+    cluster_wrote(p->member, p->worker);
 }

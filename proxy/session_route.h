@@ -15,9 +15,11 @@
 #include "proxy/session.h"
 #include "router/route.h"
 
+struct route_kept;
 struct token_question;
 
-struct client_route { /* of a client whose pool has a cluster */
+struct client_route {      /* of a client whose pool has a cluster */
+    struct client *client; /* borrowed */
     struct freshness_mark mark;
     struct varset *seen; /* reference: the settings that the wishes below were read from */
     enum rules_wish setting, startup;
@@ -26,6 +28,12 @@ struct client_route { /* of a client whose pool has a cluster */
     usec_t held_since;               /* since when it cannot be served; 0: it can */
     struct route_choice last;        /* of the last request */
     struct token_question *question; /* owned by session_ours.c; NULL: none */
+    struct route_kept *kept;         /* owned by session_kept.c; NULL: no request waits */
+    struct {                         /* session_begin.c */
+        struct facts *facts; /* reference: of a BEGIN that was answered and is held; NULL: none */
+        struct facts *modes; /* likewise, behind it: SET TRANSACTION READ ONLY; NULL: none */
+        struct timeout late;
+    } begin;
 };
 
 enum routed { ROUTED, ROUTE_HELD, ROUTE_REFUSED };
@@ -38,9 +46,15 @@ void session_route_end(struct client *c);
 bool session_route_may_write(const struct plan *plan);
 /* What may be said of the request, before anything is decided: plan->verdict. */
 void session_route_judge(struct client *c, const struct wire_req *r, struct plan *plan);
+/* The request under way is over without an answer of the database's: the next one begins afresh. */
+void session_route_over(struct client *c);
 /* ROUTED: plan->to is where it goes. HELD: it waits. REFUSED: *fault says why. */
 enum routed session_route(struct client *c, const struct wire_req *r, struct plan *plan,
                           struct wire_fault *fault);
+/* A READ ONLY transaction that began with plan's BEGIN would go to a replica now. */
+bool session_route_may_read(struct client *c, const struct plan *plan);
+/* Where the BEGIN that is held goes by itself; NULL: nowhere now. */
+struct pool *session_route_begin_to(struct client *c);
 /* c was waiting and shall look again. failed: no connection could be made to the node. */
 void session_route_again(struct client *c, bool failed);
 /* The request of c, which is unread again, was lost with its server on that node. */

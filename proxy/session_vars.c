@@ -9,7 +9,7 @@
  * waited for otherwise: a role that is refused must not let the request run under the wrong
  * identity. Called by session.c and session_reply.c.  Thread: the worker's.
  */
-#include "proxy/session.h"
+#include "proxy/session_begin.h"
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -168,8 +168,9 @@ static void put_check(struct client *c, struct server *s)
  * start. */
 static bool sequences_show(const struct client *c, const struct server *s, uint32_t effects)
 {
-    return (effects & (FX_SEQ_READ | FX_SEQ_WRITE | FX_UNKNOWN | FX_BEGIN)) != 0 &&
-           s->seq_client != 0 && s->seq_client != c->id && !c->passthrough;
+    const uint32_t any = FX_SEQ_READ | FX_SEQ_WRITE | FX_UNKNOWN | FX_BEGIN;
+    return ((effects & any) != 0 || session_begun(c)) && s->seq_client != 0 &&
+           s->seq_client != c->id && !c->passthrough;
 }
 
 static void hide_sequences(struct server *s)

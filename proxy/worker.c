@@ -13,6 +13,7 @@
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
 #include "proxy/session_cache.h"
+#include "proxy/session_kept.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -327,6 +328,7 @@ void worker_free(struct worker **wp)
     login_forget_verifiers(w);
     map_fini(&w->verifiers);
     timeouts_fini(&w->timeouts);
+    session_kept_free(w);
     stmt_registry_fini(&w->stmts);
     sql_cache_free(&w->sql);
     statements_free(&w->statements);

@@ -28,6 +28,7 @@
 #define WORKER_IN_CLASSES 3
 
 struct client;
+struct route_kept;
 struct session_cache;
 
 struct client_slot { /* finds a client by the id in its cancel key */
@@ -87,6 +88,7 @@ struct worker {
     uint64_t told[CAUSES]; /* errors told to clients that have no pool (yet) */
     struct wire_part parts[WIRE_PARTS_MAX];
     struct stmt *part_stmts[WIRE_PARTS_MAX];
+    struct route_kept *kept_free; /* owned: room for requests that wait (session_kept.h) */
     struct {
         _Atomic int clients; /* for the accepting thread's choice */
     } shared;

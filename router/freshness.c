@@ -183,7 +183,7 @@ void freshness_read(struct freshness_mark *m, const struct topology_live *l, int
 {
     m->saw = atomic_load(&l->sent);
     m->saw_node = (uint8_t)(node + 1);
-    m->saw_life = (uint32_t)atomic_load(&l->nodes[node].life);
+    m->saw_life = node < 0 ? 0 : (uint32_t)atomic_load(&l->nodes[node].life);
 }
 
 static bool token_met(const struct freshness_token *t, const struct topology_node_live *n)

@@ -111,7 +111,7 @@ struct freshness_mark {           /* all zero: nothing written, nothing seen */
 
 /* The idle marker (or the loss) of a request that may have written has been read. */
 void freshness_wrote(struct freshness_mark *m, const struct topology_live *l);
-/* The same of a request that has only read, from node. */
+/* The same of a request that has only read, from node; TOPOLOGY_NONE: it is none any more. */
 void freshness_read(struct freshness_mark *m, const struct topology_live *l, int node);
 /* The node shows at least what the mark asks for. The primary always does. */
 bool freshness_met(const struct freshness_mark *m, const struct topology_live *l, int node);

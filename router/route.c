@@ -183,6 +183,7 @@ const char *route_reason_name(enum route_reason r)
         [ROUTE_BY_ENTRY] = "entry",
         [ROUTE_BY_ANALYSIS] = "analysis",
         [ROUTE_READ_ONLY] = "read_only",
+        [ROUTE_BEGIN_HELD] = "begin_held",
         [ROUTE_UNSETTLED] = "unsettled",
         [ROUTE_NOT_FRESH] = "not_fresh",
         [ROUTE_WRITING] = "being_written",

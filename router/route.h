@@ -39,6 +39,7 @@ enum route_reason {
     ROUTE_BY_ENTRY,
     ROUTE_BY_ANALYSIS, /* the verdict says why: STANDBY_OK is a read */
     ROUTE_READ_ONLY,   /* a READ ONLY transaction begins with a read */
+    ROUTE_BEGIN_HELD,  /* nowhere yet: the first statement of the transaction decides */
     /* It might have gone to a replica: */
     ROUTE_UNSETTLED,  /* an earlier request of the client may be writing still */
     ROUTE_NOT_FRESH,  /* no replica shows yet what the client has written or seen */

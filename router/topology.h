@@ -7,10 +7,10 @@
  * need a new snapshot a thousand times a second: it stands in struct topology_live, in atomics that
  * all snapshots of the cluster share.
  *
- * A node is named by its index.  An index belongs to one host as long as the live object lives: a
- * host that leaves the configuration or the DNS leaves a hole (used is false) and gets its index
- * back when it returns.  So a snapshot, a pool, a client's mark and the live numbers can never
- * speak of different nodes.  Whoever runs out of indices starts over with topology_live_new.
+ * A node is named by its index.  A host that leaves the configuration or the DNS leaves a hole
+ * (used is false) and gets its index back when it returns; another host gets a hole only when every
+ * index has had an owner, and then it is a new life of the node.  So a snapshot, a pool, a client's
+ * mark and the live numbers do not speak of different nodes.
  *
  * Threads: building is one thread's; struct topology is read-only after topology_new; reference
  * counts and struct topology_live are atomic.  No time is read here.

@@ -147,6 +147,14 @@ static struct str next_word(struct str *rest)
     return word;
 }
 
+const char *pg_node_begin_tag(struct str text)
+{
+    struct str word = next_word(&text);
+    if (str_ieq(word, STR("set")))
+        return "SET";
+    return str_ieq(word, STR("start")) ? "START TRANSACTION" : "BEGIN";
+}
+
 enum wire_ours pg_node_ours(struct str text)
 {
     struct str rest = text;

@@ -33,5 +33,6 @@ void pg_node_wishes(const struct wire_var *v, struct wire_wishes *out);
 bool pg_node_startup(const struct wire_var *v, struct wire_wishes *out);
 /* SHOW LAST, SHOW penstock.last and SHOW penstock.token. */
 enum wire_ours pg_node_ours(struct str text);
+const char *pg_node_begin_tag(struct str text);
 
 #endif

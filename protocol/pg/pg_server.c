@@ -433,7 +433,7 @@ static enum step on_reply(struct walk *w, char type, size_t total)
     if (!(heads_of(type) & BIT(kind)))
         return bad(w, "message does not answer the request");
     w->preamble = is_preamble(type);
-    if ((own || (s->split && !w->ran && !w->preamble)) && has_span(w))
+    if (own && has_span(w))
         return span(w);
     switch (type) {
     case '1':

@@ -58,6 +58,7 @@ const struct wire pg_wire = {
     .cl_suspended = pg_client_suspended,
     .rollback_tag = "ROLLBACK",
     .show_tag = "SHOW",
+    .begin_tag = pg_node_begin_tag,
     .answers = &pg_answers,
 
     .sv_init = pg_server_init,

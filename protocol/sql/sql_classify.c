@@ -138,6 +138,13 @@ static bool eat_modes(struct reader *r, struct modes *m)
     return true;
 }
 
+static void note_modes(struct sql_draft *d, const struct modes *m)
+{
+    d->read_only_begin = m->read_only;
+    d->read_write_begin = m->read_write;
+    d->serializable_begin = m->serializable;
+}
+
 static bool on_begin(struct reader *r, struct sql_draft *d, bool start)
 {
     struct modes m;
@@ -152,9 +159,7 @@ static bool on_begin(struct reader *r, struct sql_draft *d, bool start)
     if (!eat_modes(r, &m) || !finish(r, d, FX_BEGIN | FX_TXCTL)) {
         return false;
     }
-    d->read_only_begin = m.read_only;
-    d->read_write_begin = m.read_write;
-    d->serializable_begin = m.serializable;
+    note_modes(d, &m);
     return true;
 }
 
@@ -328,7 +333,11 @@ static bool set_transaction(struct reader *r, struct sql_draft *d)
 {
     struct modes m;
 
-    return r->tok.kind == SQL_TOK_WORD && eat_modes(r, &m) && finish(r, d, FX_LOCAL);
+    if (r->tok.kind != SQL_TOK_WORD || !eat_modes(r, &m) || !finish(r, d, FX_LOCAL)) {
+        return false;
+    }
+    note_modes(d, &m);
+    return true;
 }
 
 static bool on_set(struct reader *r, struct sql_draft *d)

@@ -78,7 +78,9 @@ static void judge_transaction(const struct sql_json *j, uint32_t value, struct s
 static void judge_set_multi(struct sql_tree_scan *sc, struct str name)
 {
     if (!str_eq(name, STR("SESSION CHARACTERISTICS"))) {
-        sc->effects |= FX_LOCAL; /* SET TRANSACTION */
+        /* SET TRANSACTION; a snapshot is one session's, on its server */
+        sc->effects |= FX_LOCAL |
+                       (str_eq(name, STR("TRANSACTION SNAPSHOT")) ? (uint32_t)FX_UNKNOWN : 0);
         return;
     }
     sql_draft_var(sc->d, STR("default_transaction_isolation"), false);

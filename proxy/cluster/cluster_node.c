@@ -143,12 +143,31 @@ static void fill_entry(struct watch_node *n)
     d->limits.multiplex_depth = 1;
 }
 
-static int free_index(const struct watch *x)
+/* Its own where it has had one, then one that nobody has had: who has not heard yet that a node is
+ * gone must not take another for it. */
+static int free_index(struct watch *x, const char *name)
 {
-    for (int i = 0; i < (int)TOPOLOGY_NODES_MAX; i++)
-        if (x->nodes[i] == NULL)
+    int fresh = TOPOLOGY_NONE, hole = TOPOLOGY_NONE;
+    for (int i = (int)TOPOLOGY_NODES_MAX - 1; i >= 0; i--) {
+        if (x->names[i] == NULL)
+            fresh = i;
+        else if (strcmp(x->names[i], name) == 0)
             return i;
-    return TOPOLOGY_NONE;
+        else if (x->nodes[i] == NULL)
+            hole = i;
+    }
+    return fresh != TOPOLOGY_NONE ? fresh : hole;
+}
+
+static void name_index(struct watch *x, int i, const char *name)
+{
+    const uint64_t bit = UINT64_C(1) << i;
+    if (x->names[i] != NULL && strcmp(x->names[i], name) == 0)
+        return;
+    mem_free(x->names[i]);
+    x->names[i] = str_dup(str_of(name));
+    /* Who had it before was taken out, not this one. */
+    atomic_fetch_and_explicit(&x->cluster->shared.drained, ~bit, memory_order_relaxed);
 }
 
 static void make_pool(struct watch_node *n)
@@ -168,12 +187,13 @@ static void make_pool(struct watch_node *n)
 
 static void add_node(struct watch *x, const char *name, const char *address, int port)
 {
-    int i = free_index(x);
+    int i = free_index(x, name);
     if (i == TOPOLOGY_NONE) {
         LOG_LIMITED(LL_ERROR, "cluster %s: more than %u nodes", x->cluster->name,
                     TOPOLOGY_NODES_MAX);
         return;
     }
+    name_index(x, i, name);
     struct watch_node *n = x->nodes[i] = mem_new(sizeof(*n));
     n->watch = x;
     n->index = i;

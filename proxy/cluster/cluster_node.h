@@ -49,6 +49,7 @@ struct watch {
     struct topology_live *live;                   /* reference */
     struct topology *published;                   /* reference; NULL: nothing was yet */
     struct watch_node *nodes[TOPOLOGY_NODES_MAX]; /* owned */
+    char *names[TOPOLOGY_NODES_MAX]; /* owned: who has or had that index; NULL: nobody */
     struct timeout tick, soon;
     bool wanted; /* a probe of the primary, when the one under way is done or the gap over */
     bool stopped;

@@ -318,9 +318,11 @@ static void end(struct watch *x)
 static void forget(struct watch *x)
 {
     watch_abandon_questions(x);
-    for (int i = 0; i < (int)TOPOLOGY_NODES_MAX; i++)
+    for (int i = 0; i < (int)TOPOLOGY_NODES_MAX; i++) {
         if (x->nodes[i] != NULL)
             watch_node_free(&x->nodes[i]);
+        mem_free(x->names[i]);
+    }
     topology_put(&x->published);
     topology_live_put(&x->live);
     list_remove(&x->link);

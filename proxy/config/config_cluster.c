@@ -61,6 +61,11 @@ const struct config_option config_cluster_options[] = {
     {OPTION("no_replica", no_replica, CONFIG_ENUM), .def = "primary", .values = no_replicas,
      .help = "What becomes of a read that was to go to a replica when there is none that may "
              "serve it."},
+    {OPTION("begin_hold", begin_hold, CONFIG_TIME), .def = "0.01", .min = 0, .max = USEC_PER_SEC,
+     .unit = "seconds",
+     .help =
+         "A BEGIN that may turn out to be that of a READ ONLY transaction waits for so long for "
+         "the first statement, which decides where both go; 0: it does not wait."},
     {OPTION("failover_hold", failover_hold, CONFIG_TIME), .def = "10", .min = 0, .max = TIME_MAX,
      .unit = "seconds",
      .help = "A request that no node can take now waits for so long for one that can; 0: it is "

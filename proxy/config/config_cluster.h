@@ -42,6 +42,7 @@ struct config_cluster {
     /* options, see config_cluster_options */
     usec_t check_interval;
     enum config_consistency consistency;
+    usec_t begin_hold;
     usec_t failover_hold;
     int64_t failover_hold_bytes;
     int failover_hold_requests;

@@ -33,6 +33,7 @@
 
 struct server;
 struct pool;
+struct cluster;
 struct pool_cluster;
 struct pool_place;
 struct job;
@@ -82,7 +83,8 @@ struct pool {
     struct pool *home;                   /* borrowed: whose node's pool this is; NULL: nobody's */
     struct pool_cluster *cluster; /* owned: the nodes behind it; NULL: it has servers itself */
     int node;                     /* index in the topology, with home */
-    struct topology_live *live;   /* reference: the node's numbers, with home */
+    struct topology_live *live;   /* reference: the node's numbers; stays when home has gone, as */
+    struct cluster *member;       /* borrowed from the process: what it is a node of */
     enum server_error failed_as;  /* why no connection could be made, the last time */
     bool probes;                  /* the control connection of a cluster's node (cluster_watch.h) */
     struct list link;             /* in worker->pool_list, in the order of serial */
@@ -145,7 +147,9 @@ struct pool *pool_private(struct worker *w, const struct config_database *db, st
 struct pool *pool_for_probes(struct worker *w, const struct config_database *db, struct str name,
                              struct str key);
 /* That of one node of home's cluster, found or made. */
-struct pool *pool_for_node(struct pool *home, const struct topology_node *n, int node);
+struct pool *pool_for_node(struct pool *home, const struct topology_node *n);
+/* p is that of the node with this name. */
+bool pool_is_for_node(const struct pool *p, const struct topology_node *n);
 /* The address of a node in place of the hosts of the entry. */
 void pool_set_place(struct pool *p, const struct topology_node *n);
 void pool_renew_place(struct pool *p); /* the entry is another one; does nothing without a place */

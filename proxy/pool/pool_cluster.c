@@ -148,21 +148,39 @@ static void node_changed(struct pool *p, const struct topology_node *was,
         pool_send_away(p, false);
 }
 
-static struct pool *make_node(struct pool *home, const struct topology *t, int i)
+static int routed_on(struct list *servers)
 {
-    struct pool *p = pool_for_node(home, &t->nodes[i], i);
-    topology_live_put(&p->live);
-    p->live = topology_live_get(t->live);
-    return p;
+    struct list *it, *tmp;
+    int n = 0;
+    LIST_EACH(it, tmp, servers) {
+        struct server *s = container_of(it, struct server, link);
+        for (uint32_t i = 0; i < s->fl_count; i++)
+            n += server_flight(s, i)->routed;
+    }
+    return n;
 }
 
-/* The index may mean another host than it did, where the numbers began anew. */
+/* What is in flight there is counted where its end will be. */
+static void number(struct pool *p, const struct topology *t, int i)
+{
+    if (p->live == t->live && p->node == i)
+        return;
+    for (int n = routed_on(&p->active) + routed_on(&p->sharing); n > 0; n--) {
+        topology_request_ends(p->live, p->node, -1);
+        topology_request_begins(t->live, i);
+    }
+    topology_live_put(&p->live);
+    p->live = topology_live_get(t->live);
+    p->node = i;
+}
+
+/* The index may mean another host than it did, and the numbers may have begun anew. */
 static void renumber(struct pool *home, const struct topology *t, int i)
 {
     struct pool_cluster *pc = home->cluster;
     struct pool *p = pc->nodes[i];
     const struct topology_node *n = node_at(t, i);
-    if (p != NULL && (n == NULL || p->live != t->live)) {
+    if (p != NULL && (n == NULL || !pool_is_for_node(p, n))) {
         pool_retire_servers(p);
         pool_send_away(p, false);
         if (n == NULL)
@@ -171,8 +189,13 @@ static void renumber(struct pool *home, const struct topology *t, int i)
         p->gone = true;
         pc->nodes[i] = NULL;
     }
-    if (n != NULL && pc->nodes[i] == NULL)
-        pc->nodes[i] = make_node(home, t, i);
+    if (n == NULL)
+        return;
+    if (pc->nodes[i] == NULL) {
+        pc->nodes[i] = pool_for_node(home, n);
+        pc->nodes[i]->member = pc->cluster;
+    }
+    number(pc->nodes[i], t, i);
 }
 
 static void adopt(struct pool *home)
@@ -313,6 +336,9 @@ void pool_cluster_server_lost(struct pool *p)
         if (!conn_peek_quiet(&s->conn))
             server_close(s, "server closed or spoke while idle");
     }
+    /* Who waits was promised what the node has shown until now, and it may be another life of it
+     * that takes the next connection. */
+    pool_send_away(p, false);
     cluster_failed(p->home->cluster->cluster, p->worker, p->node, HEALTH_LOST);
 }
 

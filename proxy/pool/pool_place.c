@@ -49,7 +49,14 @@ const char *pool_tls_name(const struct pool *p, int host)
     return p->place != NULL ? p->place->tls_name : p->db->hosts[host].host;
 }
 
-struct pool *pool_for_node(struct pool *home, const struct topology_node *n, int node)
+/* The key ends with it. */
+bool pool_is_for_node(const struct pool *p, const struct topology_node *n)
+{
+    return p->key_len > n->name.n && p->key[p->key_len - n->name.n - 1] == '\0' &&
+           memcmp(p->key + p->key_len - n->name.n, n->name.p, n->name.n) == 0;
+}
+
+struct pool *pool_for_node(struct pool *home, const struct topology_node *n)
 {
     struct worker *w = home->worker;
     struct buf key;
@@ -67,7 +74,6 @@ struct pool *pool_for_node(struct pool *home, const struct topology_node *n, int
     }
     buf_fini(&key);
     p->home = home;
-    p->node = node;
     p->gone = false;
     return p;
 }

@@ -1,5 +1,6 @@
 """A node of a [cluster] fails: what its clients notice, and what becomes of their requests."""
 import asyncio
+import threading
 import time
 
 import pytest
@@ -229,3 +230,38 @@ def test_a_request_is_not_held_for_longer_than_failover_hold(start, trio):
             c.query("UPDATE t SET v = 1 WHERE id = 1")
         assert e.value.code == "57P03"
         assert c.value("SELECT v FROM still WHERE id = 1") == "0"
+
+
+def test_each_request_is_held_for_as_long_as_another(start, trio):
+    """The one before was refused after its time: that says nothing of how long the next may wait."""
+    p = start(trio, failover_hold=2)
+    trio.primary.kill()
+    with login(p) as c:
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(ServerError):
+                c.query("UPDATE t SET v = 1 WHERE id = 1")
+        assert time.monotonic() - began > 1
+
+
+def test_who_stops_a_session_is_obeyed(start, trio):
+    """A server that shuts down says the same; so the statement is sent again, but not for ever."""
+    p = start(trio)
+    with login(p) as c:
+        c.sock.settimeout(90)
+        c.send(w.query("SELECT pg_sleep(60) FROM still WHERE id = 1"))
+        times, said = 0, []
+        reader = threading.Thread(target=lambda: said.extend(c.read_until()), daemon=True)
+        reader.start()
+
+        def stop():
+            nonlocal times
+            for n in trio.nodes:
+                times += int(n.value("SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM"
+                                     f" pg_stat_activity WHERE usename = '{USER}' AND query LIKE '%pg_sleep(60)%'"
+                                     " AND state = 'active'"))
+            return not reader.is_alive()
+        wait_for(stop, 60, lambda: times)
+        assert any(m.type == "E" for m in said)
+        assert times <= 5
+        assert c.value("SELECT 1") == "1"

@@ -357,3 +357,89 @@ def test_a_reload_changes_the_nodes_and_the_cluster(proxy, trio):
         with login(p) as late:
             warm(p, trio, late)
             assert c.value("SELECT 1") == "1" and busy.value("SELECT 1") == "1"
+
+
+def test_a_node_in_the_place_of_another_is_not_taken_for_it(proxy, trio):
+    """One replica leaves, and then another comes: reads go there, and it is not drained for the first."""
+    entry = {DB: {"cluster": "main", "dbname": DB}}
+    first, second = trio.replicas
+    name = {n.port: f"{n.host}:{n.port}" for n in trio.nodes}
+    p = proxy(databases=entry, extra=section(trio, hosts=f"{name[trio.primary.port]}, {name[first.port]}"))
+    wait_nodes(p, primary=1, replica=1)
+    with login(p) as c, p.console() as con:
+        warm(p, trio, c)
+        con.run(f"DRAIN {name[first.port]}")
+        for hosts, there in ((f"{name[trio.primary.port]}", 1),
+                             (f"{name[trio.primary.port]}, {name[second.port]}", 2)):
+            p.extra = section(trio, hosts=hosts)
+            p.reload()
+            wait_for(lambda: len(nodes_of(p)) == there, 10, lambda: p.show("NODES"))
+        wait_nodes(p, primary=1, replica=1)
+        wait_for(lambda: int(c.value("SELECT node()")) == second.port, 10, lambda: p.show("NODES"))
+        assert {int(c.value("SELECT node()")) for _ in range(20)} == {second.port}
+
+
+def test_a_write_that_ends_after_its_entry_has_left_the_cluster_is_over(proxy, trio):
+    """While it may commit, its table is read from the primary; that must not be so for good."""
+    entry, plain = {DB: {"cluster": "main", "dbname": DB}}, {"host": trio.primary.host,
+                                                             "port": trio.primary.port, "dbname": DB}
+    p = proxy(databases=entry, extra=section(trio, consistency="database"))
+    wait_nodes(p, primary=1, replica=2)
+    with login(p) as c, login(p) as reader, trio.primary.connect(USER, SECRET, DB) as direct:
+        warm(p, trio, reader)
+        direct.query("BEGIN")
+        direct.query("UPDATE t SET v = v WHERE id = 72")
+        c.send(w.query("UPDATE t SET v = v + 1 WHERE id = 72"))
+        wait_for(lambda: direct.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1", 10, "the write")
+        p.databases = {DB: plain}
+        p.reload()
+        wait_for(lambda: reader.value("SELECT node()") == str(trio.primary.port), 10, "the entry to have left")
+        direct.query("COMMIT")
+        c.read_until()
+        p.databases = entry
+        p.reload()
+        wait_for(lambda: reader.value("SELECT node() FROM t WHERE id = 72") != str(trio.primary.port), 20,
+                 lambda: (p.show("NODES"), last(reader)))
+
+
+def test_a_lock_that_nobody_would_see_is_refused_and_the_client_goes_on(start, trio):
+    p = start()
+    with login(p) as c:
+        warm(p, trio, c)
+        for pipelined in (False, True):
+            begin = w.query("BEGIN READ ONLY") + w.query("SELECT node()")
+            lock = w.query("SELECT pg_advisory_xact_lock(1)")
+            c.send(begin + lock if pipelined else begin)
+            c.read_until()
+            assert int(w.rows_of(c.read_until())[0][0]) != trio.primary.port
+            if not pipelined:
+                c.send(lock)
+            msgs = c.read_until()
+            assert [m.fields["C"] for m in msgs if m.type == "E"] == ["0A000"]
+            assert msgs[-1].fields["status"] == "E"
+            with pytest.raises(ServerError) as e:
+                c.query("SELECT 1")
+            assert e.value.code == "25P02"
+            assert [m.type for m in c.ask(w.query("ROLLBACK"))] == ["C", "Z"]
+            assert c.value("SELECT 1") == "1"
+            for r in trio.replicas:
+                assert r.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0"
+
+
+def test_a_request_that_waits_is_planned_once(start, trio):
+    p = start(config={"default_pool_size": 1, "multiplex_depth": 1})
+
+    def binds():
+        return sum(int(row["bind_count"]) for row in p.show("STATS_TOTALS"))
+    with login(p) as holds, login(p) as c:
+        warm(p, trio, c)
+        c.send(w.parse("UPDATE t SET v = v + $1 WHERE id = 73 RETURNING v", "up") + w.sync())
+        c.read_until()
+        holds.query("BEGIN")
+        holds.query("UPDATE t SET v = v WHERE id = 74")
+        before = binds()
+        c.send(w.bind(["1"], "up") + w.execute() + w.sync())
+        wait_for(lambda: any(row["state"] == "waiting" for row in p.show("CLIENTS")), 10, lambda: p.show("CLIENTS"))
+        holds.query("COMMIT")
+        assert w.rows_of(c.read_until()) == [["1"]]
+        assert binds() == before + 1

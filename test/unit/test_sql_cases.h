@@ -72,9 +72,9 @@ static const struct effect_case cases[] = {
     {"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
      "vars v:default_transaction_isolation v:default_transaction_read_only "
      "v:default_transaction_deferrable"},
-    {"SET TRANSACTION READ ONLY", "local"},
+    {"SET TRANSACTION READ ONLY", "local +ro"},
     {"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "local"},
-    {"SET TRANSACTION SNAPSHOT '00000003-0000001B-1'", "local"},
+    {"SET TRANSACTION SNAPSHOT '00000003-0000001B-1'", "local unknown"},
     {"SET transaction_isolation TO 'serializable'", "local"},
     {"SET CONSTRAINTS ALL DEFERRED", "local"},
     {"SET XML OPTION DOCUMENT", "vars v:xmloption"},

@@ -222,6 +222,10 @@ static void modes_of_a_transaction_are_known(void **state)
         {"BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE", true, false, true},
         {"BEGIN ISOLATION LEVEL SERIALIZABLE ISOLATION LEVEL READ COMMITTED", false, false, false},
         {"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", true, false, false},
+        {"SET TRANSACTION READ ONLY", true, false, false},
+        {"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE", false, true, false},
+        {"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY", true, false, true},
+        {"SET TRANSACTION SNAPSHOT '00000003-0000001B-1'", false, false, false},
         /* by the grammar, for these are more than one statement or have a quoted word */
         {"BEGIN; ", false, false, false},
         {"BEGIN READ ONLY; SELECT 1", false, false, false},
