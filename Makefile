@@ -3,7 +3,7 @@
 #   make                    build/penstock
 #   make unit               unit tests (build/unit/test_*)
 #   make check              everything a change must pass; check-all before a release
-#   make asan | ubsan | tsan     unit and wire tests and the checker in a sanitizer build (build-asan/ ...)
+#   make asan | ubsan | tsan     unit, wire and cluster tests and the checker, sanitized (build-asan/ ...)
 #   make CC=clang           the other compiler; objects are rebuilt when compiler or flags change
 #   make SKIP='proxy/x.c proxy/net/%.c'   leaves these sources out of the library (a broken neighbour)
 #   make V=1                shows the commands
@@ -178,7 +178,7 @@ asan ubsan tsan:
 	UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS \
 	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:$$TSAN_OPTIONS \
 	PENSTOCK_WORKERS=$${PENSTOCK_WORKERS:-$(if $(filter tsan,$@),4,2)} \
-	CHECKER_SECONDS=$(SAN_CHECKER_SECONDS) $(PYTHON) test/run.py wire checker
+	CHECKER_SECONDS=$(SAN_CHECKER_SECONDS) $(PYTHON) test/run.py wire checker cluster
 
 # ---- fuzzing ---------------------------------------------------------------------------------------
 $(B)/fuzz/%: $(B)/obj/test/fuzz/%.o $(SUPPORT_LIB) $(LIB)

@@ -2,7 +2,8 @@
 
 PENSTOCK_PG=18 runs everything on that version instead of 15.
 Markers: timeout(seconds) replaces the default of 60; full runs only with FULL=1 (make check-all);
-penstock_only is skipped when PENSTOCK_BIN is a pgbouncer, which proves the harness, not the product.
+penstock_only is skipped when PENSTOCK_BIN is a pgbouncer, which proves the harness, not the product;
+cluster: `run.py cluster` has it.
 """
 import os
 import signal
@@ -30,7 +31,8 @@ def pytest_configure(config):
     for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signo, interrupted)
     for line in ("timeout(seconds): limit for this test", "full: only in check-all",
-                 "penstock_only: what PgBouncer does not do"):
+                 "penstock_only: what PgBouncer does not do",
+                 "cluster: part of the suite `cluster`, which sanitizer builds run, too"):
         config.addinivalue_line("markers", line)
 
 

@@ -4,8 +4,12 @@
     run.py wire|integration|drivers|checker|unit|docs|packages ...   those suites
     run.py check       unit, docs, wire, integration, main drivers, packages, checker for 60 s
     run.py check-all   the same with FULL=1, with 1 and with 4 workers; wire, integration and the
-                       checker also on PostgreSQL 18
-    run.py soak        the checker for SOAK_SECONDS (3600), with 10 times the clients' work
+                       checker also on PostgreSQL 18; and consistency
+    run.py cluster     what of the integration suite shows most of the code for clusters; sanitizers
+    run.py consistency replicas that lag and pause, 500,000 reads under each kind of consistency
+                       (CONSISTENCY_READS); the integration suite has it for some seconds
+    run.py soak        the checker for SOAK_SECONDS (3600), with 10 times the clients' work; and
+                       consistency
     run.py wire -k name -x     what follows the suites goes to pytest
 
 Unit tests run through `make unit`.  Each other suite is a pytest of its own with a limit; one that
@@ -28,8 +32,9 @@ from support import procs  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "build", "test-results")
 LIMITS = {"docs": 120, "wire": 420, "integration": 600, "drivers": 420, "drivers-all": 2400,
-          "packages": 600, "packages-all": 2400}
+          "packages": 600, "packages-all": 2400, "consistency": 7200}
 CHECK = ["unit", "docs", "wire", "integration", "drivers", "packages", "checker"]
+READS = "500000"
 ONCE = ("unit", "packages")         # the number of workers makes no difference
 
 
@@ -114,7 +119,8 @@ def unit(totals):
     return f"{passed} passed, {failed} failed, {skipped} skipped"
 
 
-def pytest(totals, suite, label, args, env):
+def pytest(totals, suite, label, args, env, only=None):
+    """All of a suite, or one file of it."""
     report = os.path.join(RESULTS, label.replace(" ", "-") + ".xml")
     if os.path.exists(report):
         os.unlink(report)
@@ -124,9 +130,10 @@ def pytest(totals, suite, label, args, env):
         totals.skipped.append(f"{label}: no tests there yet")
         return "nothing there"
     limit = LIMITS[suite + "-all" if env.get("FULL") and suite + "-all" in LIMITS else suite]
+    limit = LIMITS["consistency"] if only else limit
     limit *= 2 if env.get("SLOW") else 1
     code, _ = command([python(), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
-                       "--tb=short", "--durations=5", f"--junitxml={report}", folder, *args],
+                       "--tb=short", "--durations=5", f"--junitxml={report}", os.path.join(folder, only or ""), *args],
                       limit, env)
     try:
         cases = list(xml.parse(report).getroot().iter("testcase"))
@@ -173,6 +180,11 @@ def run_suite(totals, suite, args, env, suffix=""):
         said = unit(totals)
     elif suite == "checker":
         said = checker(totals, label, int(env.get("CHECKER_SECONDS", "60")), env)
+    elif suite == "cluster":
+        said = pytest(totals, "integration", label, ["-m", "cluster", *args], env)
+    elif suite == "consistency":
+        more = {"CONSISTENCY_READS": READS, "CONSISTENCY_SECONDS": "30", "PENSTOCK_WORKERS": "4", **env}
+        said = pytest(totals, "integration", label, ["-s", *args], more, "test_consistency.py")
     elif suite == "soak":
         said = checker(totals, label, int(env.get("SOAK_SECONDS", "3600")), env)
     else:
@@ -193,6 +205,9 @@ def plan(names, env):
                         for s in CHECK if workers == "1" or s not in ONCE]
             out += [(s, {**env, "PENSTOCK_PG": "18"}, " on PostgreSQL 18")
                     for s in ("wire", "integration", "checker")]
+            out.append(("consistency", env, ""))
+        elif name == "soak":
+            out += [(name, env, ""), ("consistency", env, "")]
         else:
             out.append((name, env, ""))
     return out
@@ -200,7 +215,7 @@ def plan(names, env):
 
 def main():
     known = {"docs", "unit", "wire", "integration", "drivers", "packages", "checker", "check", "check-all",
-             "soak"}
+             "soak", "cluster", "consistency"}
     names = [a for a in sys.argv[1:] if a in known]
     args = [a for a in sys.argv[1:] if a not in known]
     if not names:

@@ -75,6 +75,7 @@ def test_reads_go_to_the_replicas_and_writes_to_the_primary(start, trio):
         assert all(read[r.port] > 0 for r in trio.replicas), read
 
 
+@pytest.mark.cluster
 def test_pool_size_counts_per_node(start, trio):
     p = start(config={"default_pool_size": 2, "multiplex_depth": 1})
     clients = [login(p) for _ in range(12)]
@@ -89,6 +90,7 @@ def test_pool_size_counts_per_node(start, trio):
         c.close()
 
 
+@pytest.mark.cluster
 def test_pools_and_servers_are_shown_by_node(start, trio):
     p = start()
     names = {n.port: f"{n.host}:{n.port}" for n in trio.nodes}
@@ -112,6 +114,7 @@ def test_pools_and_servers_are_shown_by_node(start, trio):
         assert {r["node"] for r in probes} == set(names.values())
 
 
+@pytest.mark.cluster
 def test_prepared_statements_and_settings_work_on_every_node(start, trio):
     p = start()
     with login(p) as c:
@@ -198,6 +201,7 @@ def test_a_transaction_stays_where_it_began(start, trio):
         c.query("COMMIT")
 
 
+@pytest.mark.cluster
 def test_a_drained_node_gets_nothing_new(start, trio):
     p = start()
     out, stays = trio.replicas
@@ -225,6 +229,7 @@ def last(c):
     return c.query("SHOW LAST")[0]
 
 
+@pytest.mark.cluster
 def test_overrides_stand_in_their_order(start, trio):
     p = start(rule="primary SELECT v FROM still WHERE id = *")
     replicas = {f"{r.host}:{r.port}" for r in trio.replicas}
@@ -257,6 +262,7 @@ def test_overrides_stand_in_their_order(start, trio):
         login(p, target_session_attrs="sideways")
 
 
+@pytest.mark.cluster
 def test_a_token_carries_a_write_to_another_connection(proxy, trio):
     slow = trio.replicas
     p = proxy(databases={DB: {"cluster": "main", "dbname": DB}}, extra=section(trio))
@@ -278,6 +284,7 @@ def test_a_token_carries_a_write_to_another_connection(proxy, trio):
                 r.resume_replay()
 
 
+@pytest.mark.cluster
 def test_database_scope_shows_every_acknowledged_write(start, trio):
     p = start(consistency="database")
     with login(p) as a, login(p) as b:
@@ -325,6 +332,7 @@ def test_an_open_transaction_does_not_make_replicas_lag(start, trio):
         busy.query("ROLLBACK")
 
 
+@pytest.mark.cluster
 def test_a_reload_changes_the_nodes_and_the_cluster(proxy, trio):
     """Nodes leave and return, policies change, the entry leaves its cluster: nobody is disturbed."""
     entry = {DB: {"cluster": "main", "dbname": DB}}

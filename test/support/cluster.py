@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 from . import procs
 from .pgwire import RawClient, ServerError, WireError
@@ -230,6 +231,23 @@ class PgCluster:
                        "the backends to notice that the postmaster is gone")
         procs.reap()
         self.child = None
+
+    def crash(self, hang=0.1):
+        """All of its processes end at once, and nobody finishes what he was doing, as if the machine had
+        failed; for a moment before, what is asked is not answered any more."""
+        below = [st["pid"] for st in procs.descendants(self.child.pid)]
+        for pid in (self.child.pid, *below):
+            try:
+                os.kill(pid, signal.SIGSTOP)
+            except ProcessLookupError:
+                pass
+        time.sleep(hang)
+        for pid in below:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.kill()
 
     def freeze(self):
         """The server machine hangs: nothing answers, connections stay open."""
