@@ -148,7 +148,7 @@ static void read_that_has_lost_three_servers_is_given_up(void **state)
     rig_settle(x.r);
     peer_hears_nothing(x.r, &x.c[0]);
     rig_wait(x.r, 150 * NODES_MSEC); /* both were tried: once more from the beginning */
-    nodes_server(&x, 0, 2);
+    nodes_server(&x, 1, 2);
     peer_hears(x.r, &x.s[2], "Q select 1 from t\n");
     peer_close(&x.s[2]);
     peer_hears_until(x.r, &x.c[0], "err server_lost ", NULL, 0);
