@@ -33,6 +33,8 @@
     X(WRITE, "write", "a write to it is under way")                                                \
     X(HOT, "hot", "written too often to be kept")                                                  \
     X(STORE, "store", "Redis did not answer in time")                                              \
+    X(MEMBERS, "members", "not all processes that share Redis are there")                          \
+    X(LEASED, "leased", "another process is fetching it")                                          \
     X(UPGRADE, "upgrade", "two processes are running")
 
 enum cache_bypass {

@@ -140,6 +140,12 @@ struct cache_scope *cache_l1_scope(struct cache_l1 *l1, struct str database, str
     return s;
 }
 
+void cache_l1_scope_names(const struct cache_scope *s, const char **database, const char **rule)
+{
+    *database = s->database;
+    *rule = s->rule;
+}
+
 uint64_t cache_l1_entries(const struct cache_scope *s)
 {
     return atomic_load_explicit(&s->shared.entries, memory_order_relaxed);

@@ -51,6 +51,8 @@ void cache_l1_counts(struct cache_l1 *l1, struct cache_l1_counts *out);
 /* The scope of that name, made when there is none; it lives as long as the store. Not for the data
  * path: keep the pointer. */
 struct cache_scope *cache_l1_scope(struct cache_l1 *l1, struct str database, struct str rule);
+/* Its names, which live as long. */
+void cache_l1_scope_names(const struct cache_scope *s, const char **database, const char **rule);
 uint64_t cache_l1_entries(const struct cache_scope *s); /* stored now; those that are void count
                                                              until they are found */
 

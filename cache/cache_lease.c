@@ -193,7 +193,8 @@ enum cache_write_next cache_lease_may_ack(const struct cache_intent *i, int n,
 
 bool cache_lease_policy(struct str word, enum cache_without_redis *out)
 {
-    static const char *const words[] = {"proceed", "hold", "refuse"};
+    static const char *const words[] = {
+        [CACHE_PROCEED] = "proceed", [CACHE_HOLD] = "hold", [CACHE_REFUSE] = "refuse"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (str_ieq(word, str_of(words[i]))) {
             *out = (enum cache_without_redis)i;

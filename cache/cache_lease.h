@@ -38,12 +38,14 @@ enum cache_cmd_kind {
     CACHE_CMD_TAKE_ENTRY, /* like ENTRY; a = 1: the lease (nonce, ms) is ours. flag: whatever is
                              there did not count */
     CACHE_CMD_STORE,      /* a = 1: stored under the lease nonce, for ms */
+    CACHE_CMD_KEEP,       /* a = 1: stored for ms, under no lease (mode ttl) */
     CACHE_CMD_BEGIN,      /* an intent (nonce) for ms */
     CACHE_CMD_END,
     CACHE_CMD_RULE_BEGIN, /* likewise; the generation becomes fresh */
     CACHE_CMD_RULE_END,
     CACHE_CMD_RENEW, /* be a member (nonce: the incarnation) until ms; flag: epoch becomes fresh.
-                        answer: a = epoch, b = hash of the names, value = the names, ms = clock */
+                        answer: a = epoch, b = hash of the names, value = the names, ms = clock,
+                        c = number of the definitions */
     CACHE_CMD_LEAVE, /* no member any more */
     CACHE_CMD_DROP,  /* CACHE FLUSH of an entry: END without an intent */
     CACHE_CMD_COUNT,
@@ -65,7 +67,7 @@ enum cache_answer_state {
 struct cache_answer {
     enum cache_answer_state state;
     bool open;
-    uint64_t a, b, ms;
+    uint64_t a, b, c, ms;
     struct str value; /* p NULL: none */
 };
 

@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-#define OUT_MAX ((size_t)8 << 20)
+#define OUT_MAX ((size_t)64 << 20) /* twice what an entry can be, and more */
 #define FIRST_PAUSE(max) MAX((max) / 64, 1000)
 
 struct cache_slot {
@@ -82,12 +82,17 @@ void cache_batch_init(struct cache_batch *b, void (*done)(struct cache_batch *b)
     buf_init(&b->values, SIZE_MAX);
 }
 
-void cache_batch_fini(struct cache_batch *b)
+void cache_batch_forget(struct cache_batch *b)
 {
     if (b->waiting)
         disown(b->link, b);
     b->waiting = false;
     list_remove(&b->node);
+}
+
+void cache_batch_fini(struct cache_batch *b)
+{
+    cache_batch_forget(b);
     buf_fini(&b->values);
 }
 
@@ -108,13 +113,28 @@ static void fail(struct cache_link *l, struct cache_batch *b)
     finish(b);
 }
 
+static bool has_room(const struct cache_link *l, int n, const struct cache_redis_where *w)
+{
+    return l->state == CACHE_LINK_UP && l->n + (size_t)n <= CACHE_LINK_PENDING_MAX &&
+           buf_len(&l->out) + w->value.n <= OUT_MAX / 2;
+}
+
+bool cache_link_tell(struct cache_link *l, const struct cache_cmd *c,
+                     const struct cache_redis_where *w)
+{
+    if (!has_room(l, 1, w))
+        return false;
+    cache_redis_command(&l->scripts, c, w, &l->out);
+    push_slot(l, (struct cache_slot){.batch = NULL});
+    CHECK(!l->out.failed); /* half of it was free */
+    return true;
+}
+
 bool cache_link_send(struct cache_link *l, struct cache_batch *b, int n,
                      const struct cache_redis_where *w, usec_t now)
 {
     CHECK(!b->waiting && n > 0 && n <= CACHE_READ_CMDS);
-    size_t before = buf_len(&l->out);
-    if (l->state != CACHE_LINK_UP || l->n + (size_t)n > CACHE_LINK_PENDING_MAX ||
-        before + w->value.n > OUT_MAX / 2)
+    if (!has_room(l, n, w))
         return false;
     b->seq = l->popped + l->n;
     for (int i = 0; i < n; i++) {
@@ -149,7 +169,6 @@ static void on_answer(struct cache_link *l, const struct cache_slot *slot,
 {
     struct cache_batch *b = slot->batch;
     struct cache_answer a = cache_redis_answer(&b->cmds[slot->index], reply);
-    l->counts.full += cache_redis_full(reply);
     keep_value(b, &a);
     b->answers[slot->index] = a;
     if (++b->got < b->n)
@@ -243,6 +262,7 @@ static enum status on_reply(struct cache_link *l, const struct cache_reply *repl
         return on_greeting(l, &slot, reply);
     if (cache_redis_wants_script(reply) && l->greetings == 0)
         send_scripts(l); /* somebody has flushed them; this one has failed */
+    l->counts.full += cache_redis_full(reply);
     if (slot.batch != NULL)
         on_answer(l, &slot, reply);
     return ST_OK;

@@ -92,11 +92,17 @@ void cache_link_lost(struct cache_link *l, const char *reason, usec_t now);
 
 void cache_batch_init(struct cache_batch *b, void (*done)(struct cache_batch *b));
 void cache_batch_fini(struct cache_batch *b); /* also while it waits: it is forgotten */
+/* Its answers are not wanted any more: done is not called. Also for one that does not wait. */
+void cache_batch_forget(struct cache_batch *b);
 
 /* Sends the commands set in b->cmds[0..n). false: it is down or full, nothing was sent and done is
  * not called. */
 bool cache_link_send(struct cache_link *l, struct cache_batch *b, int n,
                      const struct cache_redis_where *w, usec_t now) ATTR_NODISCARD;
+
+/* One command whose answer nobody waits for. false: as above. */
+bool cache_link_tell(struct cache_link *l, const struct cache_cmd *c,
+                     const struct cache_redis_where *w);
 
 /* When cache_link_step has to be called; INT64_MAX: not. */
 usec_t cache_link_due(const struct cache_link *l);

@@ -66,6 +66,21 @@ bool cache_member_step(struct cache_member *m, usec_t now, uint64_t fresh, struc
     return true;
 }
 
+/* 0: somebody goes by other rules. */
+static uint32_t count(const struct cache_member *m, struct str names)
+{
+    size_t n = strlen(m->rules);
+    uint32_t members = 0;
+    while (names.n > 0) {
+        struct str name = str_cut(&names, ',');
+        if (n > 0 && (name.n <= n || name.p[name.n - n - 1] != '/' ||
+                      memcmp(name.p + name.n - n, m->rules, n) != 0))
+            return 0;
+        members++;
+    }
+    return members;
+}
+
 void cache_member_answer(struct cache_member *m, const struct cache_answer *a, usec_t now)
 {
     m->asking = false;
@@ -84,14 +99,24 @@ void cache_member_answer(struct cache_member *m, const struct cache_answer *a, u
         set_state(m, CACHE_MEMBER_OUT);
         return;
     }
-    uint32_t members = a->value.n > 0;
-    for (size_t i = 0; i < a->value.n; i++)
-        members += a->value.p[i] == ',';
     m->clean = m->sent_dirt;
     m->joined = true;
     m->view.names = a->b;
-    m->view.members = members;
+    m->view.members = m->clean >= m->need ? count(m, a->value) : 0;
     set_state(m, CACHE_MEMBER_IN);
+}
+
+void cache_member_rules(struct cache_member *m, struct str name)
+{
+    CHECK(name.n <= CACHE_MEMBER_RULES);
+    (void)str_copy(m->rules, sizeof(m->rules), name);
+    cache_member_void(m);
+}
+
+void cache_member_void(struct cache_member *m)
+{
+    m->need = ++m->dirt;
+    m->view.members = 0;
 }
 
 usec_t cache_member_lapse(struct cache_member *m, usec_t now)

@@ -9,6 +9,10 @@
  * after the time that cache_member_lapse returns Redis has forgotten us, so nobody serves anything.
  * When the write is over (cache_member_resume) the next renewal changes the epoch, which voids
  * every entry there is.
+ * Who does not know a rule does not record the writes that it is about.  So a member's name ends
+ * with a slash and a short name of its rules, and entries count only while all members have ours;
+ * with other rules a process is another member, which takes the place of the one it was.
+ *
  * A member that is gone for good must be forgotten by hand (CACHE_CMD_LEAVE), for nobody can know
  * whether it still writes.  A name belongs to one process at a time.
  *
@@ -21,6 +25,8 @@
 #include "base/base.h"
 #include "base/clock.h"
 #include "cache/cache_lease.h"
+
+#define CACHE_MEMBER_RULES 8 /* bytes of the name of a set of rules */
 
 enum cache_member_state {
     CACHE_MEMBER_STRANGER, /* Redis' clock is not known: CACHE_CMD_TIME comes first */
@@ -38,6 +44,8 @@ struct cache_member {
     uint32_t holders;                  /* nor while there are some */
     uint64_t incarnation, dirt, clean; /* unrecorded writes so far; of which an epoch was changed */
     uint64_t sent_dirt;
+    uint64_t need;                      /* entries count once an epoch was changed for so much */
+    char rules[CACHE_MEMBER_RULES + 1]; /* empty: all that are members have the same */
     struct cache_view view;
 };
 
@@ -51,6 +59,12 @@ bool cache_member_step(struct cache_member *m, usec_t now, uint64_t fresh, struc
 void cache_member_answer(struct cache_member *m, const struct cache_answer *a, usec_t now);
 /* The connection is new: the server behind it may be another, and its clock too. */
 void cache_member_connected(struct cache_member *m, uint64_t server);
+
+/* Other rules from now on, which the process goes by as a whole: nothing counts until the epoch has
+ * been changed, for what was kept under the same rules long ago was not watched meanwhile. */
+void cache_member_rules(struct cache_member *m, struct str name);
+/* Nothing that is kept counts any more. */
+void cache_member_void(struct cache_member *m);
 
 /* An unrecorded write wants to be sent or acknowledged. Returns when it may be: CACHE_MEMBER_NEVER,
  * this process has never been a member, so nobody would notice its absence. */

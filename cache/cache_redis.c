@@ -135,15 +135,17 @@ static void write_entry_script(struct args *a, const struct cache_redis_scripts 
 {
     add_script(a, s, c->kind, 1);
     add_entry_key(a, w);
-    if (c->kind == CACHE_CMD_TAKE_ENTRY || c->kind == CACHE_CMD_STORE)
+    bool stores = c->kind == CACHE_CMD_STORE || c->kind == CACHE_CMD_KEEP;
+    if (stores || c->kind == CACHE_CMD_TAKE_ENTRY)
         add(a, w->field);
-    add_hex(a, c->nonce);
+    if (c->kind != CACHE_CMD_KEEP)
+        add_hex(a, c->nonce);
     if (c->kind == CACHE_CMD_END || c->kind == CACHE_CMD_DROP)
         return;
     add_number(a, c->ms);
     if (c->kind == CACHE_CMD_TAKE_ENTRY)
         add(a, c->flag ? STR("1") : STR("0"));
-    if (c->kind == CACHE_CMD_STORE)
+    if (stores)
         add(a, w->value);
 }
 
@@ -173,6 +175,8 @@ static void write_renew(struct args *a, const struct cache_redis_scripts *s,
     add_hex(a, c->fresh);
     add(a, c->flag ? STR("1") : STR("0"));
     add_number(a, w->period_ms);
+    add_number(a, w->definitions);
+    add(a, w->defines ? STR("1") : STR("0"));
 }
 
 static void write_ask(struct args *a, const struct cache_cmd *c, const struct cache_redis_where *w)
@@ -214,6 +218,7 @@ void cache_redis_command(const struct cache_redis_scripts *s, const struct cache
         break;
     case CACHE_CMD_TAKE_ENTRY:
     case CACHE_CMD_STORE:
+    case CACHE_CMD_KEEP:
     case CACHE_CMD_BEGIN:
     case CACHE_CMD_END:
     case CACHE_CMD_DROP:
@@ -475,7 +480,8 @@ static bool read_time(const struct cache_reply *r, struct cache_answer *a)
 static bool read_renew(const struct cache_reply *r, struct cache_answer *a)
 {
     uint64_t open;
-    if (r->nparts != 4 || !number_of(r->parts[2], &open) || !number_of(r->parts[3], &a->ms))
+    if (r->nparts != 5 || !number_of(r->parts[2], &open) || !number_of(r->parts[3], &a->ms) ||
+        !number_of(r->parts[4], &a->c))
         return false;
     a->a = hex_of(r->parts[0]);
     a->b = names_of(r->parts[1]);
@@ -534,6 +540,7 @@ static bool read_array(enum cache_cmd_kind kind, const struct cache_reply *r,
         return read_asked(kind, r, a);
     case CACHE_CMD_MEMBERS:
     case CACHE_CMD_STORE:
+    case CACHE_CMD_KEEP:
     case CACHE_CMD_BEGIN:
     case CACHE_CMD_END:
     case CACHE_CMD_RULE_BEGIN:
@@ -560,7 +567,7 @@ struct cache_answer cache_redis_answer(const struct cache_cmd *c, const struct c
     } else if (reply->type == CACHE_REPLY_INT && reply->integer >= 0) {
         a.a = (uint64_t)reply->integer;
         ok = c->kind == CACHE_CMD_MEMBERS || c->kind == CACHE_CMD_STORE ||
-             c->kind == CACHE_CMD_BEGIN || c->kind == CACHE_CMD_END ||
+             c->kind == CACHE_CMD_KEEP || c->kind == CACHE_CMD_BEGIN || c->kind == CACHE_CMD_END ||
              c->kind == CACHE_CMD_RULE_BEGIN || c->kind == CACHE_CMD_RULE_END ||
              c->kind == CACHE_CMD_LEAVE || c->kind == CACHE_CMD_DROP;
     }

@@ -25,6 +25,8 @@ struct cache_redis_where {           /* what a command is about; unused ones emp
     struct str members;              /* all names, with commas, as the answer to RENEW had them */
     struct str value;                /* STORE */
     uint64_t period_ms;              /* RENEW: of the presence */
+    uint64_t definitions;            /* RENEW: the number that we know */
+    bool defines;                    /* RENEW: we have changed some: it grows */
 };
 
 /* The names by which Redis knows our scripts. Constant once made; any thread. */

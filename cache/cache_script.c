@@ -59,6 +59,11 @@ static const char store[] = CLOCK LIVE /* field nonce ttl value */
     "if not others or p<0 or p>tonumber(ARGV[3]) then redis.call('PEXPIRE',KEYS[1],ARGV[3]) end\n"
     "return 1\n";
 
+static const char keep[] = /* field ttl value */
+    "redis.call('HSET',KEYS[1],ARGV[1],ARGV[3])\n"
+    "if redis.call('PTTL',KEYS[1])<0 then redis.call('PEXPIRE',KEYS[1],ARGV[2]) end\n"
+    "return 1\n";
+
 static const char begin[] = CLOCK LIVE /* nonce ms */
     "local w,last=live(redis.call('HGET',KEYS[1],'!w'),ARGV[1])\n"
     "local mine=now+tonumber(ARGV[2])\n"
@@ -87,20 +92,29 @@ static const char rule_end[] = CLOCK LIVE /* nonce fresh */
     "return 1\n";
 
 /* The world, then our own presence. A world that was lost is in quarantine until all who were
- * present when that happened have come back or are known to be gone. */
-static const char renew[] = CLOCK /* name incarnation deadline fresh dirty period */
-    "local v=redis.call('HMGET',KEYS[1],'e','m','q')\n"
-    "local e,m,q=v[1],v[2] or '',v[3]\n"
+ * present when that happened have come back or are known to be gone. Where a process of our name
+ * lives, nothing is changed. Who comes with other rules takes its own former place. Who did not
+ * know what definitions others have changed may have misjudged its writes: the epoch changes. */
+static const char renew[] = CLOCK /* name incarnation deadline fresh dirty period known defines */
+    "local was=redis.call('GET',KEYS[2])\n"
+    "if was and was~=ARGV[2] then\n"
+    " return redis.error_reply('TAKEN another process has the name '..ARGV[1]) end\n"
+    "local v=redis.call('HMGET',KEYS[1],'e','m','q','d')\n"
+    "local e,m,q,d=v[1],v[2] or '',v[3],v[4] or '0'\n"
+    "if ARGV[8]=='1' then d=full(redis.call('HINCRBY',KEYS[1],'d',1)) end\n"
     "if not e then e=ARGV[4] m='' q=full(now+tonumber(ARGV[6])*2)\n"
     " redis.call('HSET',KEYS[1],'e',e,'q',q) end\n"
     "if not string.find(','..m..',',','..ARGV[1]..',',1,true) then\n"
-    " if m=='' then m=ARGV[1] else m=m..','..ARGV[1] end\n"
-    " e=ARGV[4] redis.call('HSET',KEYS[1],'e',e,'m',m) end\n"
-    "if ARGV[5]=='1' then e=ARGV[4] redis.call('HSET',KEYS[1],'e',e) end\n"
+    " local base=string.match(ARGV[1],'^(.*)/') or ARGV[1]\n"
+    " local others=''\n"
+    " for n in string.gmatch(m,'[^,]+') do\n"
+    "  if (string.match(n,'^(.*)/') or n)~=base then others=others..n..',' end end\n"
+    " m=others..ARGV[1] e=ARGV[4] redis.call('HSET',KEYS[1],'e',e,'m',m) end\n"
+    "if ARGV[5]=='1' or d~=ARGV[7] then e=ARGV[4] redis.call('HSET',KEYS[1],'e',e) end\n"
     "if q and tonumber(q)<=now then redis.call('HDEL',KEYS[1],'q') q=false end\n"
     "redis.call('SET',KEYS[2],ARGV[2])\n"
     "redis.call('PEXPIREAT',KEYS[2],ARGV[3])\n"
-    "return {e,m,q and 1 or 0,full(now)}\n";
+    "return {e,m,q and 1 or 0,full(now),d}\n";
 
 static const char leave[] = /* name */
     "local m=redis.call('HGET',KEYS[1],'m') or ''\n"
@@ -120,6 +134,8 @@ const char *cache_script_text(enum cache_cmd_kind kind)
         return take_entry;
     case CACHE_CMD_STORE:
         return store;
+    case CACHE_CMD_KEEP:
+        return keep;
     case CACHE_CMD_BEGIN:
         return begin;
     case CACHE_CMD_END:

@@ -18,6 +18,7 @@ const char *cause_name(enum cause c)
         [C_SERVER_DOWN] = "server_down",
         [C_SERVER_LOST] = "server_lost",
         [C_SERVER_LOST_IN_TX] = "server_lost_in_tx",
+        [C_NOT_RECORDED] = "not_recorded",
         [C_TX_ABORTED] = "tx_aborted",
         [C_QUERY_TIMEOUT] = "query_timeout",
         [C_CANCELLED] = "cancelled",

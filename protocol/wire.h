@@ -29,8 +29,7 @@
 
 enum tx_state { TX_IDLE, TX_OPEN, TX_FAILED, TX_UNKNOWN };
 
-/* The core's reason for an error it tells a client; the codec has code, severity and default
- * text. */
+/* Why the core tells a client an error; the codec has code, severity and default text. */
 enum cause {
     C_PROTOCOL, /* malformed or unexpected message */
     C_AUTH,     /* login refused; one text for every reason that would tell a stranger something */
@@ -43,6 +42,7 @@ enum cause {
     C_NO_NODE,           /* no node of the cluster may have the request */
     C_SERVER_LOST,       /* lost during a request, outcome known to be nothing or harmless */
     C_SERVER_LOST_IN_TX, /* lost while a transaction or a write was open: outcome unknown */
+    C_NOT_RECORDED,      /* Redis could not be told of a write, which was not sent */
     C_TX_ABORTED,        /* the client has not ended a transaction that went with its server */
     C_QUERY_TIMEOUT,
     C_CANCELLED,

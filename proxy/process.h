@@ -19,6 +19,7 @@
 
 struct worker;
 struct cache_l1;
+struct member;
 struct registry;
 struct cluster_set;
 struct admin;
@@ -60,6 +61,7 @@ struct process {
     uint32_t first_id; /* of client slots, a multiple of nworkers: a predecessor's are others */
     struct http *http; /* the HTTP port; main thread only; NULL: there is none */
     struct cache_l1 *answers; /* owned: what the result cache keeps, for all workers */
+    struct member *member;    /* owned, by the workers together (session_cache.c) */
     struct {
         _Atomic int clients;       /* past login, for max_client_conn */
         _Atomic int login_clients; /* accepted, and not past it */

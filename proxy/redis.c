@@ -10,31 +10,19 @@
 #include "proxy/worker.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <unistd.h>
 
-#define LATE_MAX 8                /* answers in a row that came too late */
-#define VERY_LATE_US USEC_PER_SEC /* an answer; also a connection that does not come up */
-#define PAUSE_MIN_US (100 * USEC_PER_SEC / 1000)
+#define GREET_US USEC_PER_SEC /* of each step until the connection is there */
 #define PAUSE_MAX_US (5 * (int64_t)USEC_PER_SEC)
-#define ROW_MAX (1u << 16) /* answers awaited */
-#define COMMAND_MAX ((size_t)32 << 20)
 #define REPLY_MAX ((size_t)32 << 20)
-
-static const char choose_database[] = "SELECT"; /* Redis' word for it */
+#define TIMER_MIN_US 100 /* libev rounds; a timer that fires too early is set again */
 
 enum redis_state {
     REDIS_OFF,     /* not wanted */
-    REDIS_PAUSE,   /* until the timer */
+    REDIS_PAUSE,   /* until the link's time */
     REDIS_RESOLVE, /* waits for the address */
     REDIS_CONNECT,
-    REDIS_GREET, /* AUTH, SELECT, PING are under way */
-    REDIS_READY,
-};
-
-struct row_slot {
-    struct redis_ask *ask; /* borrowed; NULL: nobody waits */
-    usec_t since;
+    REDIS_LINKED, /* the link has it */
 };
 
 struct lookup; /* of the address */
@@ -42,17 +30,15 @@ struct lookup; /* of the address */
 struct redis {
     struct conn conn; /* first */
     struct worker *worker;
-    const struct config_cache *config; /* borrowed; NULL: not wanted */
     enum redis_state state;
-    struct cache_redis_reader *reader; /* owned; of this connection */
-    struct row_slot *row;              /* owned ring */
-    uint32_t head, count, cap;
-    uint64_t first;        /* number of the answer at the head */
+    struct cache_link link;
+    struct cache_link_setup setup; /* borrows from these, which are owned: */
+    char *host, *user, *password;
+    int port;
+    usec_t connect_until;
+    ev_timer timer;
+    void (*up)(struct worker *w);
     struct lookup *lookup; /* owned by its answer */
-    struct timeout timer;
-    usec_t pause;
-    int late, greetings;
-    struct redis_counts counts;
 };
 
 struct lookup {
@@ -62,86 +48,45 @@ struct lookup {
     struct resolver_addrs addrs;
 };
 
-static void dial(struct redis *r, const struct resolver_addrs *a);
-
 /* ---- states ---------------------------------------------------------------------------------- */
+
+static usec_t due(const struct redis *r)
+{
+    switch (r->state) {
+    case REDIS_OFF:
+        break;
+    case REDIS_RESOLVE:
+    case REDIS_CONNECT:
+        return r->connect_until;
+    case REDIS_PAUSE:
+    case REDIS_LINKED:
+        return cache_link_due(&r->link);
+    }
+    return INT64_MAX;
+}
+
+/* A timer that fires too early is set again, so it is only moved when it would fire too late. */
+static void arm(struct redis *r)
+{
+    usec_t at = due(r);
+    double after = (double)MAX(at - r->worker->now, TIMER_MIN_US) / USEC_PER_SEC;
+    if (at == INT64_MAX ||
+        (ev_is_active(&r->timer) && ev_timer_remaining(r->worker->loop, &r->timer) <= after))
+        return;
+    ev_timer_stop(r->worker->loop, &r->timer);
+    ev_timer_set(&r->timer, after, 0.);
+    ev_timer_start(r->worker->loop, &r->timer);
+}
 
 /* The one place that changes it; the timer belongs to the state. */
 static void set_state(struct redis *r, enum redis_state to)
 {
     r->state = to;
-    switch (to) {
-    case REDIS_OFF:
-        timeout_stop(&r->timer);
-        break;
-    case REDIS_PAUSE:
-        worker_timeout(r->worker, &r->timer, r->pause);
-        break;
-    case REDIS_RESOLVE:
-    case REDIS_CONNECT:
-    case REDIS_GREET:
-        worker_timeout(r->worker, &r->timer, VERY_LATE_US);
-        break;
-    case REDIS_READY:
-        r->pause = PAUSE_MIN_US;
-        r->late = 0;
-        worker_timeout(r->worker, &r->timer, VERY_LATE_US);
-        break;
-    }
+    if (to == REDIS_RESOLVE)
+        r->connect_until = r->worker->now + GREET_US;
+    ev_timer_stop(r->worker->loop, &r->timer);
+    arm(r);
 }
-
-/* ---- the row of answers ---------------------------------------------------------------------- */
-
-static struct row_slot *slot(struct redis *r, uint32_t i)
-{
-    return &r->row[(r->head + i) & (r->cap - 1)];
-}
-
-static void push(struct redis *r, struct redis_ask *a)
-{
-    if (r->count == r->cap) {
-        uint32_t cap = MAX(r->cap * 2, 64u);
-        struct row_slot *bigger = mem_new(cap * sizeof(*bigger));
-        for (uint32_t i = 0; i < r->count; i++)
-            bigger[i] = *slot(r, i);
-        mem_free(r->row);
-        r->row = bigger;
-        r->cap = cap;
-        r->head = 0;
-    }
-    *slot(r, r->count) = (struct row_slot){a, r->worker->now};
-    if (a != NULL)
-        a->number = r->first + r->count;
-    r->count++;
-}
-
-static struct redis_ask *pop(struct redis *r)
-{
-    struct redis_ask *a = slot(r, 0)->ask;
-    r->head = (r->head + 1) & (r->cap - 1);
-    r->count--;
-    r->first++;
-    return a;
-}
-
-static void answer(struct redis_ask *a, const struct cache_reply *reply)
-{
-    timeout_stop(&a->timeout);
-    a->redis = NULL;
-    a->done(a, reply);
-}
-
-void redis_forget(struct redis_ask *a)
-{
-    struct redis *r = a->redis;
-    if (r == NULL)
-        return;
-    timeout_stop(&a->timeout);
-    a->redis = NULL;
-    slot(r, (uint32_t)(a->number - r->first))->ask = NULL;
-}
-
-/* ---- lost ------------------------------------------------------------------------------------ */
 
 static void drop(struct redis *r)
 {
@@ -150,131 +95,82 @@ static void drop(struct redis *r)
     r->lookup = NULL;
     if (r->state >= REDIS_CONNECT)
         conn_close(&r->conn);
-    cache_redis_reader_free(&r->reader);
 }
 
-/* Who waits hears that there is no answer. */
+/* Who waits hears that there is no answer. why NULL: the link knows. */
 static void fail(struct redis *r, const char *why)
 {
-    LOG_LIMITED(LL_WARNING, "Redis %s:%d: %s", r->config->redis.host, r->config->redis.port, why);
-    r->counts.lost += r->state == REDIS_READY;
     drop(r);
+    r->state = REDIS_PAUSE;
+    cache_link_lost(&r->link, why, r->worker->now);
+    LOG_LIMITED(LL_WARNING, "Redis %s:%d: %s", r->host, r->port, r->link.reason);
     set_state(r, REDIS_PAUSE);
-    r->pause = MIN(r->pause * 2, PAUSE_MAX_US);
-    while (r->count > 0) {
-        struct redis_ask *a = pop(r);
-        if (a != NULL)
-            answer(a, NULL);
-    }
 }
 
-static void ask_is_late(struct timeout *t)
+/* What the link has to say goes out at the turn's end. */
+static void pass_on(struct redis *r)
 {
-    struct redis_ask *a = container_of(t, struct redis_ask, timeout);
-    struct redis *r = a->redis;
-    slot(r, (uint32_t)(a->number - r->first))->ask = NULL;
-    r->counts.late++;
-    bool broken = ++r->late >= LATE_MAX;
-    answer(a, NULL);
-    if (broken && r->state == REDIS_READY)
-        fail(r, "several answers in a row came too late");
+    if (buf_len(&r->link.out) == 0)
+        return;
+    outq_put_str(&r->conn.out, buf_str(&r->link.out));
+    buf_reset(&r->link.out);
+    conn_dirty(&r->conn);
+    arm(r);
 }
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
-static bool put(struct redis *r, const struct str *argv, int n, struct redis_ask *a)
+bool redis_is_up(const struct redis *r)
 {
-    struct buf b;
-    buf_init(&b, COMMAND_MAX);
-    cache_redis_plain(argv, n, &b);
-    bool ok = !b.failed && r->count < ROW_MAX;
-    if (ok) {
-        outq_put_str(&r->conn.out, buf_str(&b));
-        push(r, a);
-        conn_dirty(&r->conn);
-    }
-    buf_fini(&b);
-    return ok;
+    return r->state == REDIS_LINKED && r->link.state == CACHE_LINK_UP;
 }
 
-bool redis_ask(struct redis *r, struct redis_ask *a, const struct str *argv, int n)
+static bool takes_more(struct redis *r)
 {
-    if (r->state != REDIS_READY || conn_above_high(&r->conn) || !put(r, argv, n, a)) {
-        r->counts.refused++;
+    return redis_is_up(r) && !conn_above_high(&r->conn);
+}
+
+bool redis_send(struct redis *r, struct cache_batch *b, int n, const struct cache_redis_where *w)
+{
+    if (!takes_more(r) || !cache_link_send(&r->link, b, n, w, r->worker->now))
         return false;
-    }
-    a->redis = r;
-    r->counts.asked++;
-    timeout_init(&a->timeout, ask_is_late);
-    worker_timeout(r->worker, &a->timeout, r->config->opt.redis_timeout);
+    pass_on(r);
     return true;
 }
 
-void redis_tell(struct redis *r, const struct str *argv, int n)
+bool redis_tell(struct redis *r, const struct cache_cmd *c, const struct cache_redis_where *w)
 {
-    if (r->state == REDIS_READY && !conn_above_high(&r->conn))
-        (void)put(r, argv, n, NULL);
+    if (!takes_more(r) || !cache_link_tell(&r->link, c, w))
+        return false;
+    pass_on(r);
+    return true;
+}
+
+void redis_last_words(struct redis *r, const struct cache_cmd *c, const struct cache_redis_where *w)
+{
+    if (redis_tell(r, c, w))
+        conn_flush(&r->conn);
+}
+
+uint64_t redis_server(const struct redis *r)
+{
+    return redis_is_up(r) ? r->link.server : 0;
 }
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
-static void greet(struct redis *r)
-{
-    const struct config_cache_redis *at = &r->config->redis;
-    struct str auth[3] = {STR("AUTH"), str_of(at->user), str_of(at->password)};
-    struct str password[2] = {STR("AUTH"), str_of(at->password)};
-    struct str ping[1] = {STR("PING")};
-    char number[16];
-    snprintf(number, sizeof(number), "%d", at->database);
-    struct str choose[2] = {str_of(choose_database), str_of(number)};
-    r->greetings = 1;
-    if (at->password[0] != '\0' && at->user[0] != '\0')
-        r->greetings += put(r, auth, 3, NULL);
-    else if (at->password[0] != '\0')
-        r->greetings += put(r, password, 2, NULL);
-    if (at->database != 0)
-        r->greetings += put(r, choose, 2, NULL);
-    (void)put(r, ping, 1, NULL);
-}
-
-static void greeted(struct redis *r, const struct cache_reply *reply)
-{
-    char why[160];
-    if (reply->type == CACHE_REPLY_ERROR) {
-        snprintf(why, sizeof(why), "refused: %.120s", reply->text.n < 120 ? reply->text.p : "");
-        fail(r, why);
-    } else if (--r->greetings == 0) {
-        set_state(r, REDIS_READY);
-    }
-}
-
-static void on_reply(struct redis *r, const struct cache_reply *reply)
-{
-    struct redis_ask *a = pop(r);
-    if (r->state == REDIS_GREET) {
-        greeted(r, reply);
-    } else if (a != NULL) {
-        r->late = 0;
-        answer(a, reply);
-    }
-}
-
 static size_t on_data(struct conn *c, struct str data, bool full)
 {
     struct redis *r = (struct redis *)c;
-    struct cache_reply reply;
-    struct error err = {.text = ""};
+    bool was_up = redis_is_up(r);
     (void)full;
-    enum status st = cache_redis_feed(r->reader, data);
-    while (st == ST_OK && r->state >= REDIS_GREET) {
-        st = cache_redis_next(r->reader, &reply, &err);
-        if (st == ST_OK && r->count == 0)
-            st = ST_INVALID;
-        if (st == ST_OK)
-            on_reply(r, &reply);
+    if (cache_link_input(&r->link, data, r->worker->now) != ST_OK) {
+        fail(r, NULL);
+        return data.n;
     }
-    if (st != ST_OK && st != ST_AGAIN && r->state >= REDIS_GREET)
-        fail(r, "answers cannot be understood");
+    if (!was_up && redis_is_up(r))
+        r->up(r->worker);
+    pass_on(r); /* scripts may have had to be sent again */
     return data.n;
 }
 
@@ -291,9 +187,9 @@ static void on_drained(struct conn *c)
 static void on_connected(struct conn *c)
 {
     struct redis *r = (struct redis *)c;
-    r->reader = cache_redis_reader_new(REPLY_MAX);
-    set_state(r, REDIS_GREET);
-    greet(r);
+    cache_link_connected(&r->link, r->worker->now);
+    set_state(r, REDIS_LINKED);
+    pass_on(r);
 }
 
 static const struct conn_ops redis_ops = {
@@ -303,7 +199,7 @@ static void dial(struct redis *r, const struct resolver_addrs *a)
 {
     struct sockaddr_storage addr = a->addr[0];
     struct error err = {.text = "no socket"};
-    sockopt_set_port(&addr, (uint16_t)r->config->redis.port);
+    sockopt_set_port(&addr, (uint16_t)r->port);
     int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         fail(r, err.text);
@@ -353,7 +249,7 @@ static void start(struct redis *r)
     l->redis = r;
     r->lookup = l;
     set_state(r, REDIS_RESOLVE);
-    if (!resolver_ask(r->worker->process->resolver, r->config->redis.host, &addrs, &err,
+    if (!resolver_ask(r->worker->process->resolver, r->host, &addrs, &err,
                       (struct resolver_ask){resolved, l}))
         return;
     r->lookup = NULL;
@@ -364,9 +260,16 @@ static void start(struct redis *r)
         fail(r, "its name cannot be resolved");
 }
 
-static void on_timer(struct timeout *t)
+static void on_timer(struct ev_loop *loop, ev_timer *t, int revents)
 {
     struct redis *r = container_of(t, struct redis, timer);
+    usec_t at = due(r);
+    (void)loop;
+    (void)revents;
+    if (at > r->worker->now) {
+        arm(r);
+        return;
+    }
     switch (r->state) {
     case REDIS_OFF:
         break;
@@ -375,27 +278,40 @@ static void on_timer(struct timeout *t)
         break;
     case REDIS_RESOLVE:
     case REDIS_CONNECT:
-    case REDIS_GREET:
         fail(r, "does not answer");
         break;
-    case REDIS_READY:
-        if (r->count > 0 && r->worker->now - slot(r, 0)->since > VERY_LATE_US)
-            fail(r, "does not answer any more");
-        else
-            worker_timeout(r->worker, &r->timer, VERY_LATE_US);
+    case REDIS_LINKED:
+        if (cache_link_step(&r->link, r->worker->now)) {
+            pass_on(r);
+            arm(r);
+        } else {
+            fail(r, NULL);
+        }
         break;
     }
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-struct redis *redis_new(struct worker *w)
+struct redis *redis_new(struct worker *w, void (*up)(struct worker *w))
 {
     struct redis *r = mem_new(sizeof(*r));
     r->worker = w;
-    r->pause = PAUSE_MIN_US;
-    timeout_init(&r->timer, on_timer);
+    r->up = up;
+    ev_timer_init(&r->timer, on_timer, 0., 0.);
+    cache_link_init(&r->link, &r->setup);
     return r;
+}
+
+static void forget_setup(struct redis *r)
+{
+    if (r->password != NULL)
+        mem_wipe(r->password, strlen(r->password));
+    mem_free(r->host);
+    mem_free(r->user);
+    mem_free(r->password);
+    r->host = r->user = r->password = NULL;
+    r->setup = (struct cache_link_setup){.timeout = 0};
 }
 
 static void stop(struct redis *r)
@@ -404,20 +320,41 @@ static void stop(struct redis *r)
         return;
     drop(r);
     set_state(r, REDIS_OFF);
-    while (r->count > 0) {
-        struct redis_ask *a = pop(r);
-        if (a != NULL)
-            answer(a, NULL);
-    }
+    cache_link_lost(&r->link, "no longer wanted", r->worker->now);
+}
+
+static bool same(const struct redis *r, const struct config_cache *cfg)
+{
+    const struct config_cache_redis *at = &cfg->redis;
+    return r->state != REDIS_OFF && strcmp(r->host, at->host) == 0 && r->port == at->port &&
+           str_eq(r->setup.user, str_of(at->user)) &&
+           str_eq(r->setup.password, str_of(at->password)) &&
+           r->setup.database == (uint32_t)at->database &&
+           r->setup.timeout == cfg->opt.redis_timeout;
 }
 
 void redis_configure(struct redis *r, const struct config_cache *cfg)
 {
+    const struct config_cache_redis *at = &cfg->redis;
+    bool wanted = at->host != NULL && cfg->nrules > 0;
+    if (wanted && same(r, cfg))
+        return;
     stop(r);
-    r->config = cfg;
-    r->pause = PAUSE_MIN_US;
-    if (cfg != NULL && cfg->redis.host != NULL && cfg->nrules > 0)
-        start(r);
+    forget_setup(r);
+    if (!wanted)
+        return;
+    r->host = str_dup(str_of(at->host));
+    r->user = str_dup(str_of(at->user));
+    r->password = str_dup(str_of(at->password));
+    r->port = at->port;
+    r->setup = (struct cache_link_setup){.user = str_of(r->user),
+                                         .password = str_of(r->password),
+                                         .database = (uint32_t)at->database,
+                                         .timeout = cfg->opt.redis_timeout,
+                                         .greet_timeout = GREET_US,
+                                         .pause_max = PAUSE_MAX_US,
+                                         .reply_max = REPLY_MAX};
+    start(r);
 }
 
 void redis_free(struct redis **rp)
@@ -425,16 +362,8 @@ void redis_free(struct redis **rp)
     struct redis *r = *rp;
     *rp = NULL;
     stop(r);
-    mem_free(r->row);
+    ev_timer_stop(r->worker->loop, &r->timer);
+    cache_link_fini(&r->link);
+    forget_setup(r);
     mem_free(r);
-}
-
-bool redis_is_up(const struct redis *r)
-{
-    return r->state == REDIS_READY;
-}
-
-void redis_count(const struct redis *r, struct redis_counts *out)
-{
-    *out = r->counts;
 }

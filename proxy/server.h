@@ -40,6 +40,7 @@ struct client;
 struct job;
 struct session_fill;
 struct session_writes;
+struct session_claims;
 
 enum server_state { SV_CONNECT, SV_LOGIN, SV_INIT, SV_IDLE, SV_ACTIVE, SV_SHARED, SV_CLOSED };
 
@@ -198,6 +199,8 @@ struct server {
     int cancels;                  /* cancel requests on their way */
     int drains; /* how often the statement of a vanished client was to be cancelled */
     struct session_writes *writes; /* owned (session_write.c); NULL: nothing cached was written */
+    struct session_claims
+        *claims;            /* owned (session_intent.c); NULL: other processes know of nothing */
     uint32_t judged_at;     /* db_shared.reshaped when what is under way began to be judged */
     bool reshaping;         /* cached answers may depend on what the open transaction has defined */
     struct flight *flights; /* owned ring */

@@ -2,8 +2,10 @@
  * session_cache.h. */
 #include "proxy/session_cache.h"
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "protocol/auth/digest.h"
 #include "proxy/config/config_cache.h"
 
 #include <stdatomic.h>
@@ -13,12 +15,24 @@ static struct session_binding *binding_of(struct list *l)
     return container_of(l, struct session_binding, link);
 }
 
+static void on_redis(struct worker *w)
+{
+    if (w->index == 0)
+        member_connected(w, redis_server(w->cache->redis));
+    session_intent_clear(w->cache);
+}
+
 struct session_cache *session_cache_new(struct worker *w)
 {
     struct session_cache *sc = mem_new(sizeof(*sc));
+    if (w->index == 0)
+        w->process->member = member_new();
     sc->l1 = w->process->answers;
+    sc->worker = w;
     sc->memo = cache_deps_memo_new();
-    sc->redis = redis_new(w);
+    sc->redis = redis_new(w, on_redis);
+    list_init(&sc->acks);
+    list_init(&sc->left);
     cache_flight_init(&sc->flights);
     list_init(&sc->bindings);
     return sc;
@@ -36,11 +50,17 @@ static void binding_free(struct session_binding *b)
 void session_cache_free(struct session_cache **scp)
 {
     struct session_cache *sc = *scp;
+    struct process *p = sc->worker->process;
     struct list *l;
+    if (sc->worker->index == 0)
+        member_leave(sc->worker);
+    session_ack_drop_all(sc);
     *scp = NULL;
     while ((l = list_pop_front(&sc->bindings)) != NULL)
         binding_free(binding_of(l));
     redis_free(&sc->redis);
+    if (sc->worker->index + 1 == p->nworkers)
+        member_free(&p->member); /* workers end in their order */
     cache_deps_memo_free(&sc->memo);
     cache_flight_fini(&sc->flights);
     config_cache_put(&sc->config);
@@ -99,6 +119,20 @@ static const struct catalog *catalog_of(const struct session_binding *b)
     return b->bound != NULL ? cache_deps_catalog(b->bound) : NULL;
 }
 
+/* Two databases of one name, or behind entries of one name, are two: answers of one must not be
+ * taken for the other's by who shares Redis. */
+static void note_place(struct session_binding *b, const struct config_database *db)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    buf_put_z(&text, b->db->name);
+    buf_put_z(&text, b->dbname);
+    for (size_t i = 0; i < db->nhosts; i++)
+        buf_printf(&text, "%s:%d,", db->hosts[i].host, db->hosts[i].port);
+    digest_sha256(buf_data(&text), buf_len(&text), b->place);
+    buf_fini(&text);
+}
+
 static struct session_binding *binding_for(struct session_cache *sc, const struct pool *p)
 {
     struct db_shared *db = p->shared->db;
@@ -120,6 +154,8 @@ static struct session_binding *binding_for(struct session_cache *sc, const struc
         mem_free(b->dbname);
         b->dbname = str_dup(str_of(dbname));
     }
+    if (!p->gone)
+        note_place(b, p->entry);
     if (!same_name || catalog_of(b) != now || b->set != sc->config->set)
         bind_to(sc, b, now);
     if (now != NULL && !catalog_has_details(now))
@@ -164,8 +200,12 @@ bool session_cache_alone(const struct worker *w)
 void session_cache_drop(struct pool *p)
 {
     const struct session_binding *b = p->cache;
-    for (int i = 0; b != NULL && i < cache_rule_count(b->set); i++)
-        cache_l1_drop(p->worker->cache->l1, b->scopes[i], NULL);
+    struct session_cache *sc = p->worker->cache;
+    for (int i = 0; b != NULL && i < cache_rule_count(b->set); i++) {
+        cache_l1_drop(sc->l1, b->scopes[i], NULL);
+        if (sc->config->redis.host != NULL)
+            session_redis_drop_scope(sc, b->scopes[i]);
+    }
 }
 
 void session_cache_retarget(struct pool *p)
@@ -176,10 +216,30 @@ void session_cache_retarget(struct pool *p)
     session_cache_drop(p);
 }
 
+/* What is in Redis, on each worker. */
+static void forget(struct worker *w, void *arg)
+{
+    struct session_cache *sc = w->cache;
+    struct list *it, *tmp;
+    (void)arg;
+    if (sc->config->redis.host == NULL)
+        return;
+    LIST_EACH(it, tmp, &sc->bindings) {
+        const struct session_binding *b = binding_of(it);
+        for (int i = 0; i < cache_rule_count(b->set); i++)
+            session_redis_drop_rule(sc, b, i);
+    }
+}
+
 void session_cache_forget(struct process *p)
 {
     if (p->answers != NULL)
         cache_l1_drop_all(p->answers);
+    if (p->member != NULL)
+        member_void(p->member);
+    for (unsigned i = 0; i < p->nworkers; i++)
+        if (p->workers[i] != NULL)
+            worker_post_call(p->workers[i], forget, NULL);
 }
 
 void session_cache_retire(struct config_cache *cfg, const struct config_cache *next)
@@ -194,6 +254,7 @@ static void put_in_force(struct session_cache *sc, struct config_cache *cfg)
 {
     cache_l1_resize(sc->l1, (size_t)cfg->opt.memory);
     cache_l1_drop_all(sc->l1);
+    member_adopt(sc->worker->process->member, cfg);
     atomic_store_explicit(&cfg->shared.in_force, true, memory_order_release);
 }
 
@@ -204,7 +265,6 @@ void session_cache_adopt(struct worker *w)
     struct list *it, *tmp;
     if (sc->config == cfg)
         return;
-    redis_configure(sc->redis, NULL);
     config_cache_put(&sc->config);
     sc->config = config_cache_get(cfg);
     LIST_EACH(it, tmp, &w->pool_list) {
@@ -217,6 +277,8 @@ void session_cache_adopt(struct worker *w)
     if (atomic_fetch_add(&cfg->shared.adopted, 1) + 1 == w->process->nworkers)
         put_in_force(sc, cfg);
     redis_configure(sc->redis, cfg);
+    if (w->index == 0)
+        member_configure(w);
 }
 
 void session_cache_client_free(struct client *c)
@@ -225,6 +287,7 @@ void session_cache_client_free(struct client *c)
     if (k == NULL)
         return;
     DCHECK(k->fill == NULL && !k->waits && k->second.entry == NULL);
+    session_redis_fini(k);
     varset_put(&k->vars);
     varset_put(&k->told);
     mem_free(k);

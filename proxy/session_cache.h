@@ -5,6 +5,8 @@
  *                   a struct session_fill
  * session_fill.c    the answer to such a query is recorded on its way to the client, and kept
  * session_redis.c   entries in Redis, where that is the store (redis.h)
+ * session_intent.c  what other processes must know of a write, before it is sent and after it was
+ *                   acknowledged, where Redis is the store and the mode lease
  * session_write.c   what may change cached answers is noted before it is sent, and invalidates
  *                   before its end is passed to the client
  *
@@ -27,6 +29,7 @@
 #include "cache/cache_gate.h"
 #include "cache/cache_l1.h"
 #include "protocol/wire_answer.h"
+#include "proxy/member.h"
 #include "proxy/redis.h"
 #include "proxy/session.h"
 
@@ -40,10 +43,11 @@ struct session_counts { /* of one rule in one database, of one worker */
 
 struct session_binding { /* a database entry, as the cache of this worker sees it */
     struct list link;
-    struct db_shared *db;    /* borrowed from the registry */
-    char *dbname;            /* owned: the database's name on its server, which names the scopes */
-    struct cache_rules *set; /* reference: that the arrays are about */
-    struct cache_bound *bound; /* reference; NULL: the catalog is not known */
+    struct db_shared *db; /* borrowed from the registry */
+    char *dbname;         /* owned: the database's name on its server, which names the scopes */
+    uint8_t place[CACHE_DIGEST_BYTES]; /* of entry, database and where that is */
+    struct cache_rules *set;           /* reference: that the arrays are about */
+    struct cache_bound *bound;         /* reference; NULL: the catalog is not known */
     struct cache_scope *scopes[CONFIG_CACHE_RULES_MAX]; /* borrowed from the store */
     struct session_counts *counts;                      /* owned, by rule */
 };
@@ -51,7 +55,12 @@ struct session_binding { /* a database entry, as the cache of this worker sees i
 struct session_cache {           /* of a worker */
     struct config_cache *config; /* reference */
     struct cache_l1 *l1;         /* borrowed from the process */
+    struct worker *worker;       /* borrowed: its */
     struct redis *redis;         /* owned; does nothing unless it is the store */
+    struct member_view members;  /* those that share it, as far as this worker knows */
+    struct list acks;            /* acknowledgements that wait (session_intent.c), and */
+    struct list left;            /* intents whose end may not have reached Redis */
+    uint32_t nleft;
     struct cache_memo *memo;
     struct cache_flights flights;
     struct list bindings;
@@ -64,6 +73,7 @@ enum session_second { SECOND_NONE, SECOND_ASKED, SECOND_ANSWERED };
 struct session_cached {         /* of a client, from its first statement with a rule on */
     struct varset *vars, *told; /* references: what `key` and the flags below were made of */
     struct cache_session key;
+    uint8_t place[CACHE_DIGEST_BYTES]; /* and this: of the binding */
     bool serializable, other_role;
     bool waits;  /* on `waiter`, state CL_CACHE */
     bool waited; /* its present request has waited: not again */
@@ -73,11 +83,16 @@ struct session_cached {         /* of a client, from its first statement with a 
     bool hit;                  /* its last statement with a rule was answered from the cache */
     struct {                   /* the second level's word on its present request */
         enum session_second state;
-        struct redis_ask ask;
+        struct cache_batch batch;
         uint8_t digest[CACHE_DIGEST_BYTES]; /* asked for */
         size_t max;                         /* bytes of an entry */
         struct cache_entry *entry;          /* reference; NULL: none */
-        bool failed, foreign;               /* no answer in time; what is there is not ours */
+        bool leased;                        /* mode lease: what follows was read under */
+        struct cache_view view;             /* this view of the members */
+        struct cache_read read;             /* what is known before the query */
+        enum cache_read_next next;          /* what the answer says */
+        enum cache_bypass why;              /* it says BYPASS */
+        bool foreign;                       /* what is there is not ours */
     } second;
     enum cache_bypass why; /* otherwise: why not; NONE: it was not there */
     uint16_t rule;
@@ -127,6 +142,8 @@ struct session_fill *session_fill_new(struct client *c, const struct session_bin
                                       const struct cache_rule *rule, const struct cache_key *key);
 void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
                        struct cache_flight *flight);
+/* Its entry is for Redis, with what was read there before. */
+void session_fill_read(struct session_fill *x, const struct cache_read *read);
 /* Bytes of the answer, as the client gets them. */
 void session_fill_record(struct session_fill *x, struct str bytes);
 /* The answer of s is complete; ok: without an error, and nothing else is open. Frees. */
@@ -136,13 +153,58 @@ void session_fill_drop(struct session_fill **x);
 
 /* ---- session_redis.c ---- */
 
-/* True: x->client is looked at again when the answer is here. False: Redis is not to be had. */
-bool session_redis_ask(struct session_cache *sc, struct session_cached *x,
-                       const struct cache_rule *rule, const struct cache_key *key);
+void session_redis_init(struct session_cached *x);
+void session_redis_fini(struct session_cached *x);
+/* Entries of the rule are in Redis, and so are the marks of open writes. */
+bool session_redis_leases(const struct session_cache *sc, const struct cache_rule *rule);
+
+struct session_redis_what { /* of a question, or of an entry; borrowed */
+    const struct session_binding *binding;
+    const struct cache_rule *rule;
+    const struct cache_key *key;
+};
+
+/* NONE: x->client is looked at again when the answer is here. Otherwise nothing can be served. */
+enum cache_bypass session_redis_ask(struct session_cache *sc, struct session_cached *x,
+                                    const struct session_redis_what *what);
+/* The same after a miss, for a lease. False: Redis is not to be had. */
+bool session_redis_take(struct session_cache *sc, struct session_cached *x,
+                        const struct session_redis_what *what);
 void session_redis_forget(struct session_cached *x);
-bool session_redis_store(struct session_cache *sc, const struct cache_rule *rule,
-                         const struct cache_key *key, const struct cache_entry *e);
+/* read: what was known before the query. */
+bool session_redis_store(struct session_cache *sc, const struct session_redis_what *what,
+                         struct cache_read *read, const struct cache_entry *e);
 void session_redis_remove(struct session_cache *sc, struct str name);
+/* All entries of a rule. */
+void session_redis_drop_scope(struct session_cache *sc, const struct cache_scope *scope);
+void session_redis_drop_rule(struct session_cache *sc, const struct session_binding *b, int rule);
+
+/* ---- session_intent.c ---- */
+
+struct session_intent; /* a name, or a rule, that a write on a server may change */
+struct session_ack;    /* the end of a write, not told to its client yet */
+
+/* Redis is told of it. key NULL: the whole rule. sent: the write is under way already. It belongs
+ * to s until it is added to an acknowledgement or s is lost. */
+struct session_intent *session_intent_new(struct server *s, const struct cache_scope *scope,
+                                          const struct cache_key *key, bool sent);
+/* After one or several of these: what is sent to s from now on waits until Redis knows all of them,
+ * or what write_without_redis says was done. */
+void session_intent_wait(struct server *s);
+/* The same when nothing can wait any more. */
+void session_intent_sent(struct server *s);
+/* What c (NULL: nobody) is sent from now on waits until the ends of these are known. Ends by
+ * itself. */
+struct session_ack *session_ack_new(struct worker *w, struct client *c);
+void session_ack_add(struct session_ack *a, struct session_intent *i);
+void session_ack_start(struct session_ack *a, struct server *s); /* after the last one was added */
+/* s is lost. ended: the database itself has ended the session; otherwise what runs there may go on,
+ * until then at the latest. Its intents are gone. */
+void session_intent_lost(struct server *s, bool ended, usec_t until);
+void session_intent_free(struct server *s);
+/* The connection to Redis is new: what the last one may have left there is taken away. */
+void session_intent_clear(struct session_cache *sc);
+void session_ack_drop_all(struct session_cache *sc); /* the worker ends */
 
 /* ---- session_write.c ---- */
 

@@ -16,6 +16,7 @@ struct session_fill {
     const struct session_binding *binding;
     const struct cache_rule *rule; /* of config's set */
     struct cache_ticket ticket;
+    struct cache_read read;      /* where the store is Redis */
     struct cache_flight *flight; /* owned; NULL: nobody else is told */
     struct buf raw;              /* what the client was sent; failed: too much */
     struct cache_key key;
@@ -41,6 +42,11 @@ void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
     x->flight = flight;
 }
 
+void session_fill_read(struct session_fill *x, const struct cache_read *read)
+{
+    x->read = *read;
+}
+
 void session_fill_record(struct session_fill *x, struct str bytes)
 {
     if (!x->raw.failed)
@@ -57,7 +63,10 @@ static struct cache_entry *make_entry(struct session_fill *x)
                                   .rows = kept.nrows,
                                   .desc = kept.desc,
                                   .data = kept.rows,
-                                  .complete = kept.complete};
+                                  .complete = kept.complete,
+                                  .stamp = x->read.generation};
+    if (x->read.state == CACHE_READ_LEASED)
+        cache_lease_stamp(&x->read, &e);
     cache_key_digest(&x->key, e.digest);
     return cache_entry_new(&e);
 }
@@ -76,7 +85,8 @@ static bool keep(struct session_fill *x)
                                .entry = e,
                                .now = x->worker->now,
                                .ttl_us = x->rule->ttl_us};
-    bool kept = sc->config->redis.host != NULL ? session_redis_store(sc, x->rule, &x->key, e)
+    const struct session_redis_what what = {x->binding, x->rule, &x->key};
+    bool kept = sc->config->redis.host != NULL ? session_redis_store(sc, &what, &x->read, e)
                                                : cache_l1_store(sc->l1, &put);
     cache_entry_put(&e);
     return kept;

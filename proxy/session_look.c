@@ -87,7 +87,9 @@ static void note_settings(struct client *c, struct session_cached *x)
         if (!who && (wire->var_result == NULL || wire->var_result(v->name)))
             kept[n++] = *v;
     }
-    cache_key_session(str_of(c->pool->shared->db->name), kept, n, x->key.digest);
+    memcpy(x->place, c->pool->cache->place, sizeof(x->place));
+    cache_key_session((struct str){(const char *)x->place, sizeof(x->place)}, kept, n,
+                      x->key.digest);
     varset_put(&set);
 }
 
@@ -99,8 +101,10 @@ static struct session_cached *session_of(struct client *c)
         x->client = c;
         x->key.user = str_of(c->user);
         list_init(&x->waiter.node);
+        session_redis_init(x);
     }
-    if (x->vars == c->vars && x->told == c->told && x->vars != NULL)
+    if (x->vars == c->vars && x->told == c->told && x->vars != NULL &&
+        memcmp(x->place, c->pool->cache->place, sizeof(x->place)) == 0)
         return x;
     varset_put(&x->vars);
     varset_put(&x->told);
@@ -250,32 +254,87 @@ static enum session_read hit(struct look *k, struct session_cached *x, struct ca
     return READ_ANSWERED;
 }
 
-static enum session_read not_to_be_had(struct session_cached *x)
+static enum session_read not_to_be_had(struct session_cached *x, enum cache_bypass why)
 {
-    x->why = CACHE_BYPASS_STORE;
+    session_fill_drop(&x->fill);
+    x->why = why;
     return READ_PASS;
+}
+
+static enum session_read wait_for_redis(struct look *k)
+{
+    client_set_state(k->client, CL_CACHE);
+    return READ_WAITS;
+}
+
+static struct session_redis_what what(const struct look *k)
+{
+    return (struct session_redis_what){k->binding, k->rule, &k->key};
+}
+
+/* It is not there: whoever leads the flight asks for a lease first. */
+static enum session_read take(struct look *k, struct session_cached *x)
+{
+    const struct session_redis_what w = what(k);
+    enum session_read did = missed(k, x, (struct cache_ticket){0, 0});
+    if (x->fill == NULL)
+        return did;
+    return session_redis_take(k->cache, x, &w) ? wait_for_redis(k)
+                                               : not_to_be_had(x, CACHE_BYPASS_STORE);
+}
+
+static enum session_read fill(struct look *k, struct session_cached *x)
+{
+    enum session_read did = READ_PASS;
+    if (x->fill == NULL) /* with a lease there is one */
+        did = missed(k, x, (struct cache_ticket){0, 0});
+    if (x->fill != NULL)
+        session_fill_read(x->fill, &x->second.read);
+    return did;
+}
+
+/* Redis has answered what this request asks for. */
+static enum session_read told_by_redis(struct look *k, struct session_cached *x)
+{
+    struct cache_entry *e = x->second.entry;
+    bool taking = x->second.read.state != CACHE_READ_ASKED;
+    x->second.entry = NULL;
+    if (e != NULL && (e->desc.n > 0 || !wants_description(k->req))) {
+        session_fill_drop(&x->fill);
+        return hit(k, x, e);
+    }
+    cache_entry_put(&e);
+    switch (x->second.next) {
+    case CACHE_READ_VALUE: /* without the description that is wanted */
+        if (!x->second.leased)
+            return fill(k, x);
+        return taking ? not_to_be_had(x, CACHE_BYPASS_LEASED) : take(k, x);
+    case CACHE_READ_TAKE:
+        return take(k, x);
+    case CACHE_READ_FILL:
+        return fill(k, x);
+    case CACHE_READ_BYPASS:
+        break;
+    }
+    return not_to_be_had(x, x->second.why);
 }
 
 /* Redis is asked, and the request looked at again when it has answered. */
 static enum session_read look_in_redis(struct look *k, struct session_cached *x)
 {
+    const struct session_redis_what w = what(k);
     uint8_t digest[CACHE_DIGEST_BYTES];
     cache_key_digest(&k->key, digest);
-    bool answered = x->second.state == SECOND_ANSWERED &&
-                    memcmp(digest, x->second.digest, sizeof(digest)) == 0;
-    struct cache_entry *e = x->second.entry;
-    x->second.entry = NULL;
+    bool told = x->second.state == SECOND_ANSWERED &&
+                memcmp(digest, x->second.digest, sizeof(digest)) == 0 &&
+                x->second.leased == session_redis_leases(k->cache, k->rule);
     x->second.state = SECOND_NONE;
-    if (answered && e != NULL && (e->desc.n > 0 || !wants_description(k->req)))
-        return hit(k, x, e);
-    cache_entry_put(&e);
-    if (!answered && session_redis_ask(k->cache, x, k->rule, &k->key)) {
-        client_set_state(k->client, CL_CACHE);
-        return READ_WAITS;
-    }
-    if (!answered || x->second.failed || x->second.foreign)
-        return not_to_be_had(x);
-    return missed(k, x, (struct cache_ticket){0, 0});
+    if (told)
+        return told_by_redis(k, x);
+    session_fill_drop(&x->fill);
+    cache_entry_put(&x->second.entry);
+    enum cache_bypass why = session_redis_ask(k->cache, x, &w);
+    return why == CACHE_BYPASS_NONE ? wait_for_redis(k) : not_to_be_had(x, why);
 }
 
 static enum session_read look_up(struct look *k, struct session_cached *x)
@@ -321,7 +380,8 @@ enum session_read session_look(struct client *c, const struct wire_req *r, const
     k.rule = cache_key_rule(k.rule, &text);
     struct session_cached *x = session_of(c);
     enum session_read did = READ_PASS;
-    session_fill_drop(&x->fill); /* its request was begun and came to nothing */
+    if (x->second.state != SECOND_ANSWERED)
+        session_fill_drop(&x->fill); /* its request was begun and came to nothing */
     x->hit = false;
     x->rule = k.rule->index;
     x->why = gate(&k, x);
@@ -329,6 +389,8 @@ enum session_read session_look(struct client *c, const struct wire_req *r, const
         x->why = make_key(&k, x);
     if (x->why == CACHE_BYPASS_NONE)
         did = sc->config->redis.host != NULL ? look_in_redis(&k, x) : look_up(&k, x);
+    if (x->why != CACHE_BYPASS_NONE)
+        session_fill_drop(&x->fill);
     if (did != READ_WAITS)
         session_redis_forget(x);
     if (did == READ_PASS && x->fill == NULL)

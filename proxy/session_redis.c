@@ -1,37 +1,58 @@
-/* session_redis.c - entries in Redis: asked for, stored and removed; see session_cache.h.
+/* session_redis.c - entries in Redis: asked for, leased, stored and removed; see session_cache.h.
  *
  * An entry is a field of the hash that bears its name, so that whoever deletes the key deletes all
  * variants.  A hash lives as long as its first field may: what is stored later does not prolong it.
- * Mode ttl only: nothing here waits for Redis but the look-up, and that within redis_timeout.
+ * The rule's generation is read before the entry and kept in each entry as it was before the query,
+ * so that all entries of a rule can be dropped at once.
+ *
+ * Mode ttl asks for these two.  Mode lease asks for the world and its members too, and a miss takes
+ * a lease before the database is asked (cache_lease.h says when an entry counts).  Nothing here
+ * waits for Redis but the look-up, and each of its questions within redis_timeout.
  */
 #include "proxy/session_cache.h"
 
 #include "base/buf.h"
 #include "base/log.h"
-#include "proxy/redis.h"
+#include "base/random.h"
 
-#include <stdio.h>
+#define VALUE_KEPT 4096 /* bytes of memory that a client keeps for the next value */
+#define LEASE_MS 3000   /* after it somebody else may fetch the answer */
 
-#define KEY_MAX (CACHE_KEY_TEXT + CONFIG_CACHE_PREFIX_MAX)
-
-static const char store_script[] =
-    "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) "
-    "if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end";
-
-struct place {
-    char key[KEY_MAX];
-    char field[CACHE_FIELD_BYTES + 1];
-};
-
-static struct str key_of(const struct config_cache *cfg, struct str name, char *dst)
+static struct cache_redis_where where(const struct session_cache *sc, struct str name)
 {
-    size_t n = strlen(cfg->opt.prefix);
-    memcpy(dst, cfg->opt.prefix, n);
-    memcpy(dst + n, name.p, name.n);
-    return (struct str){dst, n + name.n};
+    return (struct cache_redis_where){.prefix = str_of(sc->config->opt.prefix), .name = name};
+}
+
+static void set_rule(struct cache_redis_where *w, const struct session_binding *b,
+                     const struct cache_rule *rule)
+{
+    w->database = str_of(b->dbname);
+    w->rule = rule->name;
+}
+
+bool session_redis_leases(const struct session_cache *sc, const struct cache_rule *rule)
+{
+    return sc->config->redis.host != NULL && rule->mode == CACHE_LEASE;
+}
+
+/* What is known of the members, as far as this worker's own connection leads to the same server. */
+static struct cache_view view_of(struct session_cache *sc)
+{
+    member_look(sc->worker->process->member, &sc->members);
+    struct cache_view v = sc->members.view;
+    if (redis_server(sc->redis) != v.server)
+        v.members = 0;
+    return v;
 }
 
 /* ---- asked ----------------------------------------------------------------------------------- */
+
+/* true: it is of now. */
+static bool counts(const struct session_cached *x, const struct cache_entry *e)
+{
+    return x->second.leased ? cache_lease_counts(&x->second.read, e)
+                            : e->stamp == x->second.read.generation;
+}
 
 /* What is there may be anybody's: only a whole entry of ours for this very question counts. */
 static void read_entry(struct session_cached *x, struct str bytes)
@@ -43,48 +64,131 @@ static void read_entry(struct session_cached *x, struct str bytes)
     if (st == ST_OK) {
         const struct cache_entry *e = x->second.entry;
         kept = (struct wire_kept){e->desc, e->data, e->complete, e->rows};
-        if (conn_wire(&x->client->conn)->answers->whole(&kept))
+        bool whole = conn_wire(&x->client->conn)->answers->whole(&kept);
+        if (whole && counts(x, e))
             return;
         cache_entry_put(&x->second.entry);
+        if (whole)
+            return; /* it was true once */
     }
     x->second.foreign = true;
     LOG_LIMITED(LL_WARNING, "Redis holds a value under a key of the cache that is not an entry");
 }
 
-static void answered(struct redis_ask *a, const struct cache_reply *reply)
+static enum cache_read_next judge(struct session_cached *x, const struct cache_answer *in)
 {
-    struct session_cached *x = container_of(a, struct session_cached, second.ask);
+    const struct cache_answer *rule = &in[0], *entry = &in[1];
+    x->second.read = (struct cache_read){.generation = rule->a};
+    if (rule->state != CACHE_ANSWER_OK || entry->state != CACHE_ANSWER_OK)
+        return CACHE_READ_BYPASS;
+    if (entry->value.p != NULL)
+        read_entry(x, entry->value);
+    if (x->second.entry != NULL)
+        return CACHE_READ_VALUE;
+    return x->second.foreign ? CACHE_READ_BYPASS : CACHE_READ_FILL;
+}
+
+/* Why nothing may be served. */
+static enum cache_bypass why_not(const struct cache_view *v, const struct cache_answer *in)
+{
+    const struct cache_answer *world = &in[0], *members = &in[1];
+    for (int i = 0; i < CACHE_READ_CMDS; i++)
+        if (in[i].state != CACHE_ANSWER_OK)
+            return CACHE_BYPASS_STORE;
+    if (world->a == 0 || world->open || world->b != v->names || members->a != v->members)
+        return CACHE_BYPASS_MEMBERS;
+    return in[2].open || in[3].open ? CACHE_BYPASS_WRITE : CACHE_BYPASS_LEASED;
+}
+
+static enum cache_read_next judge_leased(struct session_cached *x, const struct cache_answer *in)
+{
+    const struct cache_view *v = &x->second.view;
+    bool taking = x->second.read.state == CACHE_READ_TAKING;
+    enum cache_read_next next = taking ? cache_lease_taken(&x->second.read, v, in)
+                                       : cache_lease_asked(&x->second.read, v, in);
+    if (next == CACHE_READ_VALUE) {
+        read_entry(x, in[3].value);
+        if (x->second.entry == NULL)
+            next = taking || x->second.foreign ? CACHE_READ_BYPASS : CACHE_READ_TAKE;
+    }
+    if (next == CACHE_READ_BYPASS && !x->second.foreign)
+        x->second.why = why_not(v, in);
+    return next;
+}
+
+static void answered(struct cache_batch *b)
+{
+    struct session_cached *x = container_of(b, struct session_cached, second.batch);
     x->second.state = SECOND_ANSWERED;
-    x->second.failed = reply == NULL;
     x->second.foreign = false;
-    if (reply != NULL && reply->type == CACHE_REPLY_TEXT)
-        read_entry(x, reply->text);
-    else if (reply != NULL && reply->type != CACHE_REPLY_NIL)
-        x->second.foreign = true; /* another type has this name */
+    x->second.why = CACHE_BYPASS_STORE;
+    x->second.next = x->second.leased ? judge_leased(x, b->answers) : judge(x, b->answers);
     client_set_state(x->client, CL_IDLE);
     session_go_on(x->client);
 }
 
-bool session_redis_ask(struct session_cache *sc, struct session_cached *x,
-                       const struct cache_rule *rule, const struct cache_key *key)
+void session_redis_init(struct session_cached *x)
 {
-    struct place p;
-    cache_key_digest(key, x->second.digest);
-    cache_key_field(x->second.digest, p.field);
-    struct str argv[] = {STR("HGET"), key_of(sc->config, key->name, p.key), str_of(p.field)};
-    x->second.ask.done = answered;
-    x->second.max = rule->max_result + SESSION_ANSWER_EXTRA;
-    if (!redis_ask(sc->redis, &x->second.ask, argv, 3))
+    cache_batch_init(&x->second.batch, answered);
+}
+
+void session_redis_fini(struct session_cached *x)
+{
+    cache_batch_fini(&x->second.batch);
+}
+
+void session_redis_forget(struct session_cached *x)
+{
+    cache_batch_forget(&x->second.batch);
+    if (x->second.batch.values.cap > VALUE_KEPT)
+        buf_fini(&x->second.batch.values);
+    cache_entry_put(&x->second.entry);
+    x->second.state = SECOND_NONE;
+}
+
+static bool ask(struct session_cache *sc, struct session_cached *x,
+                const struct session_redis_what *what, int ncmds)
+{
+    char field[CACHE_FIELD_BYTES + 1];
+    struct cache_redis_where w = where(sc, what->key->name);
+    set_rule(&w, what->binding, what->rule);
+    cache_key_digest(what->key, x->second.digest);
+    cache_key_field(x->second.digest, field);
+    w.field = str_of(field);
+    w.members = str_of(sc->members.names);
+    x->second.max = what->rule->max_result + SESSION_ANSWER_EXTRA;
+    if (!redis_send(sc->redis, &x->second.batch, ncmds, &w))
         return false;
     x->second.state = SECOND_ASKED;
     return true;
 }
 
-void session_redis_forget(struct session_cached *x)
+enum cache_bypass session_redis_ask(struct session_cache *sc, struct session_cached *x,
+                                    const struct session_redis_what *what)
 {
-    redis_forget(&x->second.ask);
-    cache_entry_put(&x->second.entry);
-    x->second.state = SECOND_NONE;
+    struct cache_cmd *cmds = x->second.batch.cmds;
+    int n = 2;
+    x->second.leased = session_redis_leases(sc, what->rule);
+    if (x->second.leased) {
+        x->second.view = view_of(sc);
+        if (x->second.view.members == 0)
+            return redis_is_up(sc->redis) ? CACHE_BYPASS_MEMBERS : CACHE_BYPASS_STORE;
+        cache_lease_ask(&x->second.read, cmds);
+        n = CACHE_READ_CMDS;
+    } else {
+        cmds[0] = (struct cache_cmd){.kind = CACHE_CMD_RULE};
+        cmds[1] = (struct cache_cmd){.kind = CACHE_CMD_ENTRY};
+    }
+    return ask(sc, x, what, n) ? CACHE_BYPASS_NONE : CACHE_BYPASS_STORE;
+}
+
+bool session_redis_take(struct session_cache *sc, struct session_cached *x,
+                        const struct session_redis_what *what)
+{
+    x->second.view = view_of(sc);
+    cache_lease_take(&x->second.read, random_u64() | 1u, random_u64() | 1u, LEASE_MS,
+                     x->second.batch.cmds);
+    return ask(sc, x, what, CACHE_READ_CMDS);
 }
 
 /* ---- stored and removed ---------------------------------------------------------------------- */
@@ -96,30 +200,45 @@ static uint64_t shortened(usec_t ttl, const struct cache_entry *e)
     return ms - (e->digest[0] * 256u + e->digest[1]) % (ms / 10 + 1);
 }
 
-bool session_redis_store(struct session_cache *sc, const struct cache_rule *rule,
-                         const struct cache_key *key, const struct cache_entry *e)
+bool session_redis_store(struct session_cache *sc, const struct session_redis_what *what,
+                         struct cache_read *read, const struct cache_entry *e)
 {
-    struct place p;
+    char field[CACHE_FIELD_BYTES + 1];
+    struct cache_redis_where w = where(sc, what->key->name);
+    uint64_t ms = shortened(what->rule->ttl_us, e);
+    struct cache_cmd c = {.kind = CACHE_CMD_KEEP, .ms = ms};
     struct buf value;
-    char ttl[24];
-    if (!redis_is_up(sc->redis))
-        return false;
+    if (read->state == CACHE_READ_LEASED)
+        cache_lease_store(read, ms, &c);
     buf_init(&value, cache_entry_bytes(e) + CACHE_ENTRY_HEADER);
     cache_entry_encode(e, &value);
-    cache_key_field(e->digest, p.field);
-    snprintf(ttl, sizeof(ttl), "%llu", (unsigned long long)shortened(rule->ttl_us, e));
-    struct str argv[] = {
-        STR("EVAL"),     str_of(store_script), STR("1"),   key_of(sc->config, key->name, p.key),
-        str_of(p.field), buf_str(&value),      str_of(ttl)};
-    if (!value.failed)
-        redis_tell(sc->redis, argv, 7);
+    cache_key_field(e->digest, field);
+    w.field = str_of(field);
+    w.value = buf_str(&value);
+    bool kept = !value.failed && redis_tell(sc->redis, &c, &w);
     buf_fini(&value);
-    return true;
+    return kept;
 }
 
 void session_redis_remove(struct session_cache *sc, struct str name)
 {
-    char key[KEY_MAX];
-    struct str argv[] = {STR("UNLINK"), key_of(sc->config, name, key)};
-    redis_tell(sc->redis, argv, 2);
+    const struct cache_cmd c = {.kind = CACHE_CMD_DROP};
+    struct cache_redis_where w = where(sc, name);
+    (void)redis_tell(sc->redis, &c, &w);
+}
+
+void session_redis_drop_scope(struct session_cache *sc, const struct cache_scope *scope)
+{
+    const struct cache_cmd c = {.kind = CACHE_CMD_RULE_END, .fresh = random_u64() | 1u};
+    struct cache_redis_where w = where(sc, STR(""));
+    const char *database, *rule;
+    cache_l1_scope_names(scope, &database, &rule);
+    w.database = str_of(database);
+    w.rule = str_of(rule);
+    (void)redis_tell(sc->redis, &c, &w);
+}
+
+void session_redis_drop_rule(struct session_cache *sc, const struct session_binding *b, int rule)
+{
+    session_redis_drop_scope(sc, b->scopes[rule]);
 }

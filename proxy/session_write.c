@@ -21,10 +21,12 @@
 struct note {
     uint64_t flight; /* sequence number, as server.flights_done counts */
     struct cache_scope *scope;
-    bool open; /* the cache knows of it, by */
+    bool leased; /* entries are in Redis, and other processes must know of it too */
+    bool open;   /* the cache knows of it, by one of */
     struct cache_write write;
-    bool whole;            /* all of the scope; otherwise */
-    struct cache_key *key; /* owned: this name */
+    struct session_intent *intent; /* borrowed: the server has it */
+    bool whole;                    /* all of the scope; otherwise */
+    struct cache_key *key;         /* owned: this name */
 };
 
 struct session_writes {
@@ -52,9 +54,13 @@ static struct session_writes *writes_of(struct server *s)
     return s->writes;
 }
 
-static void add(struct server *s, struct cache_scope *scope, const struct cache_key *key)
+/* key NULL: all entries of the rule. flight: after which it is over. */
+static void add(struct server *s, int rule, const struct cache_key *key, uint64_t flight)
 {
     struct session_writes *ws = writes_of(s);
+    const struct session_binding *b = s->pool->cache;
+    struct cache_scope *scope = b->scopes[rule];
+    bool leased = session_redis_leases(cache_of(s), cache_rule_at(b->set, rule));
     size_t points = 0;
     for (size_t i = 0; i < ws->n; i++) {
         struct note *old = &ws->notes[i];
@@ -62,8 +68,10 @@ static void add(struct server *s, struct cache_scope *scope, const struct cache_
             continue;
         points++;
         bool same = old->whole || (key != NULL && str_eq(old->key->name, key->name));
-        if (same && !old->open) { /* one that is open belongs to what was sent before */
-            old->flight = newest(s);
+        /* One that is open belongs to what was sent before, one of a later flight ends later. */
+        if (same && !old->open && old->flight <= flight) {
+            old->flight = flight;
+            old->leased = old->leased || leased;
             return;
         }
     }
@@ -72,7 +80,7 @@ static void add(struct server *s, struct cache_scope *scope, const struct cache_
         ws->notes = mem_resize(ws->notes, ws->cap * sizeof(*ws->notes));
     }
     struct note *note = &ws->notes[ws->n++];
-    *note = (struct note){.flight = newest(s), .scope = scope};
+    *note = (struct note){.flight = flight, .scope = scope, .leased = leased};
     note->whole = key == NULL || points >= POINTS_MAX;
     if (note->whole)
         return;
@@ -84,30 +92,49 @@ static void add_all(struct server *s)
 {
     const struct session_binding *b = s->pool->cache;
     for (int i = 0; i < cache_rule_count(b->set); i++)
-        add(s, b->scopes[i], NULL);
+        add(s, i, NULL, newest(s));
 }
 
-static void open_notes(struct server *s)
+/* sent: what they are about is under way already. */
+static void open_notes(struct server *s, bool sent)
 {
     struct session_writes *ws = s->writes;
     for (size_t i = 0; ws != NULL && i < ws->n; i++) {
         struct note *x = &ws->notes[i];
-        if (!x->open)
-            cache_l1_write_begin(cache_of(s)->l1, x->scope, x->whole ? NULL : x->key, &x->write);
+        const struct cache_key *key = x->whole ? NULL : x->key;
+        if (!x->open && x->leased)
+            x->intent = session_intent_new(s, x->scope, key, sent);
+        else if (!x->open)
+            cache_l1_write_begin(cache_of(s)->l1, x->scope, key, &x->write);
         x->open = true;
     }
+    if (sent)
+        session_intent_sent(s);
+    else
+        session_intent_wait(s);
+}
+
+/* Nobody waits for that: in mode lease it was rolled back, in mode ttl it is a courtesy. */
+static void remove_from_redis(struct session_cache *sc, const struct note *x)
+{
+    if (sc->config->redis.host == NULL)
+        return;
+    if (x->whole)
+        session_redis_drop_scope(sc, x->scope);
+    else
+        session_redis_remove(sc, x->key->name);
 }
 
 /* What the cache was never told of begins and ends here. */
 static void end_note(struct server *s, struct note *x)
 {
     struct cache_l1 *l1 = cache_of(s)->l1;
-    if (x->open)
+    if (x->open && !x->leased)
         cache_l1_write_end(l1, &x->write);
-    else
+    else if (!x->open)
         cache_l1_drop(l1, x->scope, x->whole ? NULL : x->key);
-    if (!x->whole && cache_of(s)->config->redis.host != NULL)
-        session_redis_remove(cache_of(s), x->key->name);
+    if (!x->open || !x->leased)
+        remove_from_redis(cache_of(s), x);
     mem_free(x->key);
 }
 
@@ -137,7 +164,7 @@ static bool point_keys(const struct sent *x, const struct cache_impact *impact, 
     }
     int n = cache_deps_points(b->bound, impact, rule, &q, keys);
     for (int i = 0; i < n; i++)
-        add(x->server, b->scopes[rule], &keys[i]);
+        add(x->server, rule, &keys[i], newest(x->server));
     return n >= 0;
 }
 
@@ -149,7 +176,7 @@ static void note_impact(const struct sent *x, const struct cache_impact *impact)
             continue;
         b->counts[i].invalidations++;
         if (impact->reach[i] == CACHE_REACH_ALL || !point_keys(x, impact, i))
-            add(x->server, b->scopes[i], NULL);
+            add(x->server, i, NULL, newest(x->server));
     }
 }
 
@@ -240,7 +267,7 @@ void session_write_note(struct client *c, struct server *s, const struct wire_re
         understood = understood && x.facts != NULL && x.facts->complete;
     }
     if (s->writes != NULL && s->writes->n > 0 && may_end(s, plan, understood))
-        open_notes(s);
+        open_notes(s, false);
 }
 
 void session_write_unknown(struct server *s)
@@ -248,7 +275,7 @@ void session_write_unknown(struct server *s)
     if (s->pool->cache == NULL || (s->fl_count == 0 && s->tx == TX_IDLE))
         return;
     add_all(s);
-    open_notes(s);
+    open_notes(s, true);
 }
 
 /* ---- over ------------------------------------------------------------------------------------ */
@@ -260,34 +287,60 @@ static void note_defined(struct server *s, const struct wire_server_event *ev)
     const struct flight *f = server_front(s);
     bool defines = (ev->tags & WT_DDL) != 0 && f != NULL &&
                    (f->effects & (FX_DDL | FX_UNKNOWN)) != 0;
-    if (defines || (s->reshaping && ev->tx == TX_IDLE))
+    if (defines || (s->reshaping && ev->tx == TX_IDLE)) {
         registry_reshaped(s->conn.worker->process->registry);
+        member_defined(s->conn.worker->process->member);
+    }
     s->reshaping = (s->reshaping || defines) && ev->tx != TX_IDLE;
 }
 
 /* What ran may have done more than the catalog said when it was sent: a trigger may be new. */
-static void check_judgement(struct server *s)
+static void check_judgement(struct server *s, uint64_t flight)
 {
     const struct flight *f = server_front(s);
     if (s->pool->cache == NULL || s->state == SV_SHARED || f == NULL || f->kind != FLIGHT_CLIENT ||
         s->judged_at == reshapes(s))
         return;
     session_cache_drop(s->pool);
+    for (int i = 0; cache_of(s)->config->leased && i < cache_rule_count(s->pool->cache->set); i++)
+        add(s, i, NULL, flight);
+    open_notes(s, true);
     if (is_first(s))
         s->judged_at = reshapes(s);
 }
 
+/* Other processes must know of the end before the client does. */
+static void end_intents(struct server *s, uint64_t flight)
+{
+    const struct flight *f = server_front(s);
+    struct session_writes *ws = s->writes;
+    struct session_ack *ack = NULL;
+    for (size_t i = 0; i < ws->n; i++) {
+        struct note *x = &ws->notes[i];
+        if (x->intent == NULL || x->flight > flight)
+            continue;
+        if (ack == NULL)
+            ack = session_ack_new(s->conn.worker,
+                                  f != NULL && f->kind == FLIGHT_CLIENT ? f->client : NULL);
+        session_ack_add(ack, x->intent);
+        x->intent = NULL;
+    }
+    if (ack != NULL)
+        session_ack_start(ack, s);
+}
+
 void session_write_done(struct server *s, const struct wire_server_event *ev)
 {
-    struct session_writes *ws = s->writes;
     uint64_t flight = s->flights_done + 1;
     size_t left = 0;
     note_defined(s, ev);
     if (ev->tx != TX_IDLE)
         return;
-    check_judgement(s);
-    if (ws == NULL)
+    check_judgement(s, flight);
+    struct session_writes *ws = s->writes;
+    if (ws == NULL || ws->n == 0)
         return;
+    end_intents(s, flight);
     for (size_t i = 0; i < ws->n; i++) {
         if (ws->notes[i].flight <= flight)
             end_note(s, &ws->notes[i]);
@@ -301,9 +354,10 @@ void session_write_lost(struct server *s, bool ended)
 {
     struct session_writes *ws = s->writes;
     usec_t until = s->conn.worker->now + LOST_US;
+    session_intent_lost(s, ended, until);
     for (size_t i = 0; ws != NULL && i < ws->n; i++) {
         struct note *x = &ws->notes[i];
-        if (!ended && x->open) {
+        if (!ended && x->open && !x->leased) {
             cache_l1_write_lost(cache_of(s)->l1, &x->write, until);
             mem_free(x->key);
         } else {
@@ -317,6 +371,7 @@ void session_write_lost(struct server *s, bool ended)
 void session_write_free(struct server *s)
 {
     struct session_writes *ws = s->writes;
+    session_intent_free(s);
     if (ws == NULL)
         return;
     DCHECK(ws->n == 0);

@@ -78,6 +78,7 @@ static const struct {
     {C_SERVER_LOST, "08006", "server conn crashed?"},
     {C_SERVER_LOST_IN_TX, "08007",
      "server connection lost; the outcome of the transaction is unknown"},
+    {C_NOT_RECORDED, "58000", "Redis could not be told of the write, which was not sent"},
     {C_TX_ABORTED, "25P02",
      "current transaction is aborted, commands ignored until end of transaction block"},
     {C_QUERY_TIMEOUT, "57014", "query timeout"},

@@ -3,16 +3,20 @@
 
 #include "proxy/config/config_cache.h"
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/refs.h"
 #include "cache/cache_rule.h"
+#include "protocol/auth/digest.h"
 #include "protocol/sql/sql_cache.h"
 #include "proxy/config/config.h"
 #include "proxy/config/config_file.h"
 #include "proxy/config/config_option.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #define LIST_MAX 64                 /* names in a list of users or functions */
 #define SQL_BYTES ((size_t)1 << 20) /* for looking at the queries of rules */
@@ -204,6 +208,16 @@ static enum status set_store(struct config_cache *c, struct error *err)
     return parse_redis(c, (struct str){store.p + redis.n, store.n - redis.n}, err);
 }
 
+static enum status check_name(const char *name, struct error *err)
+{
+    for (const char *p = name; *p != '\0'; p++)
+        if (*p != ':' && !good_name((struct str){p, 1}))
+            return error_set(err, ST_INVALID, "may have letters, digits and . _ : -");
+    return strlen(name) <= CONFIG_CACHE_MEMBER_MAX
+               ? ST_OK
+               : error_set(err, ST_LIMIT, "longer than %d bytes", CONFIG_CACHE_MEMBER_MAX);
+}
+
 static enum status check_option(struct config_cache *c, const struct config_option *o,
                                 struct error *err)
 {
@@ -212,6 +226,8 @@ static enum status check_option(struct config_cache *c, const struct config_opti
     if (o->offset == offsetof(struct config_cache_options, redis_password))
         return config_file_secret(&c->arena, str_of(c->opt.redis_password), &c->opt.redis_password,
                                   err);
+    if (o->offset == offsetof(struct config_cache_options, redis_name))
+        return check_name(c->opt.redis_name, err);
     if (strlen(c->opt.prefix) > CONFIG_CACHE_PREFIX_MAX)
         return error_set(err, ST_LIMIT, "longer than %d bytes", CONFIG_CACHE_PREFIX_MAX);
     return check_mode(c->opt.mode, err);
@@ -342,11 +358,15 @@ static enum status check_lease(const struct config_cache *c, const struct config
     const char *other = opt->so_reuseport ? "so_reuseport" : entries->npeers > 0 ? "[peers]" : NULL;
     if (r->mode != CONFIG_CACHE_LEASE)
         return ST_OK;
-    if (c->redis.host != NULL)
+    if (c->redis.host != NULL) {
+        bool nameless = opt->so_reuseport && opt->peer_id == 0 && c->opt.redis_name[0] == '\0';
+        if (!nameless)
+            return ST_OK;
         return blame(
             r, "mode",
-            error_set(err, ST_UNSUPPORTED, "lease with store = redis is not in this release: ttl"),
+            error_set(err, ST_INVALID, "lease with so_reuseport needs a redis_name or a peer_id"),
             err);
+    }
     if (other == NULL)
         return ST_OK;
     return blame(r, "mode",
@@ -354,6 +374,52 @@ static enum status check_lease(const struct config_cache *c, const struct config
                            "lease with store = memory is for one process alone, but there is %s",
                            other),
                  err);
+}
+
+/* What decides what a write drops. */
+static void put_rule(struct buf *b, const struct config_cache_rule *r)
+{
+    buf_put_z(b, r->name);
+    buf_put_z(b, config_cache_mode_name(r->mode));
+    buf_put_z(b, r->query);
+    buf_put_z(b, r->key);
+    buf_put_z(b, r->functions);
+    for (size_t i = 0; i < r->ntables; i++) {
+        buf_put_z(b, r->tables[i].table);
+        buf_put_z(b, r->tables[i].columns);
+    }
+}
+
+/* A short name for the rules of mode lease: processes that go by others must be noticed. */
+static void name_rules(struct config_cache *c)
+{
+    uint8_t digest[DIGEST_BYTES];
+    struct buf b;
+    buf_init(&b, SIZE_MAX);
+    for (size_t i = 0; i < c->nrules; i++)
+        if (c->rules[i]->mode == CONFIG_CACHE_LEASE)
+            put_rule(&b, c->rules[i]);
+    buf_put_u8(&b, 0);
+    digest_sha256(buf_data(&b), buf_len(&b), digest);
+    buf_fini(&b);
+    (void)snprintf(c->rules_name, sizeof(c->rules_name), "%02x%02x%02x%02x", digest[0], digest[1],
+                   digest[2], digest[3]);
+}
+
+/* Who this process is among those on its Redis, and by which rules it goes. */
+static void name_member(struct config_cache *c, const struct config_options *opt)
+{
+    char host[CONFIG_CACHE_MEMBER_MAX - 12] = "";
+    c->leased = false;
+    for (size_t i = 0; i < c->nrules; i++)
+        c->leased = c->leased || (c->redis.host != NULL && c->rules[i]->mode == CONFIG_CACHE_LEASE);
+    if (c->opt.redis_name[0] != '\0') {
+        (void)str_copy(c->member, sizeof(c->member), str_of(c->opt.redis_name));
+    } else {
+        (void)gethostname(host, sizeof(host) - 1);
+        (void)snprintf(c->member, sizeof(c->member), opt->peer_id > 0 ? "%s:%d:%d" : "%s:%d", host,
+                       opt->listen_port, opt->peer_id);
+    }
 }
 
 enum status config_cache_finish(struct config_cache *c, const struct config_options *opt,
@@ -370,6 +436,8 @@ enum status config_cache_finish(struct config_cache *c, const struct config_opti
         if (st == ST_OK)
             st = compile(c, c->rules[i], sql, err);
     }
+    name_member(c, opt);
+    name_rules(c);
     sql_cache_free(&sql);
     return st;
 }
@@ -400,7 +468,9 @@ bool config_cache_differs(const struct config_cache *a, const struct config_cach
         return false;
     if (a->nrules != b->nrules || a->opt.memory != b->opt.memory ||
         a->opt.redis_timeout != b->opt.redis_timeout || strcmp(a->opt.store, b->opt.store) != 0 ||
-        strcmp(a->opt.prefix, b->opt.prefix) != 0 ||
+        strcmp(a->opt.prefix, b->opt.prefix) != 0 || strcmp(a->member, b->member) != 0 ||
+        a->opt.redis_members != b->opt.redis_members ||
+        a->opt.write_without_redis != b->opt.write_without_redis ||
         strcmp(a->opt.redis_password, b->opt.redis_password) != 0)
         return true;
     for (size_t i = 0; i < a->nrules; i++) {

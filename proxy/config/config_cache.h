@@ -12,6 +12,7 @@
 #include "base/refs.h"
 #include "base/status.h"
 #include "base/str.h"
+#include "cache/cache_lease.h"
 #include "proxy/config/config_arena.h"
 #include "proxy/config/config_ini.h"
 #include "proxy/config/config_schema.h"
@@ -19,6 +20,8 @@
 #define CONFIG_CACHE_RULES_MAX 64
 #define CONFIG_CACHE_NAME_MAX 63
 #define CONFIG_CACHE_PREFIX_MAX 64
+
+#define CONFIG_CACHE_MEMBER_MAX 40 /* bytes of redis_name */
 
 struct cache_rules;
 struct config_entries;
@@ -33,11 +36,13 @@ enum config_cache_mode {
 };
 
 struct config_cache_options { /* [cache] */
-    const char *store, *prefix, *redis_password;
+    const char *store, *prefix, *redis_password, *redis_name;
     usec_t redis_timeout;
+    int redis_members;
     int64_t memory;     /* bytes */
     int64_t max_result; /* bytes */
     enum config_cache_mode mode;
+    enum cache_without_redis write_without_redis;
 };
 
 struct config_cache_table { /* table.X = COLUMNS */
@@ -71,6 +76,9 @@ struct config_cache {
     struct config_cache_redis redis;
     struct config_cache_rule *rules[CONFIG_CACHE_RULES_MAX];
     size_t nrules;
+    bool leased; /* some rule is of mode lease in Redis: there this process is a member */
+    char member[CONFIG_CACHE_MEMBER_MAX + 1]; /* with this name */
+    char rules_name[9];                       /* a hash of the rules of mode lease, in digits */
     struct cache_rules *set; /* owned: the same rules, compiled, in the same order */
     struct {
         _Atomic unsigned adopted; /* workers that go by it (session_cache.c) */

@@ -17,6 +17,13 @@ static const struct config_enum modes[] = {
     {"strict", CONFIG_CACHE_STRICT}, {NULL, 0},
 };
 
+static const struct config_enum without_redis[] = {
+    {"proceed", CACHE_PROCEED},
+    {"hold", CACHE_HOLD},
+    {"refuse", CACHE_REFUSE},
+    {NULL, 0},
+};
+
 const struct config_option config_cache_schema[] = {
     {OPTION(max_result, CONFIG_SIZE), .def = "64kB", .min = 0, .max = RESULT_MAX, .unit = "bytes",
      .help = "Larger answers are not kept; a rule may say otherwise."},
@@ -29,6 +36,14 @@ const struct config_option config_cache_schema[] = {
              "bounded and strict are not in this release and are refused."},
     {OPTION(prefix, CONFIG_STRING), .def = "",
      .help = "Put before every key in Redis, at most 64 bytes."},
+    {OPTION(redis_members, CONFIG_INT), .def = "0", .min = 0, .max = 16,
+     .help = "Mode lease with Redis: how many processes share it; while fewer are there nothing is "
+             "served from it. 0: those that have ever come and not left."},
+    {OPTION(redis_name, CONFIG_STRING), .def = "",
+     .help =
+         "Mode lease with Redis: the name of this process among those that share it, at most 40 "
+         "letters, digits and . _ : -. It must be another for each, and the same after a "
+         "restart. Unset: HOST:PORT with listen_port, and peer_id if there is one."},
     {OPTION(redis_password, CONFIG_STRING), .def = "",
      .help = "Password of Redis, instead of one in store: the text, file:/path or env:NAME."},
     {OPTION(redis_timeout, CONFIG_TIME), .def = "0.002", .min = 100, .max = USEC_PER_SEC,
@@ -37,8 +52,14 @@ const struct config_option config_cache_schema[] = {
     {OPTION(store, CONFIG_STRING), .def = "memory",
      .help = "Where answers are kept. memory: that of this process alone; lease is then exclusive: "
              "all writers must use this one process, so [peers] and so_reuseport are refused. "
-             "redis://USER:PASSWORD@HOST:PORT/DATABASE: in Redis, for all that use it, with mode "
-             "ttl; lease and TLS are not in this release there."},
+             "redis://USER:PASSWORD@HOST:PORT/DATABASE: in Redis, for all that use it; in mode "
+             "lease all of them must have the same rules. TLS is not in this release there."},
+    {OPTION(write_without_redis, CONFIG_ENUM), .def = "hold", .values = without_redis,
+     .help =
+         "Mode lease with Redis: what becomes of a write that Redis could not be told of. hold: "
+         "it waits about a tenth of a second, until all other processes have noticed that this "
+         "one is cut off and serve nothing. refuse: the client is told an error. proceed: it "
+         "goes on at once, and others may serve what it has changed until its time is over."},
 };
 const size_t config_cache_schema_count = ARRAY_LEN(config_cache_schema);
 

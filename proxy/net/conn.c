@@ -30,7 +30,7 @@ static void update_events(struct conn *c)
     if (c->state == CONN_CONNECTING)
         events = EV_WRITE;
     else if (c->state != CONN_CLOSED)
-        events = (c->paused == 0 ? EV_READ : 0) | (c->want_write ? EV_WRITE : 0);
+        events = (c->paused == 0 ? EV_READ : 0) | (c->want_write && c->corks == 0 ? EV_WRITE : 0);
     int now = ev_is_active(&c->io) ? c->io.events & (EV_READ | EV_WRITE) : 0;
     if (events == now)
         return;
@@ -183,7 +183,7 @@ static void wrote(struct conn *c, bool all)
 void conn_flush(struct conn *c)
 {
     list_remove(&c->dirty);
-    if (c->state != CONN_OPEN || c->out.len == 0)
+    if (c->state != CONN_OPEN || c->out.len == 0 || UNLIKELY(c->corks > 0))
         return;
     enum write_step step = c->tls != NULL ? write_tls(c) : write_plain(c);
     if (step == WRITE_FAILED) {
@@ -194,6 +194,22 @@ void conn_flush(struct conn *c)
     if (step == WRITE_ALL && !c->want_write && !c->linger && !c->was_high)
         return; /* the common case */
     wrote(c, step == WRITE_ALL);
+}
+
+void conn_cork(struct conn *c)
+{
+    c->corks++;
+    update_events(c);
+}
+
+void conn_uncork(struct conn *c)
+{
+    CHECK(c->corks > 0);
+    if (--c->corks > 0 || c->state == CONN_CLOSED)
+        return;
+    update_events(c);
+    if (c->out.len > 0)
+        conn_dirty(c);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -442,7 +458,7 @@ void conn_close_after_flush(struct conn *c)
 bool conn_can_move(const struct conn *c)
 {
     return c->state == CONN_OPEN && c->in_len == 0 && c->out.len == 0 && c->paused == 0 &&
-           !c->want_write && (c->tls == NULL || tls_pending(c->tls) == 0);
+           c->corks == 0 && !c->want_write && (c->tls == NULL || tls_pending(c->tls) == 0);
 }
 
 void conn_detach(struct conn *c)

@@ -12,6 +12,8 @@
  * socket leaves in one write at the turn's end.  What the kernel does not take waits for
  * writability. Back-pressure: the reader of a source pauses it (conn_pause) while the destination
  * holds more than CONN_OUT_HIGH; on_drained tells when it fell below CONN_OUT_LOW.
+ * Corks: while there is one nothing is written, whatever is appended; for what must not reach the
+ * peer before something else has happened elsewhere.
  * Closing: conn_close is immediate for the socket; the memory lives to the end of the loop turn.
  * After it no callback comes any more.
  * Thread: the owning worker's only.
@@ -71,6 +73,7 @@ struct conn {
     uint8_t state;     /* enum conn_state, set by conn.c only */
     uint8_t paused;    /* conn_pause bits */
     bool want_write, was_high, in_callback, is_server, linger;
+    uint32_t corks; /* reasons not to write */
     uint64_t bytes_in, bytes_out;
 };
 
@@ -91,6 +94,9 @@ const struct wire *conn_wire(const struct conn *c); /* the protocol that its own
 
 void conn_dirty(struct conn *c); /* out was appended to: written at the turn's end */
 void conn_flush(struct conn *c); /* now; may end in on_gone */
+/* Output waits from now on, until there have been as many uncorks. */
+void conn_cork(struct conn *c);
+void conn_uncork(struct conn *c);
 void conn_pause(struct conn *c, enum conn_pause why);
 void conn_resume(struct conn *c, enum conn_pause why);
 /* Shows kept input to on_data again, without reading: a reason not to consume has gone. */

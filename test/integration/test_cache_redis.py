@@ -238,10 +238,36 @@ def test_flushall_costs_hits_only(start, redis):
             redis("FLUSHALL")
 
 
-def test_lease_needs_memory(pg, proxy):
-    p = proxy(pg)
+def test_rule_is_dropped_at_once(start, redis):
+    p = start()
+    with p.connect(USER, SECRET, DB) as c:
+        for k in (41, 42):
+            c.query(BALANCE.format(k))
+        c.query("UPDATE app.accounts SET balance = balance + 1")
+        wait_for(lambda: redis("HGET", "penstock:rule:app:balance", "g") is not None, 2)
+        assert c.query(BALANCE.format(42)) == [["4201"]] and c.query(BALANCE.format(41)) == [["4101"]]
+        before = row(p)["hits"]
+        assert c.query(BALANCE.format(42)) == [["4201"]] and row(p)["hits"] == before + 1
+
+
+def test_databases_of_one_name_on_two_hosts_are_two(start, pg, redis):
+    """The same entry leads elsewhere in another process; what one keeps is not the other's."""
+    a = start()
+    pg_host, pg.host = pg.host, "localhost"
+    try:
+        b = start()
+    finally:
+        pg.host = pg_host
+    for p in (a, b):
+        with p.connect(USER, SECRET, DB) as c:
+            c.query(BALANCE.format(42))
+    wait_for(lambda: redis("HLEN", "balance:42") == 2, 2)
+
+
+def test_two_processes_of_one_port_need_names(pg, proxy):
+    p = proxy(pg, config={"so_reuseport": 1})
     p.extra = RULES.format(port=1, ttl=5, more="").replace("mode = ttl", "mode = lease")
     p.write()
     with p.console() as con, pytest.raises(w.ServerError):
         con.query("RELOAD")
-    assert "lease with store = redis is not in this release" in p.log_text()
+    assert "lease with so_reuseport needs a redis_name or a peer_id" in p.log_text()

@@ -209,9 +209,9 @@ def clock(run):
     return int(sec) * 1000 + int(usec) // 1000
 
 
-def renew(run, name, fresh, dirty=0, deadline=None, period=1000):
+def renew(run, name, fresh, dirty=0, deadline=None, period=1000, incarnation="1c", known=0, defines=0):
     deadline = clock(run) + period if deadline is None else deadline
-    return run("RENEW", ["world", "member:" + name], name, "1c", deadline, fresh, dirty, period)[:3]
+    return run("RENEW", ["world", "member:" + name], name, incarnation, deadline, fresh, dirty, period, known, defines)[:3]
 
 
 def test_the_world_is_made_by_the_first_and_grows(run):
@@ -223,6 +223,31 @@ def test_the_world_is_made_by_the_first_and_grows(run):
     assert renew(run, "one", "e5", dirty=1) == ["e5", "one,two", 1]
     assert run("LEAVE", ["world", "member:one"], "one") == 1
     assert renew(run, "two", "e6") == ["e5", "two", 1]
+
+
+def test_with_other_rules_a_member_takes_its_own_place(run):
+    renew(run, "one/aa", "e1")
+    renew(run, "two/aa", "e2")
+    assert renew(run, "one/bb", "e3") == ["e3", "two/aa,one/bb", 1]
+    assert renew(run, "one", "e4")[1] == "two/aa,one"
+
+
+def test_a_name_that_lives_is_not_given_away(run):
+    renew(run, "one", "e1", deadline=clock(run) + 30)
+    with pytest.raises(RuntimeError, match="TAKEN"):
+        renew(run, "one", "e2", incarnation="2d", dirty=1)
+    assert run.redis("HGET", "world", "e") == "e1"
+    time.sleep(0.04)
+    assert renew(run, "one", "e2", incarnation="2d") == ["e1", "one", 1]
+
+
+def test_definitions_that_somebody_did_not_know_of_change_the_epoch(run):
+    renew(run, "one", "e1")
+    renew(run, "two", "e2")
+    assert renew(run, "one", "e3", defines=1)[0] == "e3" and run.redis("HGET", "world", "d") == "1"
+    assert renew(run, "one", "e4", known=1)[0] == "e3"
+    assert renew(run, "two", "e5")[0] == "e5"
+    assert renew(run, "two", "e6", known=1)[0] == "e5"
 
 
 def test_quarantine_ends(run):

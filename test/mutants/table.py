@@ -698,7 +698,7 @@ MUTANTS = (
 
     # ---- the result cache: who may be served, and what a write makes void
     m("cache-write-closes", "proxy/session_write.c",
-      "    if (s->writes != NULL && s->writes->n > 0 && may_end(s, plan, understood))\n        open_notes(s);\n",
+      "    if (s->writes != NULL && s->writes->n > 0 && may_end(s, plan, understood))\n        open_notes(s, false);\n",
       "",
       "integration/test_cache.py: test_writer_that_vanishes_after_its_write_was_sent_leaves_nothing_stale"),
     m("cache-write-before-its-answer", "proxy/session_reply.c",

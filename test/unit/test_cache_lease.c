@@ -311,6 +311,57 @@ static void who_was_never_a_member_cannot_lapse(void **state)
     assert_int_equal(cache_member_lapse(&m, 5), CACHE_MEMBER_NEVER);
 }
 
+static void members_with_other_rules_are_as_good_as_missing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *names;
+        uint32_t members;
+    } cases[] = {
+        {"one/aaaa1111,two/aaaa1111", 2},
+        {"one/aaaa1111,two/bbbb2222", 0},
+        {"one,two/aaaa1111", 0},
+        {"one/aaaa1111,two/xaaaa1111", 0},
+        {"aaaa1111", 0},
+        {"one/aaaa1111", 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct cache_member m;
+        struct cache_cmd c;
+        usec_t now = 1000 * MS;
+        join(&m, &now);
+        cache_member_rules(&m, STR("aaaa1111"));
+        assert_int_equal(m.view.members, 0);
+        now += 30 * MS;
+        assert_true(cache_member_step(&m, now, 1, &c));
+        assert_true(c.flag); /* what was kept long ago does not count */
+        const struct cache_answer in = {
+            .a = 3, .b = 7, .ms = 5040, .value = str_of(cases[i].names)};
+        cache_member_answer(&m, &in, now);
+        assert_int_equal(m.view.members, cases[i].members);
+    }
+}
+
+static void nothing_counts_until_an_answer_to_what_was_sent_afterwards(void **state)
+{
+    (void)state;
+    struct cache_member m;
+    struct cache_cmd c;
+    const struct cache_answer in = {.a = 3, .b = 7, .ms = 5040, .value = STR("one,two")};
+    usec_t now = 1000 * MS;
+    join(&m, &now);
+    now += 30 * MS;
+    assert_true(cache_member_step(&m, now, 1, &c)); /* on its way: its epoch is an old one */
+    cache_member_void(&m);
+    cache_member_answer(&m, &in, now);
+    assert_int_equal(m.view.members, 0);
+    now += 30 * MS;
+    assert_true(cache_member_step(&m, now, 1, &c));
+    assert_true(c.flag);
+    cache_member_answer(&m, &in, now);
+    assert_int_equal(m.view.members, 2);
+}
+
 static void words_of_the_policy(void **state)
 {
     (void)state;
@@ -337,6 +388,8 @@ int main(void)
         cmocka_unit_test(a_lapse_ends_after_all_that_was_sent),
         cmocka_unit_test(dirt_stays_until_a_renewal_was_answered),
         cmocka_unit_test(who_was_never_a_member_cannot_lapse),
+        cmocka_unit_test(members_with_other_rules_are_as_good_as_missing),
+        cmocka_unit_test(nothing_counts_until_an_answer_to_what_was_sent_afterwards),
         cmocka_unit_test(words_of_the_policy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

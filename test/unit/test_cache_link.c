@@ -245,10 +245,35 @@ static void scripts_that_were_flushed_are_loaded_again(void **state)
     cache_link_fini(&l);
 }
 
+static void what_is_told_keeps_its_place_and_nobody_waits(void **state)
+{
+    (void)state;
+    struct cache_link l;
+    struct asker a;
+    const struct cache_cmd drop = {.kind = CACHE_CMD_DROP};
+    cache_link_init(&l, &setup);
+    ask(&a);
+    assert_false(cache_link_tell(&l, &drop, &where));
+    greet(&l, 0);
+    assert_true(cache_link_tell(&l, &drop, &where));
+    assert_int_equal(cache_link_due(&l), INT64_MAX);
+    assert_true(cache_link_send(&l, &a.batch, 1, &where, 0));
+    assert_int_equal(in(&l, "-OOM command not allowed\r\n:7\r\n", 0), ST_OK);
+    assert_true(a.done == 1 && a.batch.answers[0].a == 7);
+    assert_int_equal(l.counts.full, 1);
+    assert_true(cache_link_send(&l, &a.batch, 1, &where, 0));
+    cache_batch_forget(&a.batch);
+    assert_true(cache_link_send(&l, &a.batch, 1, &where, 0));
+    assert_int_equal(in(&l, ":8\r\n:9\r\n", 0), ST_OK);
+    assert_true(a.done == 2 && a.batch.answers[0].a == 9);
+    cache_batch_fini(&a.batch);
+    cache_link_fini(&l);
+}
+
 static void more_than_it_can_hold_is_refused(void **state)
 {
     (void)state;
-    static char big[5 << 20];
+    static char big[33 << 20];
     struct cache_link l;
     struct asker a;
     struct cache_redis_where w = where;
@@ -272,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_lost_connection_fails_all_and_pauses_longer_each_time),
         cmocka_unit_test(a_greeting_that_fails_says_why),
         cmocka_unit_test(scripts_that_were_flushed_are_loaded_again),
+        cmocka_unit_test(what_is_told_keeps_its_place_and_nobody_waits),
         cmocka_unit_test(more_than_it_can_hold_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,8 @@ static const struct cache_redis_where where = {
     .members = {"one,two", 7},
     .value = {"V", 1},
     .period_ms = 200,
+    .definitions = 7,
+    .defines = true,
 };
 
 /* The command as words with a bar between them. */
@@ -77,6 +79,7 @@ static void scripts_go_by_name_or_by_text(void **state)
         {CACHE_CMD_TAKE_RULE, "|1|p:penstock:rule:db:balance|000000000000000b"},
         {CACHE_CMD_TAKE_ENTRY, "|1|p:balance:42|00112233445566aa|000000000000000a|50|1"},
         {CACHE_CMD_STORE, "|1|p:balance:42|00112233445566aa|000000000000000a|50|V"},
+        {CACHE_CMD_KEEP, "|1|p:balance:42|00112233445566aa|50|V"},
         {CACHE_CMD_BEGIN, "|1|p:balance:42|000000000000000a|50"},
         {CACHE_CMD_END, "|1|p:balance:42|000000000000000a"},
         {CACHE_CMD_DROP, "|1|p:balance:42|000000000000000a"},
@@ -84,7 +87,7 @@ static void scripts_go_by_name_or_by_text(void **state)
          "|1|p:penstock:rule:db:balance|000000000000000a|50|000000000000000b"},
         {CACHE_CMD_RULE_END, "|1|p:penstock:rule:db:balance|000000000000000a|000000000000000b"},
         {CACHE_CMD_RENEW, "|2|p:penstock:world|p:penstock:member:one|one|000000000000000a|50|"
-                          "000000000000000b|1|200"},
+                          "000000000000000b|1|200|7|1"},
         {CACHE_CMD_LEAVE, "|2|p:penstock:world|p:penstock:member:one|one"},
     };
     struct cache_redis_scripts s;
@@ -213,8 +216,10 @@ static void answers_are_read_by_what_was_asked(void **state)
     assert_true(a.state == CACHE_ANSWER_OK && a.a == 1 && !a.open && a.value.p == NULL);
     a = answer(CACHE_CMD_TAKE_ENTRY, "*3\r\n:0\r\n:0\r\n$1\r\nx\r\n");
     assert_true(a.a == 0 && str_eq(a.value, STR("x")));
-    a = answer(CACHE_CMD_RENEW, "*4\r\n$2\r\nab\r\n$7\r\none,two\r\n:1\r\n$3\r\n777\r\n");
-    assert_true(a.a == 0xab && a.open && a.ms == 777 && str_eq(a.value, STR("one,two")));
+    a = answer(CACHE_CMD_RENEW,
+               "*5\r\n$2\r\nab\r\n$7\r\none,two\r\n:1\r\n$3\r\n777\r\n$1\r\n5\r\n");
+    assert_true(a.a == 0xab && a.open && a.ms == 777 && a.c == 5 &&
+                str_eq(a.value, STR("one,two")));
     a = answer(CACHE_CMD_STORE, ":0\r\n");
     assert_true(a.state == CACHE_ANSWER_OK && a.a == 0);
 }
@@ -236,7 +241,8 @@ static void strange_answers_are_failures(void **state)
         {CACHE_CMD_ENTRY, "*1\r\n:1\r\n", CACHE_ANSWER_FAILED},
         {CACHE_CMD_WORLD, "*2\r\n:1\r\n:1\r\n", CACHE_ANSWER_FAILED},
         {CACHE_CMD_TIME, "*2\r\n$1\r\nx\r\n$1\r\n1\r\n", CACHE_ANSWER_FAILED},
-        {CACHE_CMD_RENEW, "*4\r\n$1\r\nz\r\n$1\r\na\r\n:0\r\n$1\r\n1\r\n", CACHE_ANSWER_FAILED},
+        {CACHE_CMD_RENEW, "*5\r\n$1\r\nz\r\n$1\r\na\r\n:0\r\n$1\r\n1\r\n$1\r\n0\r\n",
+         CACHE_ANSWER_FAILED},
         {CACHE_CMD_TAKE_ENTRY, "*2\r\n$1\r\nx\r\n:0\r\n", CACHE_ANSWER_FAILED},
         {CACHE_CMD_STORE, "$-1\r\n", CACHE_ANSWER_FAILED},
     };
