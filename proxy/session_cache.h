@@ -146,6 +146,9 @@ void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
 void session_fill_read(struct session_fill *x, const struct cache_read *read);
 /* Bytes of the answer, as the client gets them. */
 void session_fill_record(struct session_fill *x, struct str bytes);
+/* No setting of c was reported to be another since the query was looked up, or its answer may not
+ * be what its key says. */
+bool session_fill_as_asked(const struct session_fill *x, const struct client *c);
 /* The answer of s is complete; ok: without an error, and nothing else is open. Frees. */
 void session_fill_done(struct session_fill **x, const struct server *s, bool ok);
 /* It will not be. Frees; NULL is fine. */

@@ -12,6 +12,7 @@
 
 struct session_fill {
     struct worker *worker;       /* borrowed */
+    struct varset *told;         /* reference: what the client knew of its settings */
     struct config_cache *config; /* reference: its rules */
     const struct session_binding *binding;
     const struct cache_rule *rule; /* of config's set */
@@ -30,6 +31,7 @@ struct session_fill *session_fill_new(struct client *c, const struct session_bin
     x->config = config_cache_get(x->worker->cache->config);
     x->binding = b;
     x->rule = rule;
+    x->told = varset_get(c->told);
     buf_init(&x->raw, rule->max_result + SESSION_ANSWER_EXTRA);
     cache_key_copy(&x->key, key);
     return x;
@@ -113,6 +115,7 @@ void session_fill_drop(struct session_fill **xp)
         cache_flight_land(&x->worker->cache->flights, &x->flight, &woken);
     wake(&woken);
     config_cache_put(&x->config);
+    varset_put(&x->told);
     buf_fini(&x->raw);
     mem_free(x);
 }
@@ -124,6 +127,11 @@ static bool on_primary(const struct server *s)
     const struct topology *t = home != NULL && home->cluster != NULL ? home->cluster->topology
                                                                      : NULL;
     return home == NULL || (t != NULL && t->primary == s->pool->node);
+}
+
+bool session_fill_as_asked(const struct session_fill *x, const struct client *c)
+{
+    return x->told == c->told;
 }
 
 void session_fill_done(struct session_fill **xp, const struct server *s, bool ok)

@@ -55,8 +55,8 @@ static bool find_statement(struct look *k, const struct plan *plan)
 
 /* ---- whose ----------------------------------------------------------------------------------- */
 
-/* All settings that are known of the client's session. What the database reports counts before what
- * was asked for. One reference. */
+/* All settings that are known of the client's session, by what the database has reported where it
+ * does. One reference. */
 static struct varset *all_settings(struct client *c)
 {
     const struct varset *own = c->vars, *told = c->told;
@@ -74,7 +74,7 @@ static void note_settings(struct client *c, struct session_cached *x)
 {
     const struct wire *wire = conn_wire(&c->conn);
     struct varset *set = all_settings(c);
-    struct wire_var kept[VARSET_MAX];
+    struct wire_var kept[2 * VARSET_MAX];
     int n = 0;
     x->serializable = x->other_role = false;
     for (int i = 0; i < c->vars->n; i++)
@@ -84,8 +84,14 @@ static void note_settings(struct client *c, struct session_cached *x)
         x->serializable = x->serializable ||
                           (wire->var_serializable != NULL && wire->var_serializable(v));
         bool who = wire->var_rank(v->name) != 0; /* the user is a part of the key anyway */
-        if (!who && (wire->var_result == NULL || wire->var_result(v->name)))
-            kept[n++] = *v;
+        if (who || (wire->var_result != NULL && !wire->var_result(v->name)))
+            continue;
+        struct str wished = varset_find(c->vars, v->name);
+        kept[n++] = *v;
+        /* What was reported may be what a RESET left, until the next server is given the session's
+         * own value; which of the two an answer would show is not asked here. */
+        if (wished.p != NULL && !str_eq(wished, v->value))
+            kept[n++] = (struct wire_var){v->name, wished};
     }
     memcpy(x->place, c->pool->cache->place, sizeof(x->place));
     cache_key_session((struct str){(const char *)x->place, sizeof(x->place)}, kept, n,

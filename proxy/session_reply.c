@@ -165,7 +165,9 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     if (s->fl_count > 1 && s->client == c) /* the next of a pipeline has a time of its own */
         worker_timeout(s->conn.worker, &c->timeout, client_limit_us(c, CL_BUSY));
     if (UNLIKELY(f->fill != NULL))
-        session_fill_done(&f->fill, s, ev->error == SE_NONE && ev->tx == TX_IDLE);
+        session_fill_done(&f->fill, s,
+                          ev->error == SE_NONE && ev->tx == TX_IDLE &&
+                              session_fill_as_asked(f->fill, c));
     if (f->digest != 0 && s->state == SV_ACTIVE && ev->error == SE_NONE)
         pace_note(s->pool->share.pace, f->digest, s->conn.worker->now - f->start);
     listen_request_done(c, ev);
