@@ -396,6 +396,8 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     enum session_read did = cached ? session_look(c, r, &plan) : READ_PASS;
     bool may_be_ours = did == READ_PASS && !again && (c->route != NULL || c->pool->cache != NULL);
     enum ours ours = may_be_ours && !c->aborted ? session_ours(c, r, &plan) : OURS_NOT;
+    if (did == READ_ANSWERED)
+        session_note_cached(c, &plan);
     if (did != READ_PASS) {
         t = did == READ_ANSWERED ? TAKEN : LEFT;
     } else if (ours != OURS_NOT) {

@@ -136,6 +136,8 @@ void session_note_begin(struct server *s, struct flight *f, const struct wire_re
                         struct plan *plan);
 /* A request that is to be noted is over: answered, or (failed) lost with its server. */
 void session_note(struct server *s, const struct flight *f, uint64_t rows, bool failed);
+/* A planned request of c was answered from the result cache. */
+void session_note_cached(struct client *c, const struct plan *plan);
 
 /* session_aborted.c */
 /* r, planned, of a client whose transaction went with its server: answered without one. */

@@ -122,3 +122,10 @@ void session_note(struct server *s, const struct flight *f, uint64_t rows, bool 
     uint32_t dropped = 0;
     LOG_PASSING(LL_LOG, SLOW, SLOW_PER_SEC, dropped, log_slow(s, f, &run, dropped));
 }
+
+void session_note_cached(struct client *c, const struct plan *plan)
+{
+    struct worker *w = c->conn.worker;
+    if (statements_on(w->statements) && plan->batch.runs > 0)
+        statements_note_cached(w->statements, c->pool->shared->db, &plan->batch);
+}

@@ -14,6 +14,7 @@
 #define LOOK_AT 16    /* rows of which one gives way */
 #define AGE 24        /* each loses so large a part of its worth; LOOK_AT / ln 2 */
 #define CALL_WORTH 50 /* microseconds: a call counts for something however short it was */
+#define HIT_WORTH 5   /* and an answer from the cache */
 #define JOINT "; "
 
 struct row {
@@ -240,15 +241,31 @@ bool statements_on(const struct statements *t)
     return t->on;
 }
 
+/* NULL: the memory allowed is less than this one row. */
+static struct row *row_of(struct statements *t, const struct db_shared *db, const char *host,
+                          const struct statement_batch *b)
+{
+    const struct statement_key key = {db, host, statement_batch_digest(b)};
+    struct row *r = find(t, &key);
+    return LIKELY(r != NULL) ? r : add(t, &key, b);
+}
+
+void statements_note_cached(struct statements *t, const struct db_shared *db,
+                            const struct statement_batch *b)
+{
+    struct row *r = row_of(t, db, NULL, b);
+    if (UNLIKELY(r == NULL))
+        return;
+    r->s.cached++;
+    r->worth += HIT_WORTH;
+}
+
 void statements_note(struct statements *t, const struct statement_run *run)
 {
     const struct statement_batch *b = run->batch;
-    const struct statement_key key = {run->db, run->host, statement_batch_digest(b)};
-    struct row *r = find(t, &key);
+    struct row *r = row_of(t, run->db, run->host, b);
     if (UNLIKELY(r == NULL))
-        r = add(t, &key, b);
-    if (UNLIKELY(r == NULL))
-        return; /* the memory allowed is less than this one row */
+        return;
     struct statement *s = &r->s;
     uint32_t calls = is_one(b) || b->n == 0 ? b->runs : 1;
     usec_t took = MAX(run->took, 0), each = calls > 1 ? took / calls : took;

@@ -9,7 +9,8 @@
  * the order in which they first come: the database answers it as a whole, and when one of them was
  * done cannot be seen.  A request that runs one statement n times counts as n calls of equal
  * length.  What was not understood, was too large to be looked at, or was prepared earlier in
- * session mode (where names are the server's business) has digest 0 and no text.
+ * session mode (where names are the server's business) has digest 0 and no text.  What the result
+ * cache answers has no host; SHOW STATEMENTS shows it with the statement's host.
  *
  * Bounded by bytes: for a new row the least valuable of some old ones gives way, the value being
  * the time a statement took, which counts for less the more others have needed room since.  Noting
@@ -60,13 +61,14 @@ struct statement_run { /* one answered request */
 
 struct statement_key {
     const struct db_shared *db;
-    const char *host;
+    const char *host; /* NULL: none was asked, the answers came from the result cache */
     uint64_t digest;
 };
 
 struct statement { /* a row */
     struct statement_key key;
     uint64_t calls, errors, rows;
+    uint64_t cached; /* not among the calls; 0 unless key.host is NULL */
     uint64_t total_us, wait_us;
     usec_t max_us;
     struct sketch times;
@@ -84,6 +86,9 @@ void statements_free(struct statements **t);
 void statements_configure(struct statements *t, bool on, size_t max_bytes);
 bool statements_on(const struct statements *t);
 void statements_note(struct statements *t, const struct statement_run *r);
+/* A request that the result cache has answered: in a row without host. */
+void statements_note_cached(struct statements *t, const struct db_shared *db,
+                            const struct statement_batch *b);
 void statements_reset(struct statements *t);
 void statements_each(const struct statements *t, void (*fn)(void *arg, const struct statement *s),
                      void *arg);

@@ -1,7 +1,8 @@
 /* admin_statements.c - SHOW STATEMENTS and RESET STATEMENTS.
  *
  * Each worker copies its rows into its part of a gather, texts behind one another; the main thread
- * sorts them by key, adds up what belongs together and orders the result by total time.
+ * sorts them by key, adds up what belongs together and orders the result by total time.  What the
+ * result cache answered has no host and is shown with the statement's row.
  * Thread: collect and forget on each worker, the rest on main.
  */
 #include "base/mem.h"
@@ -66,10 +67,45 @@ static void merge(struct statement *into, const struct statement *s)
     into->calls += s->calls;
     into->errors += s->errors;
     into->rows += s->rows;
+    into->cached += s->cached;
     into->total_us += s->total_us;
     into->wait_us += s->wait_us;
     into->max_us = MAX(into->max_us, s->max_us);
     sketch_merge(&into->times, &s->times);
+}
+
+/* rows[0], of no host, is what the cache answered of the statement of rows[1] to rows[n - 1]. True:
+ * it is counted with the one of them that ran most often. */
+static bool join_cached(struct admin_statement *rows, size_t n)
+{
+    struct statement *most = NULL;
+    for (size_t i = 1; i < n; i++)
+        if (most == NULL || rows[i].s.calls > most->calls)
+            most = &rows[i].s;
+    if (most == NULL || rows[0].s.key.host != NULL)
+        return false;
+    most->cached += rows[0].s.cached;
+    return true;
+}
+
+static bool same_statement(const struct statement *a, const struct statement *b)
+{
+    return a->key.digest == b->key.digest && a->key.db == b->key.db;
+}
+
+/* n rows by key, each once. Those of no host go to where their statement ran, if it did; returns
+ * how many are left. */
+static size_t join(struct admin_statement *rows, size_t n)
+{
+    size_t kept = 0, next;
+    for (size_t i = 0; i < n; i = next) {
+        for (next = i + 1; next < n && same_statement(&rows[i].s, &rows[next].s); next++)
+            continue;
+        size_t from = i + join_cached(&rows[i], next - i);
+        memmove(&rows[kept], &rows[from], (next - from) * sizeof(*rows));
+        kept += next - from;
+    }
+    return kept;
 }
 
 /* Texts move while a part grows; now they stay. */
@@ -105,6 +141,7 @@ struct admin_statement *admin_statements_merged(struct admin_gather *g, size_t *
         else
             rows[kept++] = rows[i];
     }
+    kept = join(rows, kept);
     qsort(rows, kept, sizeof(*rows), by_time);
     *n = kept;
     return rows;
@@ -120,9 +157,10 @@ static void put_number(struct buf *b, uint64_t v)
 static void put_statement(struct buf *b, const struct statement *s)
 {
     admin_reply_text(b, s->key.db->name);
-    admin_reply_text(b, s->key.host);
+    admin_reply_text(b, s->key.host != NULL ? s->key.host : "");
     admin_reply_printf(b, "%016" PRIx64, s->key.digest);
     put_number(b, s->calls);
+    put_number(b, s->cached);
     put_number(b, s->errors);
     put_number(b, s->rows);
     put_number(b, s->total_us);

@@ -138,8 +138,9 @@ static const struct wire_column stats_totals[] = {COUNTERS,
                                                   N("repeated_count"),
                                                   N("unshared_count")};
 static const struct wire_column statements[] = {
-    T("database"),   T("host"),      T("digest"),   Q("calls"),    Q("errors"),    Q("rows"),
-    Q("total_time"), Q("mean_time"), Q("p95_time"), Q("max_time"), Q("wait_time"), T("query")};
+    T("database"), T("host"),      T("digest"),     Q("calls"),     Q("cached"),
+    Q("errors"),   Q("rows"),      Q("total_time"), Q("mean_time"), Q("p95_time"),
+    Q("max_time"), Q("wait_time"), T("query")};
 static const struct wire_column totals[] = {T("name"), N("value")};
 static const struct wire_column users[] = {T("name"),
                                            T("pool_size"),

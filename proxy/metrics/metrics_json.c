@@ -299,6 +299,7 @@ static void put_statements(struct buf *b, const struct metrics_sample *s)
         snprintf(digest, sizeof(digest), "%016" PRIx64, x->digest);
         text(b, "digest", digest);
         number(b, "calls", (int64_t)x->calls);
+        number(b, "cached", (int64_t)x->cached);
         number(b, "errors", (int64_t)x->errors);
         number(b, "rows", (int64_t)x->rows);
         number(b, "total", (int64_t)x->total_us);

@@ -117,9 +117,10 @@ static void fill_statements(struct metrics_sample *s, struct admin_gather *g)
         const struct statement *x = &rows[i].s;
         s->statements[i] = (struct metrics_statement){
             .database = x->key.db->name,
-            .host = x->key.host,
+            .host = x->key.host != NULL ? x->key.host : "",
             .digest = x->key.digest,
             .calls = x->calls,
+            .cached = x->cached,
             .errors = x->errors,
             .rows = x->rows,
             .total_us = x->total_us,

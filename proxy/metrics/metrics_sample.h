@@ -23,7 +23,7 @@ struct metrics_user {
 
 struct metrics_statement {
     const char *database, *host;
-    uint64_t digest, calls, errors, rows, total_us, wait_us;
+    uint64_t digest, calls, cached, errors, rows, total_us, wait_us;
     usec_t p95_us, max_us;
     char *text; /* owned; empty: not seen */
 };

@@ -4,6 +4,7 @@ import pytest
 from support import pgwire as w
 from support.common import DB, SECRET, USER
 from support.penstock import STATS, STATS_SECRET
+from support.procs import wait_for
 from support.pgwire import ServerError, errors_of
 
 pytestmark = pytest.mark.penstock_only
@@ -82,6 +83,39 @@ def test_errors_are_counted(pg, proxy):
         c.query("SELECT 1 / 1")
     assert (one(p, "select $? / $?")["calls"], one(p, "select $? / $?")["errors"]) == (2, 1)
     assert one(p, "selec $?")["errors"] == 1
+
+
+RULE = """
+[cache]
+[cache one]
+query = SELECT v FROM cached_statement WHERE id = $1
+key = one:$1
+"""
+
+
+def test_answers_of_the_result_cache_are_counted_with_their_statement(pg, proxy):
+    pg.sql("CREATE TABLE IF NOT EXISTS cached_statement (id int PRIMARY KEY, v int); "
+           "INSERT INTO cached_statement SELECT 1, 10 ON CONFLICT DO NOTHING; "
+           f"GRANT SELECT ON cached_statement TO {USER}", DB)
+    p = proxy(pg, config={"workers": 2}, extra=RULE)
+    ask, text = "SELECT v FROM cached_statement WHERE id = 1", "select v from cached_statement where id = $?"
+    clients = [p.connect(USER, SECRET, DB) for _ in range(4)]
+    for c in clients:
+        c.query("SELECT 1")
+    wait_for(lambda: p.show("CACHE")[0]["state"] == "ready", 15)
+    for c in clients * 5:
+        assert c.query(ask) == [["10"]]
+        c.extended(ask.replace("1", "$1"), ["1"])
+    hits, row = int(p.show("CACHE")[0]["hits"]), one(p, text)
+    assert hits > 0 and row["cached"] == hits and row["calls"] == 40 - hits
+    assert row["host"] == f"{pg.host}:{pg.port}"
+    with p.console() as con:
+        con.run("RESET STATEMENTS")
+    clients[0].query(ask)
+    row = one(p, text)
+    assert (row["cached"], row["calls"], row["host"], row["total_time"]) == (1, 0, "", 0)
+    for c in clients:
+        c.close()
 
 
 def test_session_mode_counts_what_it_sees(pg, proxy):

@@ -129,6 +129,28 @@ static void databases_and_hosts_have_rows_of_their_own(void **state)
     table_free(&x);
 }
 
+static void what_the_cache_answers_has_no_host_and_is_no_call(void **state)
+{
+    (void)state;
+    struct table x;
+    struct statement_batch b = {0};
+    table_new(&x, ROOMY);
+    took(&x, "select a from t where id = 1", 100);
+    batch_add(&x, &b, "select a from t where id = 2");
+    for (int i = 0; i < 3; i++)
+        statements_note_cached(x.t, &app, &b);
+    assert_int_equal(nrows(&x), 2);
+    statements_reset(x.t);
+    statements_note_cached(x.t, &app, &b);
+    struct statement s = row(&x, "select a from t where id = $?");
+    assert_null(s.key.host);
+    assert_int_equal(s.cached, 1);
+    assert_int_equal(s.calls, 0);
+    assert_int_equal(s.total_us, 0);
+    statement_batch_clear(&b);
+    table_free(&x);
+}
+
 /* Constants on which facts hang stay in the text of the facts, not in what is shown. */
 static void no_row_shows_a_constant(void **state)
 {
@@ -418,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_with_other_constants_are_one_row),
         cmocka_unit_test(databases_and_hosts_have_rows_of_their_own),
+        cmocka_unit_test(what_the_cache_answers_has_no_host_and_is_no_call),
         cmocka_unit_test(no_row_shows_a_constant),
         cmocka_unit_test(what_is_not_understood_is_one_row_without_text),
         cmocka_unit_test(same_statement_many_times_is_as_many_calls),
