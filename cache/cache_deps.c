@@ -33,12 +33,6 @@ struct cache_bound *cache_deps_bind(struct cache_rules *rules, struct catalog *c
     return b;
 }
 
-struct cache_bound *cache_deps_get(struct cache_bound *b)
-{
-    refs_get(&b->shared.refs);
-    return b;
-}
-
 void cache_deps_put(struct cache_bound **b)
 {
     struct cache_bound *was = *b;
@@ -57,11 +51,6 @@ void cache_deps_put(struct cache_bound **b)
 const struct catalog *cache_deps_catalog(const struct cache_bound *b)
 {
     return b->catalog;
-}
-
-struct cache_rules *cache_deps_rules(const struct cache_bound *b)
-{
-    return b->rules;
 }
 
 const struct cache_bound_rule *cache_deps_rule(const struct cache_bound *b, int index)

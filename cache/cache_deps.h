@@ -30,11 +30,9 @@ struct cache_bound_rule {
 struct cache_bound;
 
 struct cache_bound *cache_deps_bind(struct cache_rules *rules, struct catalog *catalog);
-struct cache_bound *cache_deps_get(struct cache_bound *b);
 void cache_deps_put(struct cache_bound **b);                           /* NULL is fine */
 const struct catalog *cache_deps_catalog(const struct cache_bound *b); /* compared, to know if it is
                                                                            the current one */
-struct cache_rules *cache_deps_rules(const struct cache_bound *b);
 const struct cache_bound_rule *cache_deps_rule(const struct cache_bound *b, int index);
 
 enum cache_reach {

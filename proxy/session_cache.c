@@ -176,11 +176,11 @@ void session_cache_bind(struct pool *p)
 bool session_cache_current(const struct session_binding *b)
 {
     struct db_shared *db = b->db;
-    return b->bound != NULL &&
+    uint32_t known = atomic_load_explicit(&db->shared.catalog_definitions, memory_order_acquire);
+    uint32_t needed = atomic_load_explicit(&db->shared.reshaped, memory_order_acquire);
+    return b->bound != NULL && (int32_t)(known - needed) >= 0 &&
            cache_deps_catalog(b->bound) ==
-               atomic_load_explicit(&db->shared.catalog, memory_order_acquire) &&
-           atomic_load_explicit(&db->shared.reshaped, memory_order_acquire) ==
-               atomic_load_explicit(&db->shared.reshaped_known, memory_order_acquire);
+               atomic_load_explicit(&db->shared.catalog, memory_order_acquire);
 }
 
 /* ---- rules ----------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "proxy/cancel.h"
 #include "proxy/handover.h"
 #include "proxy/inherit.h"
+#include "proxy/session_cache.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -149,6 +150,7 @@ static void forget(struct upgrade *u)
 static void failed(struct upgrade *u, const char *why)
 {
     forget(u);
+    session_cache_forget(u->process); /* it may have passed on a write before it failed */
     atomic_store(&u->process->shared.upgrading, false);
     u->handler.done(u->handler.arg, 0, why);
 }

@@ -8,6 +8,7 @@
 #include "proxy/client.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
+#include "proxy/session_cache.h"
 #include "proxy/worker.h"
 
 #include <stdatomic.h>
@@ -115,6 +116,7 @@ static void close_old(struct pool *p, struct admin_part *part)
 {
     struct list *it, *tmp;
     (void)part;
+    session_cache_retarget(p); /* whoever reconnects may find another server there */
     LIST_EACH(it, tmp, &p->idle) {
         struct server *s = container_of(it, struct server, link);
         if (is_closing(s))

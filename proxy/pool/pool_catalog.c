@@ -22,7 +22,6 @@ struct fetch {
     struct pool *pool;
     struct catalog *building;
     uint32_t definitions; /* when it was asked for */
-    uint32_t reshaped;    /* what was known of changes when it was asked for */
     bool details;         /* they have been asked for too */
     bool failed;
 };
@@ -65,11 +64,8 @@ static void on_done(struct job *j, bool ok, struct str message)
         return;
     p->catalog_job = NULL;
     if (ok && !f->failed) {
-        atomic_store_explicit(&p->shared->db->shared.catalog_definitions, f->definitions,
-                              memory_order_relaxed);
-        registry_set_catalog(p->worker->process->registry, p->shared->db, f->building);
-        atomic_store_explicit(&p->shared->db->shared.reshaped_known, f->reshaped,
-                              memory_order_release);
+        registry_set_catalog(p->worker->process->registry, p->shared->db, f->building,
+                             f->definitions);
         f->building = NULL;
         adopt(p);
     } else if (!ok) {
@@ -83,9 +79,8 @@ static void start(struct pool *p)
 {
     struct fetch *f = mem_new(sizeof(*f));
     f->pool = p;
-    f->definitions = atomic_load_explicit(&p->shared->db->shared.definitions, memory_order_relaxed);
+    f->definitions = atomic_load_explicit(&p->shared->db->shared.definitions, memory_order_acquire);
     f->building = catalog_new((uint64_t)clock_wall_us());
-    f->reshaped = atomic_load_explicit(&p->shared->db->shared.reshaped, memory_order_acquire);
     f->job.text = str_of(p->worker->wire->catalog_query);
     f->job.row = on_row;
     f->job.done = on_done;

@@ -4,12 +4,14 @@
  * kept fresh by that.  What is not in its cache comes later, as a message: the next question might
  * find it expired again, and so for ever.  A server goes when its own address is no longer among
  * the answer's: a name that hands out a changing choice of many addresses does not make everything
- * reconnect.
+ * reconnect.  The machine that the name now means may lack what the old one had, so cached answers
+ * go with the first server that does.
  * Thread: the worker's.
  */
 #include "base/mem.h"
 #include "proxy/pool/pool.h"
 #include "proxy/server.h"
+#include "proxy/session_cache.h"
 
 #include <netinet/in.h>
 
@@ -34,9 +36,11 @@ static bool same_address(const struct sockaddr_storage *a, const struct sockaddr
                   sizeof(struct in6_addr)) == 0;
 }
 
-static void compare_list(struct list *servers, int host, const struct resolver_addrs *now)
+/* True: some are to go. */
+static bool compare_list(struct list *servers, int host, const struct resolver_addrs *now)
 {
     struct list *it, *tmp;
+    bool any = false;
     LIST_EACH(it, tmp, servers) {
         struct server *s = container_of(it, struct server, link);
         if (s->host_index != host || s->dns_generation == 0 || s->dns_generation == now->generation)
@@ -45,14 +49,18 @@ static void compare_list(struct list *servers, int host, const struct resolver_a
         s->dns_stale = true;
         for (int i = 0; i < now->n; i++)
             s->dns_stale = s->dns_stale && !same_address(&s->addr, &now->addr[i]);
+        any = any || s->dns_stale;
     }
+    return any;
 }
 
 static void compare(struct pool *p, int host, const struct resolver_addrs *now)
 {
-    compare_list(&p->idle, host, now);
-    compare_list(&p->active, host, now);
-    compare_list(&p->sharing, host, now);
+    bool gone = compare_list(&p->idle, host, now);
+    gone = compare_list(&p->active, host, now) || gone;
+    gone = compare_list(&p->sharing, host, now) || gone;
+    if (gone)
+        session_cache_retarget(p);
 }
 
 static void question_free(struct question *q)

@@ -263,10 +263,16 @@ struct catalog *registry_catalog(struct registry *r, struct db_shared *d)
     return c;
 }
 
-void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalog *c)
+void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalog *c,
+                          uint32_t definitions)
 {
+    struct catalog *old = c;
     pthread_mutex_lock(&r->lock);
-    struct catalog *old = atomic_exchange(&d->shared.catalog, c);
+    uint32_t known = atomic_load_explicit(&d->shared.catalog_definitions, memory_order_relaxed);
+    if ((int32_t)(definitions - known) >= 0) {
+        old = atomic_exchange(&d->shared.catalog, c);
+        atomic_store_explicit(&d->shared.catalog_definitions, definitions, memory_order_release);
+    }
     pthread_mutex_unlock(&r->lock);
     catalog_put(&old);
 }
@@ -278,7 +284,9 @@ void registry_reshaped(struct registry *r)
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; map_next(&r->dbs, &i, &key, &v);) {
         struct db_shared *d = v;
-        atomic_fetch_add_explicit(&d->shared.reshaped, 1, memory_order_release);
+        uint32_t now = 1 +
+                       atomic_fetch_add_explicit(&d->shared.definitions, 1, memory_order_relaxed);
+        atomic_store_explicit(&d->shared.reshaped, now, memory_order_release);
         atomic_store_explicit(&d->shared.catalog_stale, true, memory_order_relaxed);
     }
     pthread_mutex_unlock(&r->lock);

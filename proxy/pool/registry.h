@@ -39,11 +39,10 @@ struct db_shared {
         _Atomic(struct catalog *) catalog; /* replaced under the registry's lock only */
         _Atomic uint32_t definitions;      /* raised by every change of a definition that is seen */
         _Atomic uint32_t catalog_definitions; /* what it was when the snapshot was asked for */
-        _Atomic bool catalog_stale;           /* a definition was changed through us */
-        _Atomic int64_t catalog_asked; /* time of the last question, so that one worker asks */
-        /* raised by every change that cached answers may depend on, and */
+        /* what it was raised to by the newest change that cached answers may depend on */
         _Atomic uint32_t reshaped;
-        _Atomic uint32_t reshaped_known; /* how far the catalog snapshot shows it */
+        _Atomic bool catalog_stale;    /* a definition was changed through us */
+        _Atomic int64_t catalog_asked; /* time of the last question, so that one worker asks */
     } shared;
 };
 
@@ -110,8 +109,10 @@ void registry_set_profile(struct registry *r, struct pool_shared *p, const struc
 
 /* The catalog snapshot of a database: one reference, or NULL. */
 struct catalog *registry_catalog(struct registry *r, struct db_shared *d);
-/* takes over c */
-void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalog *c);
+/* Takes over c, which was asked for when d's definitions were at that number; one that is older
+ * than what is known already is dropped. */
+void registry_set_catalog(struct registry *r, struct db_shared *d, struct catalog *c,
+                          uint32_t definitions);
 
 /* Something was defined that cached answers may depend on: in which databases is not known, because
  * several entries may lead to one. */

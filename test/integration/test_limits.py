@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+from support import cached
 from support import pgwire as w
 from support.common import DB, SECRET, USER
 from support.pgwire import Closed, RawClient, ServerError
 from support.procs import wait_for
+from support.relay import Relay
 
 pytestmark = pytest.mark.penstock_only
 FLOOD = "SELECT repeat('x', 8000) FROM generate_series(1, 20000)"
@@ -250,3 +252,32 @@ def test_servers_follow_a_change_of_the_name(pg, proxy, hosts, ttl):
     hosts.set("127.0.0.1", "127.0.0.95")
     d.query("COMMIT")
     wait_for(lambda: c.value("SELECT pg_backend_pid()") != before, 10, "a new server")
+
+
+def test_kept_answers_go_when_the_name_leads_elsewhere(pg, proxy, hosts):
+    pg.sql(cached.SCHEMA, DB)
+    with Relay("127.0.0.1", pg.port, ("127.0.0.96", pg.port)):
+        hosts.set("127.0.0.1")
+        p = proxy(databases=database(pg, host=hosts.name), extra=cached.RULE, config={"dns_max_ttl": 1})
+        with login(p) as c:
+            c.query("SELECT 1")
+            cached.wait_ready(p)
+            cached.warm(p, c, 7)
+            pg.sql("UPDATE kept SET v = 70 WHERE id = 7", DB)      # as if on another machine
+            assert c.value(cached.read(7)) == "7"
+            hosts.set("127.0.0.96")
+            wait_for(lambda: c.value(cached.read(7)) == "70", 10, "the answer of the other machine")
+
+
+def test_kept_answers_go_with_reconnect(pg, proxy):
+    pg.sql(cached.SCHEMA, DB)
+    p = proxy(pg, extra=cached.RULE, config={"workers": 2})
+    with login(p) as c, login(p) as d, p.console() as con:
+        for x in (c, d):
+            x.query("SELECT 1")
+        cached.wait_ready(p)
+        cached.warm(p, c, 7)
+        pg.sql("UPDATE kept SET v = 70 WHERE id = 7", DB)
+        assert c.value(cached.read(7)) == d.value(cached.read(7)) == "7"
+        con.query("RECONNECT")
+        assert c.value(cached.read(7)) == d.value(cached.read(7)) == "70"

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from support import cached
 from support import pgwire as w
 from support.common import DB, SECRET, USER
 from support.pgwire import ServerError
@@ -23,9 +24,9 @@ def trio():
 @pytest.fixture
 def start(proxy, trio):
     """A function that starts Penstock in front of the trio and waits until it knows the nodes."""
-    def make(entry=None, config=None, mode="transaction", **keys):
+    def make(entry=None, config=None, mode="transaction", more="", **keys):
         databases = {DB: {"cluster": "main", "dbname": DB, **(entry or {})}}
-        p = proxy(databases=databases, mode=mode, config=config, extra=section(trio, **keys))
+        p = proxy(databases=databases, mode=mode, config=config, extra=section(trio, **keys) + more)
         wait_nodes(p, primary=1, replica=len(trio.replicas))
         return p
     return make
@@ -451,3 +452,51 @@ def test_a_request_that_waits_is_planned_once(start, trio):
         holds.query("COMMIT")
         assert w.rows_of(c.read_until()) == [["1"]]
         assert binds() == before + 1
+
+
+# ---- answers that are kept ----------------------------------------------------------------------------
+
+@pytest.fixture
+def keeping(start, trio):
+    """With a rule of the result cache, and reads that may be stale otherwise."""
+    trio.primary.sql(cached.SCHEMA, DB)
+    for r in trio.replicas:
+        r.catch_up(30)
+    p = start(more=cached.RULE, consistency="off")
+    with login(p) as c:
+        warm(p, trio, c)
+        cached.wait_ready(p)
+    return p
+
+
+def test_what_is_kept_was_read_from_the_primary(keeping, trio):
+    with login(keeping) as c, login(keeping) as other:
+        assert cached.warm(keeping, c, 7) == "7"
+        for r in trio.replicas:
+            r.pause_replay()
+        try:
+            for n in range(100, 120):
+                c.query(f"UPDATE kept SET v = {n} WHERE id = 7")
+                assert [x.value(cached.read(7)) for x in (other, c, other)] == [str(n)] * 3
+            assert other.value("SELECT v + 0 FROM kept WHERE id = 7") == "7"      # a replica, which has not heard of it
+        finally:
+            for r in trio.replicas:
+                r.resume_replay()
+        got = cached.counts(keeping)
+    assert got["hits"] >= 20 and got["fills"] >= 20 and got["refused"] == 0
+
+
+def test_what_a_replica_answered_is_not_kept(keeping, trio):
+    ask = "/* penstock: route=replica */ " + cached.read(9)
+    with login(keeping) as c:
+        for r in trio.replicas:
+            r.pause_replay()
+        try:
+            c.query("UPDATE kept SET v = 10 WHERE id = 9")
+            assert [c.value(ask) for _ in range(5)] == ["9"] * 5
+            assert c.value(cached.read(9)) == "10"
+            got = cached.counts(keeping)
+        finally:
+            for r in trio.replicas:
+                r.resume_replay()
+    assert got["refused"] >= 5 and got["fills"] == 1

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from support import cached
 from support import pgwire as w
 from support import procs
 from support.aio import AioConn
@@ -318,6 +319,23 @@ def test_a_successor_that_cannot_start_changes_nothing(pg, proxy, heirs):
         assert heirs.running(p) == [p.pid]
 
 
+def test_answers_go_when_a_successor_fails(pg, proxy, heirs):
+    """It may have passed on a write before it did."""
+    pg.sql(cached.SCHEMA, DB)
+    p = proxy(pg, extra=cached.RULE)
+    with login(p) as c:
+        c.query("SELECT 1")
+        cached.wait_ready(p)
+        cached.warm(p, c, 7)
+        pg.sql("UPDATE kept SET v = 70 WHERE id = 7", DB)      # as if through the successor
+        assert c.value(cached.read(7)) == "7"
+        p.config["default_pool_size"] = "many"
+        p.write()
+        with p.console() as con, pytest.raises(ServerError, match="ended with status 1"):
+            con.run("UPGRADE")
+        assert c.value(cached.read(7)) == "70"
+
+
 def test_upgrade_from_the_command_line(pg, proxy, heirs):
     p = proxy(pg)
     user = procs.unprivileged_user()
@@ -419,3 +437,29 @@ def test_notifications_follow_the_new_process(pg, proxy, heirs):
     m.wait(STOPPING="1")
     wait_for(lambda: not exists(second), 5, "the second to end")
     assert time.monotonic() > 0
+
+
+def test_answers_are_not_kept_while_two_processes_pass_on_writes(pg, proxy, heirs):
+    pg.sql(cached.SCHEMA, DB)
+    p = proxy(pg, extra=cached.RULE)
+    old = login(p)
+    old.query("SELECT 1")
+    cached.wait_ready(p)
+    assert cached.warm(p, old, 7) == "7"
+    heirs.upgrade(p)
+    with login(p) as new:
+        new.query("SELECT 1")
+        cached.wait_ready(p)        # of the new one
+        for n in range(20):         # each sees at once what the other writes
+            writer, reader = (new, old) if n % 2 else (old, new)
+            for c in (old, new):
+                c.value(cached.read(7))
+            writer.query(f"UPDATE kept SET v = {100 + n} WHERE id = 7")
+            assert reader.value(cached.read(7)) == str(100 + n)
+        got = cached.counts(p)
+        assert got["hits"] == got["fills"] == 0 and got["bypasses"]["upgrade"] >= 30
+        old.close()
+        assert p.child.wait(5) == 0
+        wait_for(lambda: new.value(cached.read(7)) and cached.counts(p)["hits"] > 0, 10, "answers to be kept again")
+        new.query("UPDATE kept SET v = 8 WHERE id = 7")
+        assert new.value(cached.read(7)) == "8"

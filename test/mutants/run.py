@@ -23,6 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.dirname(HERE))
 
 from mutants.table import MUTANTS  # noqa: E402
+from mutants.table_answers import MUTANTS as ANSWERS_MUTANTS  # noqa: E402
 from mutants.table_cache import MUTANTS as CACHE_MUTANTS  # noqa: E402
 from mutants.table_cluster import MUTANTS as CLUSTER_MUTANTS  # noqa: E402
 from mutants.table_notes import MUTANTS as NOTES_MUTANTS  # noqa: E402
@@ -174,7 +175,7 @@ def attempt(m):
 
 def main():
     names = [a for a in sys.argv[1:] if not a.startswith("-")]
-    chosen = [m for m in MUTANTS + CACHE_MUTANTS + CLUSTER_MUTANTS + NOTES_MUTANTS
+    chosen = [m for m in MUTANTS + CACHE_MUTANTS + ANSWERS_MUTANTS + CLUSTER_MUTANTS + NOTES_MUTANTS
               if not names or m.name in names]
     procs.install()
     copy_tree()

@@ -4,15 +4,15 @@ import threading
 
 
 class Relay:
-    """Listens on a free port of localhost and passes everything on to (host, port).
+    """Listens on a free port of localhost, or at `at`, and passes everything on to (host, port).
 
     firsts: the first bytes of each connection, as the connecting side sent them, in order of arrival.
     silent: new connections are accepted and nothing is passed on."""
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, at=("127.0.0.1", 0)):
         self.target, self.firsts, self.silent = (host, port), [], False
         self.lock, self.open = threading.Lock(), []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.listener = socket.create_server(at, backlog=512)
         self.host, self.port = self.listener.getsockname()
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -162,7 +162,7 @@ void rig_know_catalog(struct rig *r)
     struct catalog *c = catalog_new(1);
     add_row(c, "r", "t", "rwstp");
     add_row(c, "r", "v", "rwt");
-    registry_set_catalog(r->process.registry, rig_pool(r, 0)->shared->db, c);
+    registry_set_catalog(r->process.registry, rig_pool(r, 0)->shared->db, c, 0);
     for (unsigned i = 0; i < r->process.nworkers; i++)
         if (rig_pool(r, i) != NULL)
             catalog_wanted(rig_pool(r, i));
@@ -302,6 +302,12 @@ void peer_hears_nothing(struct rig *r, struct peer *p)
     if (got != 0 || p->n > 0)
         fail_msg("expected nothing, heard \"%.*s\"%s", (int)p->n, p->got,
                  got < 0 ? " and the end" : "");
+}
+
+bool peer_pending(struct peer *p)
+{
+    (void)hear(p);
+    return p->n > 0;
 }
 
 void peer_hears_end(struct rig *r, struct peer *p)

@@ -64,6 +64,7 @@ void peer_say_bytes(struct peer *p, const void *bytes, size_t n);
 /* Exactly text is what p hears next, and nothing else is. */
 void peer_hears(struct rig *r, struct peer *p, const char *text);
 void peer_hears_nothing(struct rig *r, struct peer *p);
+bool peer_pending(struct peer *p); /* something has arrived that was not heard yet */
 void peer_hears_end(struct rig *r,
                     struct peer *p); /* the connection was closed, without another word */
 /* Hears lines up to one that begins with word, and no further; copies that line to dst (may be

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "protocol/auth/secret.h"
+#include "test/unit/support/toy_answer.h"
 #include "test/unit/support/toy_language.h"
 #include "test/unit/support/toy_server.h"
 
@@ -526,6 +527,9 @@ const struct wire toy_wire = {
     .var_analysis = toy_language_var_analysis,
     .var_hurries = toy_language_var_hurries,
     .quote_literal = toy_language_quote_literal,
+    .answers = &toy_answers,
+    .bind_values = toy_answer_values,
+    .bind_formats = toy_answer_formats,
     .reset_query = "forget all",
     .auth_query = "whois $1",
     .catalog_query = NULL,
