@@ -3,15 +3,19 @@
 
 Starts a throwaway PostgreSQL with two streaming replicas and Penstock on free ports as an unprivileged
 user, loads 100,000 accounts, runs the load and shows what happens, with the share of the transactions
-that each node ran, until Ctrl-C, or for DEMO_SECONDS and then exits 0.
+that each node ran, until Ctrl-C, or for DEMO_SECONDS and then exits 0.  Reads of a balance are also kept
+by the result cache, in a throwaway Redis if there is one, else in memory: the line shows how many of
+them it answered, and how many queries the database was saved so far.
 Everything it started is gone afterwards, which it checks itself.  Exit code 1: the load met errors.
 
 Other settings: DEMO_CLIENTS (1000), DEMO_SERVERS (20), DEMO_RATE (transactions a second, 1500),
-DEMO_REPLICAS (2; 0: one PostgreSQL and no cluster), DEMO_BIN (another binary, such as a pgbouncer).
+DEMO_REPLICAS (2; 0: one PostgreSQL and no cluster), DEMO_CACHE (redis, memory, or off; the first that is
+there), DEMO_BIN (another binary, such as a pgbouncer).
 """
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -25,6 +29,7 @@ from support import aio, load, procs  # noqa: E402
 from support import pgwire as w  # noqa: E402
 from support.cluster import NotAvailable, PgCluster  # noqa: E402
 from support.penstock import ADMIN, ADMIN_SECRET, Penstock, binary, is_pgbouncer  # noqa: E402
+from support.redis import Redis  # noqa: E402
 
 CLIENTS = int(os.environ.get("DEMO_CLIENTS", "1000"))
 SERVERS = int(os.environ.get("DEMO_SERVERS", "20"))
@@ -32,6 +37,16 @@ REPLICAS = 0 if os.environ.get("DEMO_BIN", "").endswith("pgbouncer") else int(
     os.environ.get("DEMO_REPLICAS", "2"))
 RATE = float(os.environ.get("DEMO_RATE", "1500"))
 SECONDS = float(os.environ.get("DEMO_SECONDS") or 0)
+CACHE = "off" if os.environ.get("DEMO_BIN", "").endswith("pgbouncer") else os.environ.get(
+    "DEMO_CACHE", "redis" if shutil.which("redis-server") else "memory")
+RULES = f"""
+[cache]
+{{store}}
+[cache balance]
+query = {load.READ}
+key = balance:$1
+ttl = 300
+"""
 TTY = sys.stdout.isatty()
 # Descriptors left over from the shell must not count as ours.
 BEFORE = {p["pid"] for p in procs.descendants()}
@@ -39,6 +54,18 @@ BEFORE = {p["pid"] for p in procs.descendants()}
 
 def say(text):
     print(text, flush=True)
+
+
+def start_cache():
+    """The configuration of the result cache, and what to try with it."""
+    if CACHE == "off":
+        return "", ""
+    if CACHE == "memory":
+        return RULES.format(store="memory = 64MB"), "  {psql} -c 'SHOW CACHE' -c 'CACHE FLUSH balance:42'\n"
+    say("starting a throwaway Redis ...")
+    redis = Redis()
+    return (RULES.format(store=f"store = redis://{redis.host}:{redis.port}/0\nmode = ttl\nredis_timeout = 0.02"),
+            f"  redis-cli -p {redis.port} HGETALL balance:42\n  {{psql}} -c 'SHOW CACHE'\n")
 
 
 def start():
@@ -61,18 +88,20 @@ def start():
         target = {"cluster": "main", "dbname": "bank"}
         extra = ("[cluster main]\nprobe_user = monitor\nprobe_password = monitor\nhosts = " +
                  ", ".join(f"{n.host}:{n.port}" for n in nodes) + "\n")
+    rules, hint = start_cache()
     say(f"starting {os.path.basename(binary())} ...")
     # The role's SCRAM verifier: no plain password is stored, the client's proof opens the servers too.
     secret = pg.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'demo'")
-    proxy = Penstock(databases={"bank": target}, pool_size=SERVERS, extra=extra,
+    proxy = Penstock(databases={"bank": target}, pool_size=SERVERS, extra=extra + rules,
                      users={"demo": secret, "admin": "admin", "monitor": "monitor"},
                      config={"admin_users": f"{ADMIN}, admin", "max_client_conn": CLIENTS + 100,
                              "min_pool_size": SERVERS,
                              "workers": os.environ.get("PENSTOCK_WORKERS", "2")})
     console = "pgbouncer" if is_pgbouncer() else "penstock"
+    psql = f"psql postgres://admin:admin@127.0.0.1:{proxy.port}/{console}"
     say(f"ready after {time.monotonic() - began:.1f} s; try it from another terminal:\n"
         f"  psql postgres://demo:demo@127.0.0.1:{proxy.port}/bank\n"
-        f"  psql postgres://admin:admin@127.0.0.1:{proxy.port}/{console} -c 'SHOW POOLS'\n")
+        f"  {psql} -c 'SHOW POOLS'\n" + hint.format(psql=psql))
     return pg, proxy
 
 
@@ -123,10 +152,30 @@ class Shares:
         return text
 
 
-async def show(proxy, work, console, stop):
+class Saved:
+    """What the result cache has answered, of the reads that it knows."""
+
+    def __init__(self):
+        self.hits = self.reads = 0
+
+    async def take(self, console):
+        """Its part of the last interval, and all so far."""
+        if CACHE == "off":
+            return ""
+        rows = await rows_of(console, "CACHE")
+        hits = sum(int(r["hits"]) for r in rows)
+        reads = hits + sum(int(r["misses"]) for r in rows) + sum(
+            int(n) for r in rows for _, n in (x.split("=") for x in r["bypasses"].split()))
+        part = 100 * (hits - self.hits) / max(reads - self.reads, 1)
+        self.hits, self.reads = hits, reads
+        return f" {part:5.0f}% {hits:>9,}"
+
+
+async def show(proxy, work, console, stop, saved):
     """A line each second until stop is set; on a terminal it is the same line."""
     head = (f"{'time':>6} {'clients':>8} {'servers':>8} {'in use':>7} {'waiting':>8} {'tps':>7} "
-            f"{'p50 ms':>8} {'p99 ms':>8} {'errors':>7}" + ("  share of each node" if REPLICAS else ""))
+            f"{'p50 ms':>8} {'p99 ms':>8} {'errors':>7}" + (f" {'cached':>6} {'saved':>9}" if CACHE != "off" else "") +
+            ("  share of each node" if REPLICAS else ""))
     say(head)
     began, peak, shares = time.monotonic(), 0, Shares()
     while not stop.is_set():
@@ -139,7 +188,7 @@ async def show(proxy, work, console, stop):
         used, servers, waiting = await asyncio.wait_for(pool_numbers(console), 10)
         peak = max(peak, servers)
         tps, p50, p99 = work.stats.take()
-        share = await asyncio.wait_for(shares.take(console), 10)
+        share = await asyncio.wait_for(saved.take(console), 10) + await asyncio.wait_for(shares.take(console), 10)
         line = (f"{time.monotonic() - began:5.0f}s {work.connected:>8} {servers:>8} {used:>7} "
                 f"{waiting:>8} {tps:>7.0f} {p50:>8.1f} {p99:>8.1f} {work.stats.errors:>7}{share}")
         print(f"\r\033[K{line}" if TTY else line, end="" if TTY else "\n", flush=True)
@@ -155,11 +204,12 @@ async def run(proxy):
     for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(signo, stop.set)
     work = load.Load(proxy.host, proxy.port, "demo", "demo", "bank", CLIENTS, RATE,
-                     prepared=not is_pgbouncer())
+                     prepared=not is_pgbouncer(), skewed=CACHE != "off")
     console = await aio.AioConn.open(proxy.host, proxy.port, ADMIN, ADMIN_SECRET, "pgbouncer")
+    saved = Saved()
     work.start()
     try:
-        peak = await show(proxy, work, console, stop)
+        peak = await show(proxy, work, console, stop, saved)
         most = work.connected
     finally:
         await work.stop()
@@ -167,6 +217,9 @@ async def run(proxy):
     s = work.stats
     say(f"\n{most} clients were served over {peak} PostgreSQL connections: {s.total:,} transactions, "
         f"{s.errors} errors; the proxy used {procs.rss_kb(proxy.pid) / 1024:.1f} MiB")
+    if CACHE != "off":
+        say(f"the result cache answered {saved.hits:,} of {saved.reads:,} reads of a balance "
+            f"({100 * saved.hits / max(saved.reads, 1):.0f}%): so many queries the database was saved")
     for text, count in s.texts.items():
         say(f"  {count} x {text}")
     return s.total > 0 and s.errors == 0

@@ -1,8 +1,9 @@
 """A paced load of many clients for the demo: reads, updates, transactions, prepared statements.
 
-The tables are pgbench-like (SCHEMA).  Work begins when all clients are logged in.  Every client sleeps so that all together reach `rate`
-transactions a second, which leaves the machine to the database and the proxy; every row read is
-checked to be the one asked for.  Runs inside an event loop.
+The tables are pgbench-like (SCHEMA).  Work begins when all clients are logged in.  Every client sleeps so
+that all together reach `rate` transactions a second, which leaves the machine to the database and the
+proxy; every row read is checked to be the one asked for.  Which accounts: all alike, or `skewed`.  Runs
+inside an event loop.
 """
 import asyncio
 import random
@@ -23,6 +24,7 @@ INSERT INTO accounts SELECT g, g % 100 + 1, 1000, '' FROM generate_series(1, {AC
 """
 
 READ = "SELECT aid, balance FROM accounts WHERE aid = $1"
+OTHER = "SELECT aid, bid FROM accounts WHERE aid = {}"
 
 
 class Stats:
@@ -54,9 +56,11 @@ class WrongRow(Exception):
 
 
 class Load:
-    def __init__(self, host, port, user, secret, db, clients=1000, rate=1500, prepared=True, seed=1):
+    def __init__(self, host, port, user, secret, db, clients=1000, rate=1500, prepared=True, seed=1,
+                 skewed=False):
         self.where = (host, port, user, secret, db)
         self.clients, self.rate, self.prepared, self.seed = clients, rate, prepared, seed
+        self.skewed = skewed
         self.stats, self.connected, self.tasks = Stats(), 0, []
         self.gate = asyncio.Semaphore(64)       # logins at once
         self.all_here = asyncio.Event()         # set for good when all clients were there once
@@ -93,13 +97,19 @@ class Load:
                 if conn:
                     conn.close()
 
+    def _account(self, rng):
+        """Any of them; or some far more often than others, the n-th about 1 / n as often as the first."""
+        return int((ACCOUNTS + 1) ** rng.random()) if self.skewed else rng.randint(1, ACCOUNTS)
+
     async def _work(self, conn, rng, pause):
         if self.prepared:
             aio.rows(await conn.request(w.parse(READ, "read_account") + w.sync()))
         while True:
             await asyncio.sleep(min(rng.expovariate(1 / pause), 4 * pause))
-            aid, dice, start = rng.randint(1, ACCOUNTS), rng.random(), time.monotonic()
-            if dice < 0.5:
+            aid, dice, start = self._account(rng), rng.random(), time.monotonic()
+            if dice < 0.2:
+                self._check(aid, await conn.query(OTHER.format(aid)))
+            elif dice < 0.5:
                 await self._read(conn, aid)
             elif dice < 0.8:
                 await self._read_prepared(conn, aid)
