@@ -4,10 +4,10 @@
 usage: bench.py [--quick] [--only PART,...] [--modes M,...] [--clients N,...] [--rounds N] [--seconds N]
                 [--jobs N] [--servers N] [--keep-profiles]
 
-PART is load, unix, mix, neighbours, routing, logins, memory, instructions or syscalls; "sharing" is the first
-four without the forwarder, two workers and 16 clients.  BENCH_ARGS in the environment does the same
-for `make bench`.  PENSTOCK_BIN names another binary.  The whole takes about 24 minutes, --quick about
-4, --quick --only sharing one and a half.
+PART is load, unix, mix, neighbours, routing, caching, logins, memory, instructions, watching or syscalls;
+"sharing" is the first four without the forwarder, two workers and 16 clients.  BENCH_ARGS in the
+environment does the same for `make bench`.  PENSTOCK_BIN names another binary.  The whole takes about 28 minutes, --quick about
+6, --quick --only sharing one and a half.
 The report goes to the terminal and to build/bench/report.md; docs/benchmarks.md says how to read it.
 Exit code 1: something could not be measured.  An aim that is missed is reported, not an error.
 """
@@ -21,17 +21,19 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+import caching  # noqa: E402
 import meter  # noqa: E402
 import report  # noqa: E402
 import rigs  # noqa: E402
 import sharing  # noqa: E402
+import watching  # noqa: E402
 from sharing import MAIN, WARM  # noqa: E402
 from support import procs  # noqa: E402
 from support.cluster import NotAvailable  # noqa: E402
 from support.penstock import binary  # noqa: E402
 
 SHARING = ("load", "unix", "mix", "neighbours")
-PARTS = SHARING + ("routing", "logins", "memory", "instructions", "syscalls")
+PARTS = SHARING + ("routing", "caching", "logins", "memory", "instructions", "watching", "syscalls")
 MODES = ("simple", "extended", "prepared")
 QUICK_LOAD = (("simple", 64), ("extended", 64), ("prepared", 64), ("simple", 256), ("simple", 1000))
 SHARED_AT = (64, MAIN, 1000)
@@ -234,6 +236,13 @@ class Bench:
                     if got:
                         self.say(f"callgrind, {what}, {name}: {got:.0f} instructions")
 
+    # ---- the result cache ----------------------------------------------------------------------------
+    def caching(self):
+        caching.compile_tools()
+        caching.make_tables(self.pg)
+        for part in (caching.first_level, caching.instructions, caching.ledger, caching.redis_level, caching.balances):
+            self.attempt(part.__name__, part, self)
+
     # ---- logins and memory ---------------------------------------------------------------------------
     def logins(self):
         o, pg = self.o, self.pg
@@ -291,6 +300,23 @@ class Bench:
                 if got:
                     self.say(f"callgrind, {what}, {name}: {got:.0f} instructions")
 
+    def watching(self):
+        """What the HTTP port costs transactions, and a scrape of many pools."""
+        o, pg = self.o, self.pg
+        few, many = (20, 60) if o.quick else (50, 200)
+        for mode in o.modes[:1] if o.quick else o.modes:
+            keep = f"{rigs.OUT}/callgrind.watching.{mode}" if o.keep_profiles else None
+            got = self.attempt(f"watched, {mode}", watching.instructions, pg, o.servers, mode, few,
+                               many, keep)
+            self.put("watching", mode, "penstock", got)
+            if got:
+                self.say(f"watched, {mode}: {got['off']:.0f} instructions, {got['on']:.0f} with HTTP")
+        got = self.attempt("scrapes", watching.scrapes, pg, 3 if o.quick else 10)
+        self.put("scrapes", watching.POOLS, "penstock", got)
+        if got:
+            self.say(f"a scrape of {got['pools']} pools: {got['ms']:.1f} ms, at worst "
+                     f"{got['worst']:.1f}, {got['bytes']} bytes")
+
     def syscalls(self):
         o = self.o
         for make in (rigs.penstock, rigs.pgbouncer):
@@ -310,7 +336,8 @@ class Bench:
     def run(self):
         rigs.compile_tools()
         self.say("starting PostgreSQL")
-        self.pg = rigs.make_cluster(max([c for _, c in self.o.load + self.o.mix] + [MAIN]))
+        pools = [watching.POOLS] if "watching" in self.o.only else []
+        self.pg = rigs.make_cluster(max([c for _, c in self.o.load + self.o.mix] + [MAIN] + pools))
         for part in PARTS:
             if part in self.o.only:
                 self.say(f"---- {part}")

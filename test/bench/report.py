@@ -7,35 +7,15 @@ import subprocess
 
 from support.penstock import binary
 
+import caching_report
 import rigs
 from meter import median
 from sharing import MAIN, WARM
-
-
-def _table(head, rows):
-    rows = [list(map(str, r)) for r in rows]
-    width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-    line = lambda r: "| " + " | ".join(c.ljust(w) for c, w in zip(r, width)) + " |"  # noqa: E731
-    return "\n".join([line(head), "|" + "|".join("-" * (w + 2) for w in width) + "|",
-                      *map(line, rows)]) + "\n"
-
-
-def _text(value, form):
-    return "-" if value is None else format(value, form)
-
-
-def _values(runs, name, what):
-    return [r[what] if r else None for r in runs.get(name, [])]
-
-
-def _mid(runs, name, what):
-    return median(_values(runs, name, what))
-
-
-def _ratio(runs, a, b, what):
-    """Median of a/b over the rounds in which both were measured."""
-    pairs = zip(_values(runs, a, what), _values(runs, b, what))
-    return median([x / y for x, y in pairs if x is not None and y])
+from tables import mid as _mid
+from tables import ratio as _ratio
+from tables import table as _table
+from tables import text as _text
+from tables import values as _values
 
 
 NAMES = ("penstock", rigs.SHARED, "pgbouncer", "bare pooler", "forwarder", "direct",
@@ -250,6 +230,24 @@ def _more_of(runs):
     return routed / plain if plain and routed else None
 
 
+def _watching(data):
+    return "## Instructions per transaction, watched\n\n" + _table(
+        ["protocol", "without HTTP", "with HTTP", "more"],
+        [[mode, _text(_mid(r, "penstock", "off"), ".0f"), _text(_mid(r, "penstock", "on"), ".0f"),
+          _text(_more_watched(r), "+.1%")] for mode, r in data.items()])
+
+
+def _more_watched(runs):
+    return median([r["on"] / r["off"] - 1 for r in runs.get("penstock", []) if r])
+
+
+def _scrapes(data):
+    return "## A scrape of /metrics under load\n\n" + _table(
+        ["pools", "ms", "worst", "bytes"],
+        [[n, *(_text(_mid(r, "penstock", w), ".0f") for w in ("ms", "worst", "bytes"))]
+         for n, r in data.items()])
+
+
 def _syscalls(data):
     rows = []
     for clients, runs in data.items():
@@ -334,6 +332,8 @@ def _aims(results):
             _aim(rows, "routing, a statement of 470 bytes never seen, microseconds",
                  runs["cost"][-1]["unseen_medium"], 150, ".1f")
     _sharing_aims(rows, results)
+    for what, value, limit, least in caching_report.aims(results.get("caching", {})):
+        _aim(rows, "cache: " + what, value, limit, least=least)
     return "## Aims\n\n" + _table(["what", "measured", "aim", ""], rows) if rows else ""
 
 
@@ -356,8 +356,9 @@ of {o.seconds} s after a second of warming up, or {WARM} where servers are share
 Penstock with 1 worker unless said, and with multiplex_depth = 1 unless it says "shared".
 """]
     for part, form in (("load", _load), ("unix", _unix), ("mix", _mix), ("neighbours", _neighbours),
-                       ("routing", _routing), ("memory", _memory), ("logins", _logins),
-                       ("instructions", _instructions), ("syscalls", _syscalls)):
+                       ("routing", _routing), ("caching", caching_report.text), ("memory", _memory),
+                       ("logins", _logins), ("instructions", _instructions), ("watching", _watching),
+                       ("scrapes", _scrapes), ("syscalls", _syscalls)):
         if bench.results.get(part):
             parts.append(form(bench.results[part]))
     parts.append(_aims(bench.results))

@@ -153,11 +153,12 @@ class Proxy(Penstock):
     """Penstock or PgBouncer with one and the same configuration.
 
     wrap goes in front of the program; depth is Penstock's multiplex_depth; unix: the servers are
-    reached through PostgreSQL's Unix socket; replicas: pg and these are a cluster.
+    reached through PostgreSQL's Unix socket; replicas: pg and these are a cluster; more: further lines of
+    Penstock's file.
     """
 
     def __init__(self, name, pg, servers, auth="trust", workers=1, wrap=(), max_clients=11000,
-                 depth=1, unix=False, replicas=()):
+                 depth=1, unix=False, replicas=(), more=""):
         self.name, self.wrap, self.mine = name, list(wrap), not name.startswith("pgbouncer")
         self.shares = self.mine and depth > 1
         super().__init__(cluster=pg, start=False, auth_type=auth)
@@ -170,7 +171,7 @@ class Proxy(Penstock):
                                   max_clients=max_clients)
         if self.mine:
             self.raw_ini += (f"workers = {workers}\nmax_prepared_statements = 200\n"
-                             f"multiplex_depth = {depth}\n")
+                             f"multiplex_depth = {depth}\n{more}")
         if replicas:
             plain = f"{DB} = host={pg.host} port={pg.port}"
             assert plain in self.raw_ini
