@@ -180,7 +180,7 @@ def test_errors_by_code_and_refusals_by_cause(pg, proxy, http):
 
 
 def test_waits_that_end_badly(pg, proxy, http):
-    p = proxy(pg, pool_size=1, config=http.config(query_wait_timeout=0.3))
+    p = proxy(pg, pool_size=1, config=http.config(query_wait_timeout=2))
     of = dict(database=DB, user=USER)
     with p.connect(USER, SECRET, DB) as held, p.connect(USER, SECRET, DB) as c:
         held.query("BEGIN")
