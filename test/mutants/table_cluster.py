@@ -15,7 +15,7 @@ MUTANTS = (
       "    x->held_since = now;",
       "core_cluster_lost: held_request_is_refused_when_its_time_is_over"),
     m("cluster-own-write", "proxy/session_route.c",
-      "        freshness_wrote(&c->route->mark, p->live);",
+      "        freshness_wrote(&c->route->mark, now->live);",
       "        (void)c;",
       "core_cluster: own_write_is_read_from_the_primary_until_the_replica_has_a_later_probe",
       "core_cluster: transaction_stays_on_its_node_and_its_end_marks_what_it_wrote"),
