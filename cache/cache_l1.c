@@ -36,7 +36,7 @@ struct cache_scope {
     char *database, *rule; /* owned */
     uint64_t seed;
     struct {
-        _Atomic uint64_t generation, open, entries;
+        _Atomic uint64_t generation, open, entries, bytes;
         _Atomic int64_t lost_until;
     } shared;
 };
@@ -151,6 +151,11 @@ uint64_t cache_l1_entries(const struct cache_scope *s)
     return atomic_load_explicit(&s->shared.entries, memory_order_relaxed);
 }
 
+uint64_t cache_l1_bytes(const struct cache_scope *s)
+{
+    return atomic_load_explicit(&s->shared.bytes, memory_order_relaxed);
+}
+
 static bool scope_closed(const struct cache_scope *s, usec_t now)
 {
     return atomic_load(&s->shared.open) > 0 || atomic_load(&s->shared.lost_until) > now;
@@ -185,6 +190,7 @@ static void drop_cell(struct shard *s, struct cache_line *l, struct cell **at)
     s->bytes -= n;
     s->ncells--;
     atomic_fetch_sub_explicit(&l->scope->shared.entries, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&l->scope->shared.bytes, n, memory_order_relaxed);
     cache_entry_put(&c->entry);
     mem_free(c);
 }
@@ -367,6 +373,7 @@ static void add_cell(struct shard *s, struct cache_line *l, struct cell *c)
     s->bytes += n;
     s->ncells++;
     atomic_fetch_add_explicit(&l->scope->shared.entries, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&l->scope->shared.bytes, n, memory_order_relaxed);
 }
 
 /* Under the lock. */

@@ -55,6 +55,7 @@ struct cache_scope *cache_l1_scope(struct cache_l1 *l1, struct str database, str
 void cache_l1_scope_names(const struct cache_scope *s, const char **database, const char **rule);
 uint64_t cache_l1_entries(const struct cache_scope *s); /* stored now; those that are void count
                                                              until they are found */
+uint64_t cache_l1_bytes(const struct cache_scope *s);   /* of these */
 
 enum cache_l1_result {
     CACHE_L1_HIT,

@@ -174,6 +174,7 @@ static void on_answer(struct cache_link *l, const struct cache_slot *slot,
     if (++b->got < b->n)
         return;
     l->failures = 0;
+    histogram_add(&l->took, l->now - (b->until - l->setup->timeout)); /* since it was sent */
     finish(b);
 }
 
@@ -263,6 +264,7 @@ static enum status on_reply(struct cache_link *l, const struct cache_reply *repl
     if (cache_redis_wants_script(reply) && l->greetings == 0)
         send_scripts(l); /* somebody has flushed them; this one has failed */
     l->counts.full += cache_redis_full(reply);
+    l->counts.errors += reply->type == CACHE_REPLY_ERROR;
     if (slot.batch != NULL)
         on_answer(l, &slot, reply);
     return ST_OK;
@@ -272,7 +274,7 @@ enum status cache_link_input(struct cache_link *l, struct str bytes, usec_t now)
 {
     struct cache_reply reply;
     struct error err = {{0}};
-    (void)now;
+    l->now = now;
     enum status st = cache_redis_feed(l->reader, bytes);
     if (st != ST_OK)
         (void)snprintf(l->reason, sizeof(l->reason), "a reply that is too long");

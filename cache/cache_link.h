@@ -18,6 +18,7 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/histogram.h"
 #include "base/list.h"
 #include "cache/cache_redis.h"
 
@@ -44,6 +45,7 @@ struct cache_batch; /* below */
 struct cache_link_counts {
     uint64_t sent, failed, late, full; /* batches; full: Redis was out of memory */
     uint64_t connects, losses;
+    uint64_t errors; /* answers that are errors */
 };
 
 struct cache_link {
@@ -53,7 +55,8 @@ struct cache_link {
     usec_t retry;    /* DOWN: when to connect */
     uint64_t server; /* UP: hash of the run id */
     struct cache_link_counts counts;
-    char reason[160]; /* why it was lost last; never a secret */
+    struct histogram took; /* by batches whose answers have all come in time */
+    char reason[160];      /* why it was lost last; never a secret */
     /* private */
     struct cache_redis_reader *reader;
     struct cache_redis_scripts scripts;
@@ -62,7 +65,7 @@ struct cache_link {
     size_t first, n, cap;
     uint64_t popped; /* slots so far */
     uint32_t failures;
-    usec_t pause, greet_until;
+    usec_t pause, greet_until, now;
     int greetings;
 };
 

@@ -98,9 +98,13 @@ while it is looked at. The charts begin when the page is opened; keep the past i
 system's light or dark colours; `#dark` or `#light` behind the address chooses. `/state.json` belongs to
 the page and changes with it: scripts should read `/metrics`.
 
+Where there are clusters the way goes on to their nodes, and there are charts of the share of replicas and of
+their lag; where there are rules of the result cache, of its hits.
+
 Trouble is what somebody should look at: clients that have waited for a tenth of a second or more, with the
 state of the servers they wait for; transactions that have been idle for a minute; databases that cannot be
-connected to, are paused or disabled; clients, descriptors or buffers at nine tenths of their limit.
+connected to, are paused or disabled; a cluster without a primary or with two, nodes that are not up, requests
+that are held; rules of the cache that are refused, Redis that does not answer; clients, descriptors or buffers at nine tenths of their limit.
 
 ## Reading them
 
@@ -116,6 +120,14 @@ connected to, are paused or disabled; clients, descriptors or buffers at nine te
   microseconds. Histograms are kept only while the port is open: they take 6 KiB a pool and worker.
   `penstock_pool_wait_seconds` has every client that got a server, so its first bucket are those that did
   not wait. `penstock_pool_share_depth` is there for pools that share.
+- **Nodes** are those of SHOW NODES, `penstock_node_requests_total` has the numbers of SHOW ROUTING: `reason` is
+  why a request went to that node (`analysis`, `hint`, `not_fresh`, `in_transaction` ..., the words of SHOW LAST).
+  `penstock_cluster_holds_total` counts requests that had to wait for a node and `penstock_cluster_refusals_total`
+  those that got none, both by the first reason. Lag is left out where it is not known. Counters of a node stay
+  when its pools are closed, and begin anew when the cluster is taken out of the configuration and put back.
+- **The cache**: `penstock_cache_*_total` are the columns of SHOW CACHE, by rule and database; databases that no
+  client has used yet have none. Entries and memory are there where answers are in memory;
+  `penstock_redis_*` are those of SHOW REDIS, where they are in Redis.
 - **Errors** come from the database, **refusals** from Penstock: a `query_timeout` is both a timeout of kind
   `query` and the error 57014 with which the database ended it; a `query_wait_timeout` is a timeout and the
   refusal `pool_timeout`.

@@ -173,8 +173,10 @@ static void on_timeout(struct timeout *t)
         session_look_alone(c);
         break;
     case CL_WAIT:
-        session_wait_failed(c, c->waiter.pool->cluster != NULL ? C_NO_NODE : C_POOL_TIMEOUT,
-                            STR_NONE, STR_NONE);
+        if (c->waiter.pool->cluster != NULL)
+            session_wait_failed(c, session_route_give_up(c), STR_NONE, STR_NONE);
+        else
+            session_wait_failed(c, C_POOL_TIMEOUT, STR_NONE, STR_NONE);
         break;
     case CL_SHARED:
         if (!session_share_stop(c, C_QUERY_TIMEOUT))

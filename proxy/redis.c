@@ -36,6 +36,7 @@ struct redis {
     char *host, *user, *password;
     int port;
     usec_t connect_until;
+    int64_t refused;
     ev_timer timer;
     void (*up)(struct worker *w);
     struct lookup *lookup; /* owned by its answer */
@@ -132,8 +133,10 @@ static bool takes_more(struct redis *r)
 
 bool redis_send(struct redis *r, struct cache_batch *b, int n, const struct cache_redis_where *w)
 {
-    if (!takes_more(r) || !cache_link_send(&r->link, b, n, w, r->worker->now))
+    if (!takes_more(r) || !cache_link_send(&r->link, b, n, w, r->worker->now)) {
+        r->refused++;
         return false;
+    }
     pass_on(r);
     return true;
 }
@@ -366,4 +369,22 @@ void redis_free(struct redis **rp)
     cache_link_fini(&r->link);
     forget_setup(r);
     mem_free(r);
+}
+
+void redis_count(const struct redis *r, struct redis_counts *out)
+{
+    const struct cache_link_counts *n = &r->link.counts;
+    uint64_t octaves[HISTOGRAM_OCTAVES] = {0};
+    *out = (struct redis_counts){.asked = (int64_t)n->sent,
+                                 .late = (int64_t)n->late,
+                                 .refused = r->refused,
+                                 .errors = (int64_t)n->errors,
+                                 .connects = (int64_t)n->connects,
+                                 .failures = (int64_t)n->losses,
+                                 .wanted = r->state != REDIS_OFF,
+                                 .up = redis_is_up(r)};
+    out->open = out->wanted && !out->up;
+    out->sum_us = (int64_t)histogram_fold(&r->link.took, octaves, NULL);
+    for (int i = 0; i < HISTOGRAM_OCTAVES; i++)
+        out->octaves[i] = (int64_t)octaves[i];
 }

@@ -9,11 +9,29 @@
 #ifndef PENSTOCK_PROXY_REDIS_H
 #define PENSTOCK_PROXY_REDIS_H
 
+#include "base/histogram.h"
 #include "cache/cache_link.h"
 
 struct worker;
 struct redis;
 struct config_cache;
+
+/* field, metric (between penstock_redis_ and _total), help; SHOW REDIS has them by field */
+#define REDIS_COUNTERS(X)                                                                          \
+    X(asked, "requests", "Batches of commands sent to Redis.")                                     \
+    X(late, "late_answers", "Batches without an answer in redis_timeout.")                         \
+    X(refused, "refused_requests", "Batches not sent: no connection, or too much under way.")      \
+    X(errors, "error_answers", "Answers that are errors.")                                         \
+    X(connects, "connects", "Connections that were made.")                                         \
+    X(failures, "failures", "Connections that were lost or could not be made.")
+
+struct redis_counts {
+#define X(field, metric, help) int64_t field;
+    REDIS_COUNTERS(X)
+#undef X
+    int64_t wanted, up, open;                   /* open: the circuit breaker, nothing is sent */
+    int64_t octaves[HISTOGRAM_OCTAVES], sum_us; /* of the time that answers took */
+};
 
 /* up: the connection is there; may send. */
 struct redis *redis_new(struct worker *w, void (*up)(struct worker *w));
@@ -30,5 +48,6 @@ void redis_last_words(struct redis *r, const struct cache_cmd *c,
                       const struct cache_redis_where *w);
 bool redis_is_up(const struct redis *r);
 uint64_t redis_server(const struct redis *r); /* hash of its run id; 0: not up */
+void redis_count(const struct redis *r, struct redis_counts *out);
 
 #endif

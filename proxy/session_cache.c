@@ -169,7 +169,8 @@ void session_cache_bind(struct pool *p)
 {
     struct session_cache *sc = p->worker->cache;
     p->cache = NULL;
-    if (sc->config->nrules > 0 && p->worker->wire->answers != NULL && p->replication[0] == '\0')
+    if (sc->config->nrules > 0 && p->worker->wire->answers != NULL && p->replication[0] == '\0' &&
+        !p->probes)
         p->cache = binding_for(sc, p);
 }
 

@@ -36,8 +36,19 @@
 /* of an answer that is not its rows: a description and the like */
 #define SESSION_ANSWER_EXTRA 4096
 
+/* field, metric (between penstock_cache_ and _total), help; SHOW CACHE has them by field */
+#define SESSION_COUNTERS(X)                                                                        \
+    X(hits, "hits", "Reads that were answered from the cache.")                                    \
+    X(misses, "misses", "Reads that found nothing.")                                               \
+    X(waits, "waits", "Of the misses, those that waited for another client's query.")              \
+    X(fills, "fills", "Answers that were put in.")                                                 \
+    X(refused, "refused_answers", "Answers that were not kept: too large, or a write came.")       \
+    X(invalidations, "invalidations", "Writes that dropped entries of the rule.")
+
 struct session_counts { /* of one rule in one database, of one worker */
-    uint64_t hits, misses, waits, fills, refused, invalidations;
+#define X(field, metric, help) uint64_t field;
+    SESSION_COUNTERS(X)
+#undef X
     uint64_t bypass[CACHE_BYPASS_COUNT];
 };
 

@@ -1,6 +1,7 @@
 /* session_route.c - which node a request goes to; see session_route.h.  Worker thread. */
 #include "proxy/session_route.h"
 
+#include "proxy/cluster/route_counts.h"
 #include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
 #include "proxy/session_kept.h"
@@ -247,20 +248,27 @@ static void fill_ask(struct client *c, const struct plan *plan, struct freshness
     }
 }
 
+static enum routed refuse(struct client *c, struct wire_fault *fault, enum cause cause)
+{
+    fault->cause = cause;
+    c->pool->routes->refused[c->route->last.reason]++;
+    return ROUTE_REFUSED;
+}
+
 static enum routed hold(struct client *c, const struct wire_req *r, struct wire_fault *fault)
 {
     struct client_route *x = c->route;
     usec_t now = c->conn.worker->now;
-    if (x->held_since == 0)
+    if (x->held_since == 0) {
         x->held_since = now;
-    fault->cause = C_NO_NODE;
+        c->pool->routes->held[x->last.reason]++;
+    }
     if (session_route_patience(c) <= 0)
-        return ROUTE_REFUSED;
+        return refuse(c, fault, C_NO_NODE);
     c->waiter.kind = WAIT_ALONE;
     c->waiter.bytes = (uint32_t)MIN(r->raw.n, (size_t)UINT32_MAX);
-    fault->cause = C_POOL_FULL;
     if (!pool_cluster_hold(c->pool, &c->waiter, x->held_since))
-        return ROUTE_REFUSED;
+        return refuse(c, fault, C_POOL_FULL);
     if (c->wait_at == 0)
         c->wait_at = now;
     client_set_state(c, CL_WAIT);
@@ -273,8 +281,10 @@ enum routed session_route(struct client *c, const struct wire_req *r, struct pla
     struct pool_cluster *pc = c->pool->cluster;
     struct freshness_set reads = {0};
     struct route_ask ask;
-    if (pc->topology == NULL)
+    if (pc->topology == NULL) {
+        c->route->last.reason = ROUTE_NO_PRIMARY;
         return hold(c, r, fault);
+    }
     read_settings(c);
     fill_ask(c, plan, &reads, &ask);
     route_decide(&ask, &c->route->last);
@@ -288,8 +298,7 @@ enum routed session_route(struct client *c, const struct wire_req *r, struct pla
     case ROUTE_ERROR:
         break;
     }
-    fault->cause = C_NO_NODE;
-    return ROUTE_REFUSED;
+    return refuse(c, fault, C_NO_NODE);
 }
 
 bool session_route_may_read(struct client *c, const struct plan *plan)
@@ -342,6 +351,12 @@ void session_route_lost(struct client *c, int node)
     session_go_on_later(c);
 }
 
+enum cause session_route_give_up(struct client *c)
+{
+    c->pool->routes->refused[c->route->last.reason]++;
+    return C_NO_NODE;
+}
+
 usec_t session_route_patience(const struct client *c)
 {
     usec_t hold_us = c->pool->entry->cluster->failover_hold;
@@ -383,6 +398,7 @@ void session_route_sent(struct client *c, struct server *s, struct flight *f,
         return;
     f->reads = plan->verdict == STANDBY_OK;
     f->routed = true;
+    p->routed->requests[c->route->last.reason]++;
     topology_request_begins(p->live, p->node);
     if (!session_route_may_write(plan) && !ends)
         return;

@@ -69,6 +69,8 @@ void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bo
 /* A planned request of c begins on the server that it holds. false: it may not run there, an
  * advisory lock in a transaction on a replica. */
 bool session_route_bound(struct client *c, const struct plan *plan) ATTR_NODISCARD;
+/* c, which is held, has waited long enough; what it is to be told. */
+enum cause session_route_give_up(struct client *c);
 /* How long c may wait (CL_WAIT): less when it is held. */
 usec_t session_route_patience(const struct client *c);
 

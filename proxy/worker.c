@@ -7,6 +7,7 @@
 #include "proxy/client.h"
 #include "proxy/client_login.h"
 #include "proxy/cluster/cluster_watch.h"
+#include "proxy/cluster/route_counts.h"
 #include "proxy/memory.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/peer.h"
@@ -246,6 +247,7 @@ struct worker *worker_new(struct process *p, unsigned index, struct runtime *rt)
     list_init(&w->pool_list);
     list_init(&w->giving);
     list_init(&w->watches);
+    list_init(&w->routes);
     map_init(&w->pools);
     map_init(&w->verifiers);
     timeouts_init(&w->timeouts);
@@ -322,6 +324,7 @@ void worker_free(struct worker **wp)
     mailbox_fini(&w->mailbox);
     cluster_watch_free(w);
     pools_free(w);
+    route_counts_free_all(w);
     peers_free(w);
     session_cache_free(&w->cache);
     map_fini(&w->pools);

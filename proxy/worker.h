@@ -79,6 +79,7 @@ struct worker {
     struct map pools; /* key -> struct pool */
     struct list pool_list;
     struct list watches; /* clusters that this worker probes (cluster_watch.h) */
+    struct list routes;  /* what it has sent to which node (route_counts.h) */
     uint64_t pools_made;
     struct list giving; /* pools with an idle server that another worker should have */
     struct timeout housekeeping;

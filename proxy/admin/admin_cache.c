@@ -10,38 +10,31 @@
 
 #include <stdlib.h>
 
-struct admin_cache_row { /* of one worker: a rule in a database */
-    const struct db_shared *db;
-    int rule;
-    bool usable, checked;
-    char why[200];
-    uint64_t entries;
-    struct session_counts counts;
-};
-
 /* ---- on workers ------------------------------------------------------------------------------ */
 
 static void put_rows(struct session_cache *sc, const struct session_binding *b,
                      struct admin_part *part)
 {
-    struct admin_cache_row row;
-    for (int i = 0; i < cache_rule_count(b->set); i++) {
-        const struct cache_bound_rule *bound = b->bound != NULL ? cache_deps_rule(b->bound, i)
+    size_t n = (size_t)cache_rule_count(b->set);
+    part->cache = mem_resize(part->cache, (part->ncache + n + 1) * sizeof(*part->cache));
+    for (size_t i = 0; i < n; i++) {
+        const struct cache_bound_rule *bound = b->bound != NULL ? cache_deps_rule(b->bound, (int)i)
                                                                 : NULL;
-        memset(&row, 0, sizeof(row));
-        row.db = b->db;
-        row.rule = i;
-        row.usable = bound != NULL && bound->usable;
-        row.checked = session_cache_ready(sc) && session_cache_current(b);
+        struct admin_cache_row *row = &part->cache[part->ncache++];
+        memset(row, 0, sizeof(*row));
+        row->db = b->db;
+        row->rule = (int)i;
+        row->usable = bound != NULL && bound->usable;
+        row->checked = session_cache_ready(sc) && session_cache_current(b);
         if (bound != NULL)
-            memcpy(row.why, bound->why, sizeof(row.why));
-        row.entries = cache_l1_entries(b->scopes[i]);
-        row.counts = b->counts[i];
-        buf_put(&part->rows, &row, sizeof(row));
+            memcpy(row->why, bound->why, sizeof(row->why));
+        row->entries = (int64_t)cache_l1_entries(b->scopes[i]);
+        row->bytes = (int64_t)cache_l1_bytes(b->scopes[i]);
+        row->counts = b->counts[i];
     }
 }
 
-static void collect(struct worker *w, struct admin_gather *g, struct admin_part *part)
+void admin_cache_collect(struct worker *w, struct admin_gather *g, struct admin_part *part)
 {
     struct list *it, *tmp;
     (void)g;
@@ -71,19 +64,18 @@ static void add(struct session_counts *into, const struct session_counts *n)
         to[i] += from[i];
 }
 
-/* One row for each rule and database; *n rows, the caller frees them. */
-static struct admin_cache_row *merged(const struct admin_gather *g, size_t *n)
+struct admin_cache_row *admin_cache_merged(const struct admin_gather *g, size_t *n)
 {
-    struct buf all;
-    size_t kept = 0;
-    buf_init(&all, ADMIN_ROWS_MAX);
+    size_t all = 0, kept = 0;
     for (unsigned i = 0; i < g->nparts; i++)
-        buf_put_str(&all, buf_str(&g->parts[i].rows));
-    *n = buf_len(&all) / sizeof(struct admin_cache_row);
-    struct admin_cache_row *rows = mem_copy(buf_data(&all), MAX(buf_len(&all), (size_t)1));
-    buf_fini(&all);
-    qsort(rows, *n, sizeof(*rows), by_place);
-    for (size_t i = 0; i < *n; i++) {
+        all += g->parts[i].ncache;
+    struct admin_cache_row *rows = mem_new((all + 1) * sizeof(*rows));
+    all = 0;
+    for (unsigned i = 0; i < g->nparts; i++)
+        for (size_t k = 0; k < g->parts[i].ncache; k++)
+            rows[all++] = g->parts[i].cache[k];
+    qsort(rows, all, sizeof(*rows), by_place);
+    for (size_t i = 0; i < all; i++) {
         if (kept > 0 && by_place(&rows[kept - 1], &rows[i]) == 0) {
             add(&rows[kept - 1].counts, &rows[i].counts);
             rows[kept - 1].checked = rows[kept - 1].checked && rows[i].checked;
@@ -95,7 +87,7 @@ static struct admin_cache_row *merged(const struct admin_gather *g, size_t *n)
     return rows;
 }
 
-static const char *state_of(const struct config_cache_rule *rule, const struct admin_cache_row *r)
+const char *admin_cache_state(const struct config_cache_rule *rule, const struct admin_cache_row *r)
 {
     if (rule->mode == CONFIG_CACHE_OFF)
         return "off";
@@ -133,11 +125,11 @@ static void put_row(struct buf *b, bool redis, const struct config_cache_rule *r
     admin_reply_text(b, redis                              ? "redis"
                         : rule->mode == CONFIG_CACHE_LEASE ? "memory, exclusive"
                                                            : "memory");
-    admin_reply_text(b, state_of(rule, r));
+    admin_reply_text(b, admin_cache_state(rule, r));
     if (redis) /* it alone knows */
         admin_reply_null(b);
     else
-        admin_reply_int(b, r != NULL ? (int64_t)r->entries : 0);
+        admin_reply_int(b, r != NULL ? r->entries : 0);
     admin_reply_int(b, (int64_t)n->hits);
     admin_reply_int(b, (int64_t)n->misses);
     admin_reply_printf(b, "%.4f", asked > 0 ? (double)n->hits / (double)asked : 0.0);
@@ -155,7 +147,7 @@ static void finish_show(struct admin_gather *g)
     struct buf *b = &g->reply->rows;
     bool redis = cfg->redis.host != NULL;
     size_t n, at = 0;
-    struct admin_cache_row *rows = merged(g, &n);
+    struct admin_cache_row *rows = admin_cache_merged(g, &n);
     for (size_t i = 0; i < cfg->nrules; i++) {
         bool any = false;
         for (; at < n && rows[at].rule == (int)i; at++, any = true)
@@ -172,7 +164,7 @@ void admin_cache_show(struct admin *a, struct admin_reply *r)
 {
     struct admin_gather *g = admin_gather_new(a, r);
     g->view = VIEW_CACHE;
-    g->collect = collect;
+    g->collect = admin_cache_collect;
     g->finish = finish_show;
     admin_gather_start(g);
 }

@@ -37,6 +37,9 @@ static void gather_free(struct admin_gather *g)
         mem_free(g->parts[i].times);
         mem_free(g->parts[i].peers);
         mem_free(g->parts[i].statements);
+        mem_free(g->parts[i].routes);
+        mem_free(g->parts[i].routed);
+        mem_free(g->parts[i].cache);
     }
     admin_reply_free(&g->reply);
     if (g->started)
@@ -141,8 +144,11 @@ static void merge(struct admin_pool_row *into, const struct admin_pool_row *r)
         into->mode = r->mode;
         into->balance = r->balance;
         into->limit = r->limit;
+        into->probes = r->probes;
         into->left_only = r->left_only;
     }
+    if (into->cluster == NULL)
+        into->cluster = r->cluster;
     into->cl_active += r->cl_active;
     into->cl_waiting += r->cl_waiting;
     into->cl_idle += r->cl_idle;

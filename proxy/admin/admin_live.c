@@ -329,13 +329,15 @@ static void pool_row(const struct pool *p, const struct admin_gather *g, struct 
     row->shared = p->shared;
     row->mode = pool_mode(p);
     row->balance = p->gone ? CONFIG_ROUND_ROBIN : (int)p->db->load_balance; /* db: gone too */
+    row->probes = p->probes;
     row->limit = pool_limit(p) == INT_MAX ? 0 : pool_limit(p);
     row->failing = p->backoff > 0;
     row->stats = p->stats;
     if (g->measures)
         measure_read(&p->measure, &row->measured, part->times);
-    row->live = p->live;
-    row->node = p->node;
+    row->cluster = p->routes != NULL   ? p->routes->cluster
+                   : p->routed != NULL ? p->routed->cluster
+                                       : NULL;
     count_clients(p, row);
     count_servers(p, row);
 }
@@ -383,6 +385,7 @@ static void count_worker(struct worker *w, struct admin_counts *n)
     n->tracked_evicted = (int64_t)tracked.evicted;
     for (int i = 0; i < CAUSES; i++)
         n->told[i] = (int64_t)w->told[i];
+    redis_count(w->cache->redis, &n->redis);
 }
 
 void admin_live_pools(struct worker *w, struct admin_gather *g, struct admin_part *part)

@@ -192,6 +192,21 @@ static void finish_workers(struct admin_gather *g)
     answer(g);
 }
 
+static void finish_redis(struct admin_gather *g)
+{
+    struct buf *b = &g->reply->rows;
+    for (unsigned i = 0; i < g->nparts; i++) {
+        const struct redis_counts *n = &g->parts[i].counts.redis;
+        admin_reply_int(b, i);
+        admin_reply_text(b, n->up ? "up" : n->wanted ? "down" : "off");
+#define X(field, metric, help) admin_reply_int(b, n->field);
+        REDIS_COUNTERS(X)
+#undef X
+        admin_reply_int(b, n->sum_us);
+    }
+    answer(g);
+}
+
 static void gather(struct admin *a, struct admin_reply *r,
                    void (*collect)(struct worker *, struct admin_gather *, struct admin_part *),
                    void (*finish)(struct admin_gather *))
@@ -343,6 +358,8 @@ static bool show_now(struct admin *a, struct admin_reply *r)
     case VIEW_NODES:
     case VIEW_PEER_POOLS:
     case VIEW_POOLS:
+    case VIEW_REDIS:
+    case VIEW_ROUTING:
     case VIEW_SERVERS:
     case VIEW_SOCKETS:
     case VIEW_STATEMENTS:
@@ -365,6 +382,8 @@ static void (*finisher(enum admin_view_id view))(struct admin_gather *)
         return finish_lists;
     if (view == VIEW_MEM)
         return finish_mem;
+    if (view == VIEW_REDIS)
+        return finish_redis;
     return view == VIEW_WORKERS ? finish_workers : admin_stats_show;
 }
 
@@ -378,7 +397,7 @@ void admin_show(struct admin *a, struct admin_reply *r)
     else if (view == VIEW_CLIENTS || view == VIEW_SERVERS || view == VIEW_SOCKETS ||
              view == VIEW_ACTIVE_SOCKETS)
         gather(a, r, admin_live_connections, join_rows);
-    else if (view == VIEW_NODES)
+    else if (view == VIEW_NODES || view == VIEW_ROUTING)
         admin_nodes_show(a, r);
     else if (view == VIEW_CACHE)
         admin_cache_show(a, r);

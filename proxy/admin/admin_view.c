@@ -1,6 +1,8 @@
 /* admin_view.c - the table of views; see admin_view.h.  Data only. */
 #include "proxy/admin/admin_view.h"
 
+#include "proxy/redis.h"
+
 #define T(name)                                                                                    \
     {                                                                                              \
         name, COL_TEXT                                                                             \
@@ -85,6 +87,13 @@ static const struct wire_column pools[] = {T("database"),
                                            I("in_flight"),
                                            I("share_width"),
                                            T("node")};
+static const struct wire_column redis[] = {I("worker"), T("state"),
+#define X(field, metric, help) Q(#field),
+                                           REDIS_COUNTERS(X)
+#undef X
+                                               Q("total_time")};
+static const struct wire_column routing[] = {T("cluster"),  T("node"), T("reason"),
+                                             Q("requests"), Q("held"), Q("refused")};
 static const struct wire_column state[] = {T("key"), T("value")};
 /* The counts of logins came after the version whose column order this keeps: they stand last. */
 static const struct wire_column stats[] = {T("database"),
@@ -175,6 +184,8 @@ const struct admin_view admin_views[VIEWS] = {
     {"peers", VIEW_PEERS, ADMIN_STATS, WITH(peers)},
     {"peer_pools", VIEW_PEER_POOLS, ADMIN_STATS, WITH(peer_pools)},
     {"pools", VIEW_POOLS, ADMIN_STATS, WITH(pools)},
+    {"redis", VIEW_REDIS, ADMIN_STATS, WITH(redis)},
+    {"routing", VIEW_ROUTING, ADMIN_STATS, WITH(routing)},
     {"servers", VIEW_SERVERS, ADMIN_STATS, WITH(connections)},
     {"sockets", VIEW_SOCKETS, ADMIN_STATS, WITH(sockets)},
     {"state", VIEW_STATE, ADMIN_STATS, WITH(state)},

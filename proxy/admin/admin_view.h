@@ -29,6 +29,8 @@ enum admin_view_id {
     VIEW_PEERS,
     VIEW_PEER_POOLS,
     VIEW_POOLS,
+    VIEW_REDIS,
+    VIEW_ROUTING,
     VIEW_SERVERS,
     VIEW_SOCKETS,
     VIEW_STATE,

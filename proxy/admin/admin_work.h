@@ -14,8 +14,11 @@
 #include "proxy/admin/admin.h"
 #include "proxy/admin/admin_names.h"
 #include "proxy/admin/admin_reply.h"
+#include "proxy/cluster/route_counts.h"
 #include "proxy/peer.h"
 #include "proxy/pool/registry.h"
+#include "proxy/redis.h"
+#include "proxy/session_cache.h"
 #include "proxy/statements.h"
 #include "proxy/stats.h"
 
@@ -23,7 +26,6 @@
 
 struct worker;
 struct pool;
-struct topology_live;
 struct admin_gather;
 
 #define ADMIN_DATABASE "pgbouncer" /* as which the console shows itself */
@@ -39,6 +41,7 @@ struct admin_counts {
     int64_t cpu_us;
     int64_t tracked, tracked_bytes, tracked_evicted; /* statistics of statements */
     int64_t told[CAUSES]; /* errors told to clients that have no pool (yet) */
+    struct redis_counts redis;
     int64_t found; /* of what was looked for: killed clients, closing servers, unwritten buffers */
 };
 
@@ -56,11 +59,11 @@ struct admin_pool_row {
     int64_t failing; /* workers whose last connection to the database failed */
     int64_t limit;   /* servers, of all workers together; 0: no limit */
     usec_t maxwait, longest_tx, longest_idle_in_tx;
-    int mode;                         /* enum config_pool_mode */
-    int balance;                      /* enum config_balance */
-    bool left_only;                   /* no worker has it any more: stats is all there is */
-    const struct topology_live *live; /* of a node's pool, to be compared only; NULL: it is none */
-    int node;                         /* its index */
+    int mode;                      /* enum config_pool_mode */
+    int balance;                   /* enum config_balance */
+    bool left_only;                /* no worker has it any more: stats is all there is */
+    bool probes;                   /* the control connections of a cluster */
+    const struct cluster *cluster; /* of its entry, or whose node's pool it is; NULL: none */
     struct stats stats;
     struct measured measured; /* where the gather wants it */
 };
@@ -75,6 +78,15 @@ struct admin_statement { /* one worker's row, or all of them merged */
     size_t at;           /* where in these */
 };
 
+struct admin_cache_row { /* a rule in a database, of one worker or all merged */
+    const struct db_shared *db;
+    int rule;
+    bool usable, checked;
+    char why[200];
+    int64_t entries, bytes; /* of the store in memory, which all workers share */
+    struct session_counts counts;
+};
+
 struct admin_part { /* of a gather: one worker's */
     struct buf rows;
     struct admin_counts counts;
@@ -87,6 +99,12 @@ struct admin_part { /* of a gather: one worker's */
     size_t npeers;
     struct admin_statement *statements; /* owned array */
     size_t nstatements;
+    struct route_counts *routes; /* owned arrays of copies; their lists are not to be followed */
+    size_t nroutes;
+    struct route_node_counts *routed;
+    size_t nrouted;
+    struct admin_cache_row *cache; /* owned array */
+    size_t ncache;
 };
 
 /* ---- asking all workers ---------------------------------------------------------------------- */
@@ -194,7 +212,14 @@ void admin_hold_work_kill_client(struct worker *w, struct admin_gather *g, struc
 /* admin_show.c */
 void admin_show(struct admin *a, struct admin_reply *r);
 
-/* admin_cache.c: each takes the reply. */
+/* admin_cache.c */
+void admin_cache_collect(struct worker *w, struct admin_gather *g, struct admin_part *part);
+/* One row for each rule and database, in the order of rules; *n rows, the caller frees them. */
+struct admin_cache_row *admin_cache_merged(const struct admin_gather *g, size_t *n);
+/* ready, or why not: off, unused (r is NULL: no client of any database yet), unchecked, refused. */
+const char *admin_cache_state(const struct config_cache_rule *rule,
+                              const struct admin_cache_row *r);
+/* Each takes the reply. */
 void admin_cache_show(struct admin *a, struct admin_reply *r);
 void admin_cache_flush(struct admin *a, struct admin_reply *r);
 
@@ -217,7 +242,37 @@ void admin_statements_finish(struct admin_gather *g);                /* of VIEW_
 void admin_statements_reset(struct admin *a, struct admin_reply *r); /* takes the reply */
 
 /* admin_nodes.c */
-void admin_nodes_show(struct admin *a, struct admin_reply *r);
+struct admin_node_row {
+    int cluster;                      /* index */
+    const struct topology_node *node; /* borrowed from the cluster's topology */
+    usec_t lag_us;                    /* of a replica; -1: not known, as: */
+    int64_t lag_bytes, behind; /* behind: probes of the primary since the newest that it has */
+    int64_t in_flight, latency_us, changed_us;
+    int64_t transactions, of_cluster; /* that ended on it, and on all nodes of its cluster */
+    int64_t sv_login, sv_idle, sv_alone, sv_shared, sv_tested, sv_canceled;
+    int64_t waiting; /* clients, for one of its servers */
+    int64_t requests[ROUTE_REASONS];
+};
+
+struct admin_cluster_row {
+    const struct cluster *cluster; /* lives as long as the process */
+    struct topology *topology;     /* reference */
+    int64_t waiting;               /* requests that are held just now */
+    int64_t held[ROUTE_REASONS], refused[ROUTE_REASONS];
+};
+
+struct admin_nodes {                    /* in the order of names, and of indices */
+    struct admin_cluster_row *clusters; /* owned arrays */
+    size_t nclusters;
+    struct admin_node_row *nodes;
+    size_t nnodes;
+};
+
+void admin_nodes_collect(struct worker *w, struct admin_gather *g, struct admin_part *part);
+/* From a gather that has collected the pools and the above. */
+void admin_nodes_take(const struct admin_gather *g, struct admin_nodes *out);
+void admin_nodes_free(struct admin_nodes *n);
+void admin_nodes_show(struct admin *a, struct admin_reply *r); /* and SHOW ROUTING */
 void admin_nodes_drain(struct admin *a, struct admin_reply *r, bool on);
 
 /* admin_route.c */

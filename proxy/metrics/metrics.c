@@ -1,18 +1,11 @@
 /* metrics.c - the rows of the table and their gatherers; see metrics.h.  Pure. */
-#include "proxy/metrics/metrics.h"
+#include "proxy/metrics/metrics_gather.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
 
 #define LABELS_MAX ((size_t)1 << 30)
-
-static uint64_t number_at(const void *row, size_t at)
-{
-    int64_t v;
-    memcpy(&v, (const char *)row + at, sizeof(v));
-    return v > 0 ? (uint64_t)v : 0;
-}
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
@@ -26,24 +19,26 @@ static void build(const struct metrics_view *v, const struct metric *m, struct m
 
 static void totals(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
-    metrics_out_line(o, &(struct metrics_line){.value = number_at(&v->sample->totals, m->at)});
+    metrics_out_line(
+        o, &(struct metrics_line){.value = metrics_out_number(&v->sample->totals, m->at)});
 }
 
 static void started(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
-    metrics_out_line(o, &(struct metrics_line){.form = METRICS_SECONDS,
-                                               .value = number_at(&v->sample->totals, m->at)});
+    metrics_out_line(
+        o, &(struct metrics_line){.form = METRICS_SECONDS,
+                                  .value = metrics_out_number(&v->sample->totals, m->at)});
 }
 
 static void process(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
-    metrics_out_line(o, &(struct metrics_line){.value = number_at(v->process, m->at)});
+    metrics_out_line(o, &(struct metrics_line){.value = metrics_out_number(v->process, m->at)});
 }
 
 static void process_cpu(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
-    metrics_out_line(
-        o, &(struct metrics_line){.form = METRICS_SECONDS, .value = number_at(v->process, m->at)});
+    metrics_out_line(o, &(struct metrics_line){.form = METRICS_SECONDS,
+                                               .value = metrics_out_number(v->process, m->at)});
 }
 
 /* ---- workers --------------------------------------------------------------------------------- */
@@ -54,11 +49,11 @@ static void of_workers(const struct metrics_view *v, const struct metric *m, str
     char index[16];
     for (unsigned i = 0; i < v->sample->nworkers; i++) {
         snprintf(index, sizeof(index), "%u", i);
-        metrics_out_line(o,
-                         &(struct metrics_line){.extra = "worker",
-                                                .extra_value = index,
-                                                .form = form,
-                                                .value = number_at(&v->sample->workers[i], m->at)});
+        metrics_out_line(
+            o, &(struct metrics_line){.extra = "worker",
+                                      .extra_value = index,
+                                      .form = form,
+                                      .value = metrics_out_number(&v->sample->workers[i], m->at)});
     }
 }
 
@@ -70,196 +65,6 @@ static void worker(const struct metrics_view *v, const struct metric *m, struct 
 static void worker_time(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
     of_workers(v, m, o, METRICS_SECONDS);
-}
-
-/* ---- pools ----------------------------------------------------------------------------------- */
-
-static void of_pools(const struct metrics_view *v, const struct metric *m, struct metrics_out *o,
-                     enum metrics_form form)
-{
-    for (size_t i = 0; i < v->sample->npools; i++)
-        metrics_out_line(o,
-                         &(struct metrics_line){.labels = v->pool_labels[i],
-                                                .form = form,
-                                                .value = number_at(&v->sample->pools[i], m->at)});
-}
-
-static void pool(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
-{
-    of_pools(v, m, o, METRICS_WHOLE);
-}
-
-static void pool_time(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
-{
-    of_pools(v, m, o, METRICS_SECONDS);
-}
-
-/* at: which of STATS_COUNTERS. */
-static void pool_stat(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
-{
-    const struct stats_name *n = &stats_names[m->at];
-    for (size_t i = 0; i < v->sample->npools; i++)
-        metrics_out_line(o, &(struct metrics_line){
-                                .labels = v->pool_labels[i],
-                                .form = n->unit == STATS_USEC ? METRICS_SECONDS : METRICS_WHOLE,
-                                .value = stats_value(&v->sample->pools[i].stats, (int)m->at)});
-}
-
-struct state { /* a number of a pool and the word for it */
-    const char *word;
-    size_t at;
-};
-
-static void of_states(const struct metrics_view *v, struct metrics_out *o,
-                      const struct state *states, size_t n)
-{
-    for (size_t i = 0; i < v->sample->npools; i++)
-        for (size_t k = 0; k < n; k++)
-            metrics_out_line(
-                o, &(struct metrics_line){.labels = v->pool_labels[i],
-                                          .extra = "state",
-                                          .extra_value = states[k].word,
-                                          .value = number_at(&v->sample->pools[i], states[k].at)});
-}
-
-#define ROW(field) offsetof(struct admin_pool_row, field)
-
-static void pool_clients(const struct metrics_view *v, const struct metric *m,
-                         struct metrics_out *o)
-{
-    static const struct state states[] = {{"idle", ROW(cl_idle)},
-                                          {"waiting", ROW(cl_waiting)},
-                                          {"active", ROW(cl_busy)},
-                                          {"sharing", ROW(cl_sharing)},
-                                          {"holding", ROW(cl_held)}};
-    (void)m;
-    of_states(v, o, states, ARRAY_LEN(states));
-}
-
-static void pool_servers(const struct metrics_view *v, const struct metric *m,
-                         struct metrics_out *o)
-{
-    static const struct state states[] = {
-        {"connecting", ROW(sv_login)}, {"idle", ROW(sv_idle)},
-        {"active", ROW(sv_alone)},     {"shared", ROW(sv_shared)},
-        {"cleaning", ROW(sv_tested)},  {"cancelling", ROW(sv_canceled)}};
-    (void)m;
-    of_states(v, o, states, ARRAY_LEN(states));
-}
-
-/* Only reasons that there are: the rest would be a dozen zeros for each pool. */
-static void pool_pins(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
-{
-    (void)m;
-    for (size_t i = 0; i < v->sample->npools; i++)
-        for (int k = 0; k < ADMIN_PINS; k++)
-            if (v->sample->pools[i].pins[k] > 0)
-                metrics_out_line(
-                    o, &(struct metrics_line){.labels = v->pool_labels[i],
-                                              .extra = "reason",
-                                              .extra_value = admin_names_pin[k],
-                                              .value = (uint64_t)v->sample->pools[i].pins[k]});
-}
-
-/* ---- measures of pools ----------------------------------------------------------------------- */
-
-static void pool_count(const struct metrics_view *v, size_t i, const char *label, const char *word,
-                       uint64_t n, struct metrics_out *o)
-{
-    metrics_out_line(
-        o, &(struct metrics_line){
-               .labels = v->pool_labels[i], .extra = label, .extra_value = word, .value = n});
-}
-
-/* Codes and causes: only those that have come up. */
-static void pool_errors(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
-{
-    (void)m;
-    for (size_t i = 0; i < v->sample->npools; i++) {
-        const struct measure_counts *c = &v->sample->pools[i].measured.counts;
-        for (int k = 0; k < MEASURE_CODES && c->codes[k].n > 0; k++)
-            pool_count(v, i, "code", c->codes[k].text, c->codes[k].n, o);
-        if (c->other_codes > 0)
-            pool_count(v, i, "code", "other", c->other_codes, o);
-    }
-}
-
-static void pool_refusals(const struct metrics_view *v, const struct metric *m,
-                          struct metrics_out *o)
-{
-    (void)m;
-    for (size_t i = 0; i < v->sample->npools; i++)
-        for (int k = 0; k < CAUSES; k++)
-            if (v->sample->pools[i].measured.counts.told[k] > 0)
-                pool_count(v, i, "cause", cause_name((enum cause)k),
-                           v->sample->pools[i].measured.counts.told[k], o);
-}
-
-static void pool_timeouts(const struct metrics_view *v, const struct metric *m,
-                          struct metrics_out *o)
-{
-    (void)m;
-    for (size_t i = 0; i < v->sample->npools; i++)
-        for (int k = 0; k < MEASURE_TIMEOUTS; k++)
-            pool_count(v, i, "timeout", measure_timeout_names[k],
-                       v->sample->pools[i].measured.counts.timeouts[k], o);
-}
-
-struct bound { /* of a histogram's buckets: below the octave, or up to the depth, before next */
-    int next;
-    const char *le;
-};
-
-static void put_histogram(struct metrics_out *o, struct str labels, const uint64_t *counts,
-                          const struct bound *bounds, size_t nbounds)
-{
-    uint64_t n = 0;
-    int at = 0;
-    struct metrics_line l = {.suffix = "_bucket", .labels = labels, .extra = "le"};
-    for (size_t i = 0; i < nbounds; i++) {
-        while (at < bounds[i].next)
-            n += counts[at++];
-        l.extra_value = bounds[i].le;
-        l.value = n;
-        metrics_out_line(o, &l);
-    }
-    metrics_out_line(o, &(struct metrics_line){.suffix = "_count", .labels = labels, .value = n});
-}
-
-/* at: enum measure_time. */
-static void pool_histogram(const struct metrics_view *v, const struct metric *m,
-                           struct metrics_out *o)
-{
-    static const struct bound bounds[] = {
-        {8, "0.000128"},  {9, "0.000256"},   {10, "0.000512"},           {11, "0.001024"},
-        {12, "0.002048"}, {13, "0.004096"},  {14, "0.008192"},           {15, "0.016384"},
-        {16, "0.032768"}, {17, "0.065536"},  {18, "0.131072"},           {19, "0.262144"},
-        {20, "0.524288"}, {21, "1.048576"},  {22, "2.097152"},           {23, "4.194304"},
-        {24, "8.388608"}, {25, "16.777216"}, {HISTOGRAM_OCTAVES, "+Inf"}};
-    for (size_t i = 0; i < v->sample->npools; i++) {
-        const struct measured *x = &v->sample->pools[i].measured;
-        put_histogram(o, v->pool_labels[i], x->times[m->at].octaves, bounds, ARRAY_LEN(bounds));
-        metrics_out_line(o, &(struct metrics_line){.suffix = "_sum",
-                                                   .labels = v->pool_labels[i],
-                                                   .form = METRICS_SECONDS,
-                                                   .value = x->times[m->at].sum_us});
-    }
-}
-
-static void pool_depth(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
-{
-    static const struct bound bounds[] = {{1, "1.0"},  {2, "2.0"},  {3, "4.0"},  {4, "8.0"},
-                                          {5, "16.0"}, {6, "32.0"}, {7, "64.0"}, {7, "+Inf"}};
-    (void)m;
-    for (size_t i = 0; i < v->sample->npools; i++) {
-        const struct measure_counts *c = &v->sample->pools[i].measured.counts;
-        if (c->depth_sum == 0)
-            continue; /* it does not share */
-        put_histogram(o, v->pool_labels[i], c->depth, bounds, ARRAY_LEN(bounds));
-        metrics_out_line(o, &(struct metrics_line){.suffix = "_sum",
-                                                   .labels = v->pool_labels[i],
-                                                   .value = c->depth_sum});
-    }
 }
 
 static void worker_refusals(const struct metrics_view *v, const struct metric *m,
@@ -296,13 +101,14 @@ static void database(const struct metrics_view *v, const struct metric *m, struc
 {
     for (size_t i = 0; i < v->sample->ndatabases; i++)
         of_name(o, "database", v->sample->databases[i].name,
-                number_at(&v->sample->databases[i], m->at));
+                metrics_out_number(&v->sample->databases[i], m->at));
 }
 
 static void user(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
     for (size_t i = 0; i < v->sample->nusers; i++)
-        of_name(o, "user", v->sample->users[i].name, number_at(&v->sample->users[i], m->at));
+        of_name(o, "user", v->sample->users[i].name,
+                metrics_out_number(&v->sample->users[i], m->at));
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -323,9 +129,17 @@ enum {
 #define WORKER(field) offsetof(struct admin_counts, field)
 #define DATABASE(field) offsetof(struct metrics_database, field)
 #define USER(field) offsetof(struct metrics_user, field)
+#define ROW(field) offsetof(struct admin_pool_row, field)
+#define CLUSTER_ROW(field) offsetof(struct admin_cluster_row, field)
+#define NODE_ROW(field) offsetof(struct admin_node_row, field)
+#define RULE(field) offsetof(struct metrics_cache, field)
+#define STORE(field) offsetof(struct metrics_store, field)
+#define REDIS(field) offsetof(struct redis_counts, field)
 #define G METRIC_GAUGE
 #define C METRIC_COUNTER
 #define POOL "database, user"
+#define NODE "cluster, node"
+#define CACHE "rule, database"
 
 const struct metric metrics_table[] = {
     {"penstock_build", METRIC_INFO, "", "version", "The version that runs.", build, 0},
@@ -403,58 +217,133 @@ const struct metric metrics_table[] = {
      USER(servers)},
     {"penstock_user_clients", G, "", "user", "Clients of this user.", user, USER(clients)},
 
-    {"penstock_pool_clients", G, "", POOL ", state", "Clients by state.", pool_clients, 0},
-    {"penstock_pool_servers", G, "", POOL ", state", "Servers by state.", pool_servers, 0},
+    {"penstock_pool_clients", G, "", POOL ", state", "Clients by state.", metrics_pool_clients, 0},
+    {"penstock_pool_servers", G, "", POOL ", state", "Servers by state.", metrics_pool_servers, 0},
     {"penstock_pool_servers_limit", G, "", POOL,
-     "pool_size, of each node in a cluster; 0: no limit.", pool, ROW(limit)},
+     "pool_size, of each node in a cluster; 0: no limit.", metrics_pool_number, ROW(limit)},
     {"penstock_pool_oldest_wait_seconds", G, "seconds", POOL,
-     "How long the first of the waiting clients has waited.", pool_time, ROW(maxwait)},
+     "How long the first of the waiting clients has waited.", metrics_pool_time, ROW(maxwait)},
     {"penstock_pool_longest_transaction_seconds", G, "seconds", POOL,
-     "Age of the oldest open transaction.", pool_time, ROW(longest_tx)},
+     "Age of the oldest open transaction.", metrics_pool_time, ROW(longest_tx)},
     {"penstock_pool_idle_in_transaction", G, "", POOL,
-     "Clients that are in a transaction and send nothing.", pool, ROW(idle_in_tx)},
+     "Clients that are in a transaction and send nothing.", metrics_pool_number, ROW(idle_in_tx)},
     {"penstock_pool_longest_idle_in_transaction_seconds", G, "seconds", POOL,
-     "For how long the worst of them has sent nothing.", pool_time, ROW(longest_idle_in_tx)},
+     "For how long the worst of them has sent nothing.", metrics_pool_time,
+     ROW(longest_idle_in_tx)},
     {"penstock_pool_pinned_servers", G, "", POOL ", reason",
-     "Servers that stay with their client, by reason; one may have several.", pool_pins, 0},
+     "Servers that stay with their client, by reason; one may have several.", metrics_pool_pins, 0},
     {"penstock_pool_cancels_in_flight", G, "", POOL, "Cancel requests on their way to servers.",
-     pool, ROW(cancels)},
+     metrics_pool_number, ROW(cancels)},
     {"penstock_pool_in_flight_requests", G, "", POOL,
-     "Requests that servers have not answered yet.", pool, ROW(in_flight)},
+     "Requests that servers have not answered yet.", metrics_pool_number, ROW(in_flight)},
     {"penstock_pool_share_width", G, "", POOL,
-     "On how many servers, at most, clients share; summed over workers.", pool, ROW(share_width)},
+     "On how many servers, at most, clients share; summed over workers.", metrics_pool_number,
+     ROW(share_width)},
     {"penstock_pool_failing_workers", G, "", POOL,
-     "Workers whose last connection to the database failed.", pool, ROW(failing)},
+     "Workers whose last connection to the database failed.", metrics_pool_number, ROW(failing)},
 
 #define X(field, name, total, metric, unit, help)                                                  \
-    {"penstock_pool_" metric, C, STATS_UNIT_##unit, POOL, help, pool_stat, STAT_##field},
+    {"penstock_pool_" metric, C, STATS_UNIT_##unit, POOL, help, metrics_pool_stat, STAT_##field},
     STATS_COUNTERS(X)
 #undef X
 
         {"penstock_pool_wait_seconds", METRIC_HISTOGRAM, "seconds", POOL,
-         "How long clients waited for their server; 0 for those that did not.", pool_histogram,
-         MEASURE_WAIT},
+         "How long clients waited for their server; 0 for those that did not.",
+         metrics_pool_histogram, MEASURE_WAIT},
     {"penstock_pool_query_seconds", METRIC_HISTOGRAM, "seconds", POOL,
-     "How long requests took, from being sent to the end of their answer.", pool_histogram,
+     "How long requests took, from being sent to the end of their answer.", metrics_pool_histogram,
      MEASURE_REQUEST},
     {"penstock_pool_transaction_seconds", METRIC_HISTOGRAM, "seconds", POOL,
-     "How long transactions took, from their server to their end.", pool_histogram, MEASURE_XACT},
+     "How long transactions took, from their server to their end.", metrics_pool_histogram,
+     MEASURE_XACT},
     {"penstock_pool_share_depth", METRIC_HISTOGRAM, "", POOL,
-     "Requests in flight on a shared server when one was sent, that one included.", pool_depth, 0},
+     "Requests in flight on a shared server when one was sent, that one included.",
+     metrics_pool_depth, 0},
     {"penstock_pool_errors", C, "", POOL ", code",
-     "Errors of the database in answers to clients, by its code.", pool_errors, 0},
+     "Errors of the database in answers to clients, by its code.", metrics_pool_errors, 0},
     {"penstock_pool_refusals", C, "", POOL ", cause",
-     "Errors of the proxy's own that clients were told, by cause.", pool_refusals, 0},
+     "Errors of the proxy's own that clients were told, by cause.", metrics_pool_refusals, 0},
     {"penstock_pool_timeouts", C, "", POOL ", timeout", "Timeouts of clients that ran out.",
-     pool_timeouts, 0},
-    {"penstock_pool_cancels", C, "", POOL, "Requests that their client asked to be stopped.", pool,
-     COUNT(cancels)},
+     metrics_pool_timeouts, 0},
+    {"penstock_pool_cancels", C, "", POOL, "Requests that their client asked to be stopped.",
+     metrics_pool_number, COUNT(cancels)},
     {"penstock_pool_server_logins", C, "", POOL, "Connections to the database that were made.",
-     pool, COUNT(logins)},
+     metrics_pool_number, COUNT(logins)},
     {"penstock_pool_failed_server_logins", C, "", POOL,
-     "Attempts to connect to the database that failed.", pool, COUNT(failed_logins)},
+     "Attempts to connect to the database that failed.", metrics_pool_number, COUNT(failed_logins)},
     {"penstock_worker_refusals", C, "", "worker, cause",
      "Errors that clients were told which had no pool yet, by cause.", worker_refusals, 0},
+
+    {"penstock_cluster_primary_changes", C, "", "cluster",
+     "Primaries that were chosen, the first included.", metrics_node_epoch, 0},
+    {"penstock_cluster_alarm", G, "", "cluster, alarm",
+     "1: somebody has to look; two nodes take writes, or one belongs to another cluster.",
+     metrics_node_alarms, 0},
+    {"penstock_cluster_held_requests", G, "", "cluster",
+     "Requests that wait because no node may have them now.", metrics_node_held, 0},
+    {"penstock_cluster_holds", C, "", "cluster, reason",
+     "Requests that had to wait for a node, by the first reason.", metrics_node_reasons,
+     CLUSTER_ROW(held)},
+    {"penstock_cluster_refusals", C, "", "cluster, reason", "Requests that no node was found for.",
+     metrics_node_reasons, CLUSTER_ROW(refused)},
+    {"penstock_node_role", G, "", NODE ", role", "1 for the role that the node has.",
+     metrics_node_role, 0},
+    {"penstock_node_state", G, "", NODE ", state", "1 for the state that the node is in.",
+     metrics_node_state, 0},
+    {"penstock_node_drained", G, "", NODE, "1 after DRAIN.", metrics_node_drained, 0},
+    {"penstock_node_weight", G, "", NODE, "Its weight among replicas.", metrics_node_weight, 0},
+    {"penstock_node_lag_seconds", G, "seconds", NODE,
+     "How old what the replica shows is; left out while it is not known.", metrics_node_time,
+     NODE_ROW(lag_us)},
+    {"penstock_node_lag_bytes", G, "bytes", NODE,
+     "Log of the primary that the replica has not replayed.", metrics_node_number,
+     NODE_ROW(lag_bytes)},
+    {"penstock_node_missing_probes", G, "", NODE,
+     "Freshness: probes of the primary since the newest whose position the replica shows.",
+     metrics_node_number, NODE_ROW(behind)},
+    {"penstock_node_since_change_seconds", G, "seconds", NODE,
+     "Since when the node has its role and state.", metrics_node_time, NODE_ROW(changed_us)},
+    {"penstock_node_answer_seconds", G, "seconds", NODE, "How long requests take, smoothed.",
+     metrics_node_time, NODE_ROW(latency_us)},
+    {"penstock_node_in_flight_requests", G, "", NODE,
+     "Requests that the node has not answered yet.", metrics_node_number, NODE_ROW(in_flight)},
+    {"penstock_node_waiting_clients", G, "", NODE, "Clients that wait for one of its servers.",
+     metrics_node_number, NODE_ROW(waiting)},
+    {"penstock_node_servers", G, "", NODE ", state", "Connections to the node by state.",
+     metrics_node_servers, 0},
+    {"penstock_node_transactions", C, "", NODE, "Transactions that ended on the node.",
+     metrics_node_number, NODE_ROW(transactions)},
+    {"penstock_node_requests", C, "", NODE ", reason",
+     "Requests sent to the node, by why they went there.", metrics_node_requests, 0},
+
+    {"penstock_cache_rule_in_force", G, "", CACHE,
+     "1: answers of the rule may come from the cache.", metrics_cache_number, RULE(in_force)},
+#define X(field, metric, help)                                                                     \
+    {"penstock_cache_" metric, C, "", CACHE, help, metrics_cache_number, RULE(counts.field)},
+    SESSION_COUNTERS(X)
+#undef X
+        {"penstock_cache_bypasses", C, "", CACHE ", reason",
+         "Reads of the rule that went past the cache, by reason.", metrics_cache_bypasses, 0},
+    {"penstock_cache_entries", G, "", CACHE, "Answers that are kept in memory.",
+     metrics_cache_memory, RULE(entries)},
+    {"penstock_cache_entries_bytes", G, "bytes", CACHE, "Memory of these.", metrics_cache_memory,
+     RULE(bytes)},
+    {"penstock_cache_memory_bytes", G, "bytes", "", "Memory of all rules' answers.",
+     metrics_cache_store, STORE(bytes)},
+    {"penstock_cache_memory_limit_bytes", G, "bytes", "", "memory of [cache].", metrics_cache_store,
+     STORE(limit)},
+    {"penstock_cache_evictions", C, "", "", "Answers that gave way to others.", metrics_cache_store,
+     STORE(evicted)},
+    {"penstock_redis_up", G, "", "worker", "1: the thread's connection to Redis is up.",
+     metrics_cache_redis, REDIS(up)},
+    {"penstock_redis_circuit_open", G, "", "worker",
+     "1: Redis is not asked, because it did not answer.", metrics_cache_redis, REDIS(open)},
+#define X(field, metric, help)                                                                     \
+    {"penstock_redis_" metric, C, "", "worker", help, metrics_cache_redis, REDIS(field)},
+    REDIS_COUNTERS(X)
+#undef X
+        {"penstock_redis_answer_seconds", METRIC_HISTOGRAM, "seconds", "worker",
+         "How long Redis took to answer.", metrics_cache_redis_times, 0},
 };
 
 const size_t metrics_count = ARRAY_LEN(metrics_table);

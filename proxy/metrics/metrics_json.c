@@ -132,6 +132,7 @@ static void put_pool(struct buf *b, const struct admin_pool_row *r)
     text(b, "database", r->shared->db->name);
     text(b, "user", r->shared->user->name);
     text(b, "mode", config_pool_mode_name((enum config_pool_mode)r->mode));
+    text(b, "cluster", r->cluster != NULL ? r->cluster->name : "");
     put_states(b, r);
     fields(b, r, rest, ARRAY_LEN(rest));
     put_stats(b, &r->stats);
@@ -174,6 +175,92 @@ static void put_pools(struct buf *b, const struct metrics_sample *s)
     buf_put_u8(b, ']');
     number(b, "pools_in_all", (int64_t)s->npools);
     mem_free(order);
+}
+
+/* ---- nodes and the cache --------------------------------------------------------------------- */
+
+static void put_node(struct buf *b, const struct admin_nodes *all, const struct admin_node_row *r)
+{
+#define NODE(name, field)                                                                          \
+    {                                                                                              \
+        name, offsetof(struct admin_node_row, field)                                               \
+    }
+    static const struct field numbers[] = {
+        NODE("lag", lag_us),           NODE("lag_bytes", lag_bytes),
+        NODE("missing", behind),       NODE("in_flight", in_flight),
+        NODE("answer", latency_us),    NODE("since_change", changed_us),
+        NODE("waiting", waiting),      NODE("transactions", transactions),
+        NODE("of_cluster", of_cluster)};
+    static const struct field servers[] = {
+        NODE("connecting", sv_login), NODE("idle", sv_idle),       NODE("active", sv_alone),
+        NODE("shared", sv_shared),    NODE("cleaning", sv_tested), NODE("cancelling", sv_canceled)};
+#undef NODE
+    char *name = str_dup(r->node->name);
+    open_object(b, NULL);
+    text(b, "cluster", all->clusters[r->cluster].cluster->name);
+    text(b, "node", name);
+    text(b, "role", topology_role_name(r->node->role));
+    text(b, "state", r->node->drained ? "drained" : topology_state_name(r->node->state));
+    fields(b, r, numbers, ARRAY_LEN(numbers));
+    open_object(b, "servers");
+    fields(b, r, servers, ARRAY_LEN(servers));
+    buf_put_u8(b, '}');
+    open_object(b, "requests");
+    for (int i = 0; i < ROUTE_REASONS; i++)
+        if (r->requests[i] > 0)
+            number(b, route_reason_name((enum route_reason)i), r->requests[i]);
+    buf_printf(b, "}}");
+    mem_free(name);
+}
+
+static void put_nodes(struct buf *b, const struct admin_nodes *all)
+{
+    key(b, "clusters");
+    buf_put_u8(b, '[');
+    for (size_t i = 0; i < all->nclusters; i++) {
+        open_object(b, NULL);
+        text(b, "name", all->clusters[i].cluster->name);
+        number(b, "held", all->clusters[i].waiting);
+        buf_put_u8(b, '}');
+    }
+    buf_put_u8(b, ']');
+    key(b, "nodes");
+    buf_put_u8(b, '[');
+    for (size_t i = 0; i < all->nnodes; i++)
+        put_node(b, all, &all->nodes[i]);
+    buf_put_u8(b, ']');
+}
+
+static void put_rule(struct buf *b, const struct metrics_cache *c)
+{
+    open_object(b, NULL);
+    text(b, "rule", c->rule);
+    text(b, "database", c->database);
+    text(b, "state",
+         !c->wanted    ? "off"
+         : c->in_force ? "in force"
+         : c->refused  ? "refused"
+                       : "unchecked");
+#define X(field, metric, help) number(b, #field, (int64_t)c->counts.field);
+    SESSION_COUNTERS(X)
+#undef X
+    number(b, "in_memory", c->in_memory);
+    number(b, "entries", c->entries);
+    number(b, "bytes", c->bytes);
+    open_object(b, "bypasses");
+    for (int i = CACHE_BYPASS_NONE + 1; i < CACHE_BYPASS_COUNT; i++)
+        if (c->counts.bypass[i] > 0)
+            number(b, cache_gate_word((enum cache_bypass)i), (int64_t)c->counts.bypass[i]);
+    buf_printf(b, "}}");
+}
+
+static void put_cache(struct buf *b, const struct metrics_sample *s)
+{
+    key(b, "cache");
+    buf_put_u8(b, '[');
+    for (size_t i = 0; i < s->ncache; i++)
+        put_rule(b, &s->cache[i]);
+    buf_put_u8(b, ']');
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
@@ -247,11 +334,23 @@ static void put_workers(struct buf *b, const struct metrics_sample *s)
                                           COUNT(servers), COUNT(pools),         COUNT(turns),
                                           COUNT(cpu_us)};
 #undef COUNT
+#define REDIS(name, field)                                                                         \
+    {                                                                                              \
+        name, offsetof(struct redis_counts, field)                                                 \
+    }
+    static const struct field redis[] = {REDIS("up", up), REDIS("requests", asked),
+                                         REDIS("late", late), REDIS("time", sum_us)};
+#undef REDIS
     key(b, "workers");
     buf_put_u8(b, '[');
     for (unsigned i = 0; i < s->nworkers; i++) {
         open_object(b, NULL);
         fields(b, &s->workers[i], counts, ARRAY_LEN(counts));
+        if (s->workers[i].redis.wanted) {
+            open_object(b, "redis");
+            fields(b, &s->workers[i].redis, redis, ARRAY_LEN(redis));
+            buf_put_u8(b, '}');
+        }
         buf_put_u8(b, '}');
     }
     buf_put_u8(b, ']');
@@ -323,6 +422,8 @@ void metrics_json(const struct metrics_sample *s, const struct metrics_process *
     put_trouble(out, s, p);
     put_workers(out, s);
     put_pools(out, s);
+    put_nodes(out, &s->nodes);
+    put_cache(out, s);
     put_statements(out, s);
     buf_put_u8(out, '}');
 }

@@ -3,6 +3,8 @@
 
 #include "proxy/metrics/metrics.h"
 
+#include "base/histogram.h"
+
 #include <stdio.h>
 
 #define LINE_ROOM 160 /* for all of a line that is neither name nor labels */
@@ -146,4 +148,44 @@ void metrics_out_head(struct metrics_out *o, const struct metric *m)
     if (m->unit[0] != '\0')
         buf_printf(o->to, "# UNIT %s %s\n", m->name, m->unit);
     buf_printf(o->to, "# HELP %s %s\n", m->name, m->help);
+}
+
+/* ---- what gatherers share -------------------------------------------------------------------- */
+
+uint64_t metrics_out_number(const void *row, size_t at)
+{
+    int64_t v;
+    memcpy(&v, (const char *)row + at, sizeof(v));
+    return v > 0 ? (uint64_t)v : 0;
+}
+
+void metrics_out_histogram(struct metrics_out *o, struct str labels, const uint64_t *counts,
+                           const struct metrics_bound *bounds, size_t nbounds)
+{
+    uint64_t n = 0;
+    int at = 0;
+    struct metrics_line l = {.suffix = "_bucket", .labels = labels, .extra = "le"};
+    for (size_t i = 0; i < nbounds; i++) {
+        while (at < bounds[i].next)
+            n += counts[at++];
+        l.extra_value = bounds[i].le;
+        l.value = n;
+        metrics_out_line(o, &l);
+    }
+    metrics_out_line(o, &(struct metrics_line){.suffix = "_count", .labels = labels, .value = n});
+}
+
+void metrics_out_times(struct metrics_out *o, struct str labels, const uint64_t *octaves,
+                       uint64_t sum_us)
+{
+    static const struct metrics_bound bounds[] = {
+        {8, "0.000128"},  {9, "0.000256"},   {10, "0.000512"},           {11, "0.001024"},
+        {12, "0.002048"}, {13, "0.004096"},  {14, "0.008192"},           {15, "0.016384"},
+        {16, "0.032768"}, {17, "0.065536"},  {18, "0.131072"},           {19, "0.262144"},
+        {20, "0.524288"}, {21, "1.048576"},  {22, "2.097152"},           {23, "4.194304"},
+        {24, "8.388608"}, {25, "16.777216"}, {HISTOGRAM_OCTAVES, "+Inf"}};
+    metrics_out_histogram(o, labels, octaves, bounds, ARRAY_LEN(bounds));
+    metrics_out_line(
+        o, &(struct metrics_line){
+               .suffix = "_sum", .labels = labels, .form = METRICS_SECONDS, .value = sum_us});
 }

@@ -38,6 +38,21 @@ void metrics_out_label(struct buf *to, const char *name, const char *value);
 /* # TYPE, # UNIT, # HELP */
 void metrics_out_head(struct metrics_out *o, const struct metric *m);
 
+/* ---- what gatherers share ---- */
+/* The int64_t at that offset of a row; nothing below 0 is shown. */
+uint64_t metrics_out_number(const void *row, size_t at);
+
+struct metrics_bound { /* of a histogram's buckets: those before next, which is up to le */
+    int next;
+    const char *le;
+};
+/* All samples of a histogram but its sum. */
+void metrics_out_histogram(struct metrics_out *o, struct str labels, const uint64_t *counts,
+                           const struct metrics_bound *bounds, size_t nbounds);
+/* All samples of one of times: HISTOGRAM_OCTAVES counts, as histogram_fold makes them. */
+void metrics_out_times(struct metrics_out *o, struct str labels, const uint64_t *octaves,
+                       uint64_t sum_us);
+
 /* A text as JSON, with its quotes. */
 void metrics_out_json(struct buf *to, const char *text);
 

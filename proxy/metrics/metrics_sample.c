@@ -51,6 +51,16 @@ static void add_user(void *arg, struct user_shared *u)
         .clients = atomic_load_explicit(&u->shared.clients, memory_order_relaxed)};
 }
 
+/* Control connections of clusters are nobody's pool: what they find out is told of the nodes. */
+static void fill_pools(struct metrics_sample *s, const struct admin_gather *g)
+{
+    size_t n;
+    s->pools = admin_gather_pools(g, &n);
+    for (size_t i = 0; i < n; i++)
+        if (!s->pools[i].probes)
+            s->pools[s->npools++] = s->pools[i];
+}
+
 static int by_database(const void *x, const void *y)
 {
     return strcmp(((const struct metrics_database *)x)->name,
@@ -105,6 +115,45 @@ static void fill_totals(struct metrics_totals *t, const struct process *p,
     t->started_wall = p->started_wall;
 }
 
+/* ---- the result cache ------------------------------------------------------------------------ */
+
+static void fill_rule(struct metrics_cache *to, const struct config_cache *cfg,
+                      const struct admin_cache_row *r)
+{
+    const struct config_cache_rule *rule = cfg->rules[r->rule];
+    *to = (struct metrics_cache){.database = r->db->name,
+                                 .rule = str_dup(str_of(rule->name)),
+                                 .wanted = rule->mode != CONFIG_CACHE_OFF,
+                                 .in_memory = cfg->redis.host == NULL,
+                                 .entries = r->entries,
+                                 .bytes = r->bytes,
+                                 .counts = r->counts};
+    to->in_force = to->wanted && r->checked && r->usable;
+    to->refused = to->wanted && r->checked && !r->usable;
+    memcpy(to->why, r->why, sizeof(to->why));
+}
+
+static void fill_cache(struct metrics_sample *s, const struct admin_gather *g,
+                       const struct config_cache *cfg)
+{
+    size_t n;
+    struct admin_cache_row *rows = admin_cache_merged(g, &n);
+    s->cache = mem_new((n + 1) * sizeof(*s->cache));
+    for (size_t i = 0; i < n; i++) /* a worker may go by older rules still, which were more */
+        if ((size_t)rows[i].rule < cfg->nrules)
+            fill_rule(&s->cache[s->ncache++], cfg, &rows[i]);
+    mem_free(rows);
+    s->store.used = cfg->nrules > 0 && cfg->redis.host == NULL;
+    if (!s->store.used || g->admin->process->answers == NULL)
+        return;
+    struct cache_l1_counts in;
+    cache_l1_counts(g->admin->process->answers, &in);
+    s->store.entries = (int64_t)in.entries;
+    s->store.bytes = (int64_t)in.bytes;
+    s->store.limit = cfg->opt.memory;
+    s->store.evicted = (int64_t)in.evicted;
+}
+
 /* ---- asking ---------------------------------------------------------------------------------- */
 
 static void fill_statements(struct metrics_sample *s, struct admin_gather *g)
@@ -152,17 +201,28 @@ static void gathered(struct admin_gather *g)
         s->workers[i] = g->parts[i].counts;
         add_times(s->times, g->parts[i].times);
     }
-    s->pools = admin_gather_pools(g, &s->npools);
+    fill_pools(s, g);
     fill_databases(s, p->registry, cfg);
     fill_users(s, p->registry);
     fill_statements(s, g);
     fill_totals(&s->totals, p, config_globals(cfg));
+    admin_nodes_take(g, &s->nodes);
+    fill_cache(s, g, cfg->cache);
     q->done(q->arg, s);
+}
+
+static void collect(struct worker *w, struct admin_gather *g, struct admin_part *part)
+{
+    admin_live_pools(w, g, part);
+    if (part->more)
+        return;
+    admin_nodes_collect(w, g, part);
+    admin_cache_collect(w, g, part);
 }
 
 static void collect_all(struct worker *w, struct admin_gather *g, struct admin_part *part)
 {
-    admin_live_pools(w, g, part);
+    collect(w, g, part);
     if (!part->more)
         admin_statements_collect(w, g, part);
 }
@@ -176,7 +236,7 @@ void metrics_sample_take(struct admin *a, bool statements,
     g->arg = q;
     g->free_arg = mem_free;
     g->measures = true;
-    g->collect = statements ? collect_all : admin_live_pools;
+    g->collect = statements ? collect_all : collect;
     g->finish = gathered;
     admin_gather_start(g);
 }
@@ -196,6 +256,10 @@ void metrics_sample_put(struct metrics_sample **sp)
     mem_free(s->pools);
     mem_free(s->databases);
     mem_free(s->users);
+    admin_nodes_free(&s->nodes);
+    for (size_t i = 0; i < s->ncache; i++)
+        mem_free(s->cache[i].rule);
+    mem_free(s->cache);
     for (size_t i = 0; i < s->nstatements; i++)
         mem_free(s->statements[i].text);
     mem_free(s->statements);

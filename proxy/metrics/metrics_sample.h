@@ -2,7 +2,8 @@
  *
  * Made on the main thread from one question to all workers (admin_gather.h), as the console's views
  * are, so that their numbers agree; after that nobody changes it, and any thread may read it.  It
- * borrows names from the registry, which lives as long as the process, and nothing else.
+ * borrows names from the registry and clusters, which live as long as the process, and nothing
+ * else.
  */
 #ifndef PENSTOCK_PROXY_METRICS_SAMPLE_H
 #define PENSTOCK_PROXY_METRICS_SAMPLE_H
@@ -28,6 +29,21 @@ struct metrics_statement {
     char *text; /* owned; empty: not seen */
 };
 
+struct metrics_cache { /* a rule of the result cache in a database */
+    const char *database;
+    char *rule;                        /* owned */
+    int64_t wanted, in_force;          /* its mode is not off; it is answered from */
+    int64_t refused;                   /* it cannot be safe in that database */
+    int64_t in_memory, entries, bytes; /* entries: where they are in memory */
+    struct session_counts counts;
+    char why[200]; /* it is refused */
+};
+
+struct metrics_store { /* the result cache's memory */
+    int64_t used;      /* there are rules, and their answers are in memory */
+    int64_t entries, bytes, limit, evicted;
+};
+
 struct metrics_totals { /* of the process */
     int64_t clients, client_limit;
     int64_t buffer_bytes, buffer_limit;
@@ -47,6 +63,10 @@ struct metrics_sample {
     size_t nusers;
     struct metrics_statement *statements; /* those that took the most time in all, if asked for */
     size_t nstatements;
+    struct admin_nodes nodes;
+    struct metrics_cache *cache; /* in the order of rules */
+    size_t ncache;
+    struct metrics_store store;
     uint64_t times[MEASURE_TIMES][HISTOGRAM_BUCKETS]; /* of all pools that there are */
     unsigned nworkers;
     struct admin_counts workers[]; /* by index */

@@ -136,12 +136,89 @@ static void of_pools(struct lines *l, const struct metrics_sample *s)
         others(l, &s->pools[i]);
 }
 
+/* ---- clusters -------------------------------------------------------------------------------- */
+
+static void of_cluster(struct lines *l, const struct admin_cluster_row *c)
+{
+    static const struct {
+        uint32_t bit;
+        const char *text;
+    } alarms[] = {
+        {TOPOLOGY_TWO_PRIMARIES, "two nodes take writes on one timeline"},
+        {TOPOLOGY_OTHER_SYSTEM, "a node belongs to another cluster"},
+        {TOPOLOGY_OLD_PRIMARY, "a fenced node still takes writes"},
+    };
+    const struct topology *t = c->topology;
+    if (t->primary == TOPOLOGY_NONE && line(l))
+        buf_printf(l->out, "cluster %s: no primary is known, nothing can be written\n",
+                   c->cluster->name);
+    for (size_t i = 0; i < ARRAY_LEN(alarms); i++)
+        if ((t->alarms & alarms[i].bit) != 0 && line(l))
+            buf_printf(l->out, "cluster %s: %s\n", c->cluster->name, alarms[i].text);
+    if (c->waiting > 0 && line(l))
+        buf_printf(l->out, "cluster %s: %" PRId64 " request%s held until a node can have %s\n",
+                   c->cluster->name, c->waiting, plural(c->waiting),
+                   c->waiting == 1 ? "it" : "them");
+}
+
+static void of_node(struct lines *l, const struct admin_nodes *all, const struct admin_node_row *r)
+{
+    const struct topology_node *n = r->node;
+    bool lags = n->state == NODE_LAGGING;
+    if ((n->state == NODE_UP && !n->drained) || !line(l))
+        return;
+    buf_printf(l->out, "cluster %s: %s " STR_FMT " is %s", all->clusters[r->cluster].cluster->name,
+               n->role == NODE_UNKNOWN ? "node" : topology_role_name(n->role), STR_ARG(n->name),
+               n->state == NODE_UP ? "drained" : topology_state_name(n->state));
+    if (r->changed_us >= 0 && n->state != NODE_UP) {
+        buf_put_text(l->out, " for ");
+        put_seconds(l->out, r->changed_us);
+    }
+    if (lags && r->lag_us >= 0) {
+        buf_put_text(l->out, ", it is ");
+        put_seconds(l->out, r->lag_us);
+        buf_put_text(l->out, " behind");
+    }
+    if (lags && r->lag_bytes >= 0)
+        buf_printf(l->out, ", %" PRId64 " bytes of log", r->lag_bytes);
+    buf_put_text(l->out, "\n");
+}
+
+static void of_clusters(struct lines *l, const struct admin_nodes *all)
+{
+    for (size_t i = 0; i < all->nclusters; i++)
+        of_cluster(l, &all->clusters[i]);
+    for (size_t i = 0; i < all->nnodes; i++)
+        of_node(l, all, &all->nodes[i]);
+}
+
+/* ---- the result cache ------------------------------------------------------------------------ */
+
+static void of_cache(struct lines *l, const struct metrics_sample *s)
+{
+    unsigned wanted = 0, open = 0;
+    for (unsigned i = 0; i < s->nworkers; i++) {
+        wanted += s->workers[i].redis.wanted != 0;
+        open += s->workers[i].redis.open != 0;
+    }
+    if (open > 0 && line(l))
+        buf_printf(l->out, "cache: Redis is not to be had on %u of %u threads\n", open, wanted);
+    for (size_t i = 0; i < s->ncache; i++) {
+        const struct metrics_cache *c = &s->cache[i];
+        if (c->refused && line(l))
+            buf_printf(l->out, "cache: rule %s is refused for database %s: %s\n", c->rule,
+                       c->database, c->why);
+    }
+}
+
 void metrics_trouble(const struct metrics_sample *s, const struct metrics_process *p,
                      struct buf *out)
 {
     struct lines l = {.out = out};
     of_process(&l, &s->totals, p);
+    of_clusters(&l, &s->nodes);
     of_pools(&l, s);
+    of_cache(&l, s);
     for (size_t i = 0; i < s->ndatabases; i++) {
         const struct metrics_database *d = &s->databases[i];
         if ((d->paused || d->disabled) && line(&l))

@@ -1,7 +1,8 @@
 /* metrics_trouble.h - what is wrong just now, in words.
  *
- * Called for the page.  Lines come in the order of their weight: the process first, then pools in
- * which clients wait, longest first, then the rest; at most METRICS_TROUBLE_MAX of them.
+ * Called for the page.  Lines come in the order of their weight: the process first, then clusters
+ * and nodes, then pools in which clients wait, longest first, then the rest; at most
+ * METRICS_TROUBLE_MAX of them.
  * Pure: any thread.
  */
 #ifndef PENSTOCK_PROXY_METRICS_TROUBLE_H

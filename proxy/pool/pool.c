@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/client.h"
+#include "proxy/cluster/route_counts.h"
 #include "proxy/listen.h"
 #include "proxy/server.h"
 #include "proxy/session_cache.h"
@@ -551,6 +552,8 @@ static void leave_counts(struct pool *p)
     measure_read(&p->measure, &m, NULL);
     registry_leave(p->worker->process->registry, p->shared, &p->stats, &m);
     measure_fini(&p->measure);
+    if (p->routed != NULL)
+        p->routed->transactions += p->stats.xacts;
 }
 
 void pool_free(struct pool *p)

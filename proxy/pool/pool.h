@@ -40,6 +40,8 @@ struct job;
 struct stmt;
 struct topology_live;
 struct topology_node;
+struct route_counts;
+struct route_node_counts;
 struct session_binding;
 
 #define POOL_HOSTS_MAX 16
@@ -85,12 +87,14 @@ struct pool {
     int node;                     /* index in the topology, with home */
     struct topology_live *live;   /* reference: the node's numbers; stays when home has gone, as */
     struct cluster *member;       /* borrowed from the process: what it is a node of */
-    enum server_error failed_as;  /* why no connection could be made, the last time */
-    bool probes;                  /* the control connection of a cluster's node (cluster_watch.h) */
-    struct list link;             /* in worker->pool_list, in the order of serial */
-    uint64_t serial;              /* counts the worker's pools, from 1 */
-    struct list giving;           /* in worker->giving */
-    char *key;                    /* owned */
+    struct route_counts *routes;  /* borrowed from the worker, with cluster */
+    struct route_node_counts *routed; /* the same, of a node's pool */
+    enum server_error failed_as;      /* why no connection could be made, the last time */
+    bool probes;        /* the control connection of a cluster's node (cluster_watch.h) */
+    struct list link;   /* in worker->pool_list, in the order of serial */
+    uint64_t serial;    /* counts the worker's pools, from 1 */
+    struct list giving; /* in worker->giving */
+    char *key;          /* owned */
     size_t key_len;
     enum config_pool_mode mode;
     usec_t limits[CONFIG_TIMEOUTS]; /* in force for its clients */

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/cluster/route_counts.h"
 #include "proxy/server.h"
 #include "proxy/session_ours.h"
 #include "proxy/session_route.h"
@@ -194,6 +195,7 @@ static void renumber(struct pool *home, const struct topology *t, int i)
     if (pc->nodes[i] == NULL) {
         pc->nodes[i] = pool_for_node(home, n);
         pc->nodes[i]->member = pc->cluster;
+        pc->nodes[i]->routed = route_counts_node(home->routes, pc->nodes[i]->shared->node);
     }
     number(pc->nodes[i], t, i);
 }
@@ -248,6 +250,7 @@ void pool_cluster_free(struct pool *p)
     topology_put(&p->cluster->topology);
     mem_free(p->cluster);
     p->cluster = NULL;
+    p->routes = NULL;
 }
 
 /* A reload takes an entry out of its cluster while clients are logged in, or into one. */
@@ -281,6 +284,7 @@ void pool_cluster_configure(struct pool *p)
         return;
     p->cluster = mem_new(sizeof(*p->cluster));
     p->cluster->cluster = cluster_of(w->process->clusters, str_of(name));
+    p->routes = route_counts_of(w, p->cluster->cluster);
     p->cluster->writes = cluster_writes(p->cluster->cluster, str_of(database_of(p)));
     enter_all(p);
     adopt(p);

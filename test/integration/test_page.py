@@ -10,6 +10,7 @@ from support import pgwire as w
 from support import procs
 from support.common import DB, SECRET, USER
 from support.http import Http
+from support.trio import Trio, section, wait_nodes
 
 pytestmark = [pytest.mark.penstock_only, pytest.mark.timeout(120),
               pytest.mark.skipif(browser.program() is None, reason="there is no Chromium")]
@@ -181,6 +182,116 @@ def test_it_renders_under_load(chromium, pg, proxy, http, scheme):
         stop.set()
         for t in threads:
             t.join()
+
+
+CACHE = """
+[cache]
+memory = 8MB
+[cache kept]
+query = SELECT v FROM still WHERE id = $1
+key = kept:$1
+ttl = 300
+"""
+
+
+@pytest.fixture(scope="module")
+def trio():
+    t = Trio()
+    yield t
+    t.close()
+
+
+@pytest.fixture
+def clustered(proxy, trio, http):
+    """A primary with two replicas, and a cache; three clients at work until the test is over."""
+    p = proxy(databases={DB: {"cluster": "main", "dbname": DB}},
+              config=http.config(track_statements=1, workers=2, multiplex_depth=16),
+              extra=section(trio, max_replica_lag=5) + CACHE)
+    wait_nodes(p, primary=1, replica=2)
+    with p.connect(USER, SECRET, DB) as c:
+        c.query("SELECT 1")
+    procs.wait_for(lambda: p.show("CACHE")[0]["state"] == "ready", 15)
+    stop, threads = threading.Event(), []
+
+    def work(sqls):
+        with p.connect(USER, SECRET, DB) as c:
+            while not stop.is_set():
+                for sql in sqls:
+                    c.query(sql)
+
+    for sqls in (["SELECT node()"], ["SELECT v FROM still WHERE id = 1", "SELECT v FROM still WHERE id = 2"],
+                 ["UPDATE t SET v = v + 1 WHERE id = 3", "SELECT pg_sleep(0.02)"]):
+        threads.append(threading.Thread(target=work, args=(sqls,)))
+        threads[-1].start()
+    p.quiet = lambda: (stop.set(), [t.join() for t in threads])
+    yield p
+    p.quiet()
+
+
+def test_nodes_and_cache_are_those_of_the_console(chromium, clustered, trio, http):
+    b, p = chromium, clustered
+    procs.wait_for(lambda: all(int(r["transactions"]) > 50 for r in p.show("NODES")), 20, lambda: p.show("NODES"))
+    procs.wait_for(lambda: int(p.show("CACHE")[0]["hits"]) > 50, 20, lambda: p.show("CACHE"))
+    p.quiet()
+    procs.wait_for(lambda: all(r["in_flight"] == "0" for r in p.show("NODES")))
+    show(b, http)
+    rows = {f"main/{r['node']}": r for r in p.show("NODES")}
+    assert len(rows) == 3
+    for key, r in rows.items():
+        assert field(b, "nodes", key, "role") == r["role"] and field(b, "nodes", key, "state") == r["state"] == "up"
+        assert field(b, "nodes", key, "transactions").replace(",", "") == r["transactions"]
+        assert field(b, "nodes", key, "share") == r["share"] + " %"
+        box = b.eval(f"document.querySelector('#path [data-node={json.dumps(key)}]').textContent")
+        assert f"{r['node']}: {r['role']}" in box and f"share {r['share']} %" in box
+        assert ("lag" in box) == (r["role"] == "replica")
+    assert sum(float(r["share"]) for r in rows.values()) == pytest.approx(100, abs=0.2)
+    row = p.show("CACHE")[0]
+    for name, column in (("hits", "hits"), ("misses", "misses"), ("kept", "fills"), ("drops", "invalidations"),
+                         ("entries", "entries")):
+        assert field(b, "cache", f"kept/{DB}", name).replace(",", "") == row[column], name
+    ratio = float(field(b, "cache", f"kept/{DB}", "hit ratio").rstrip(" %"))
+    assert ratio == pytest.approx(100 * float(row["hit_ratio"]), abs=0.06)
+    assert b.complaints() == []
+
+
+def test_a_node_that_is_down_is_trouble(chromium, clustered, trio, http):
+    b, p = chromium, clustered
+    lost = trio.replicas[1]
+    show(b, http)
+    b.wait("document.getElementById('trouble').textContent === 'None.'")
+    lost.stop()
+    try:
+        text = b.wait(f"""[...document.querySelectorAll('#trouble li')].map(x => x.textContent)
+            .find(x => x.includes('{lost.port} is down'))""", 30)
+        assert text.startswith(f"cluster main: replica {lost.host}:{lost.port} is down for ")
+        assert field(b, "nodes", f"main/{lost.host}:{lost.port}", "state") == "down"
+        if PICTURES:
+            b.picture(os.path.join(PICTURES, "page-node-down.png"))
+    finally:
+        lost.start()
+    b.wait("document.getElementById('trouble').textContent === 'None.'", 30)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nodes_and_cache_render_under_load(chromium, clustered, http, scheme):
+    b = chromium
+    b.prefer(scheme)
+    show(b, http)
+    for chart, lines in (("replicas", 1), ("lag", 2), ("hits", 2)):
+        b.wait(f"document.querySelectorAll('#{chart} path').length === {lines}")
+    b.wait("document.querySelectorAll('#path [data-node]').length === 3")
+    assert b.eval("document.documentElement.scrollWidth <= innerWidth")
+    assert b.eval("[...document.querySelectorAll('[data-for]')].every(e => !e.hidden)")
+    if PICTURES:
+        b.wait("document.querySelector('#rate path').getAttribute('d').length > 200", 60)
+        b.picture(os.path.join(PICTURES, f"page-cluster-{scheme}.png"))
+    assert b.complaints() == []
+
+
+def test_without_clusters_and_caches_nothing_is_said_of_them(chromium, watched, http):
+    show(chromium, http)
+    assert chromium.eval("[...document.querySelectorAll('[data-for]')].every(e => e.hidden)")
+    assert chromium.eval("document.querySelectorAll('#path [data-node]').length") == 0
 
 
 def test_state_is_json_and_totals_are_the_sum_of_pools(watched, http):
