@@ -74,10 +74,12 @@ Written by `docs/gen_manual.py` from the table in `proxy/metrics/metrics.c`. Do 
 - **Who may look.** Everybody who reaches the port, unless `http_auth = 1`: then a user of `admin_users` or
   `stats_users`, with the secret that `auth_file` has (basic authentication; there is no TLS, so put a proxy
   with TLS in front of it where the network is not trusted). `/healthz` and `/readyz` are open all the
-  same, but without a login `/readyz` gives no reasons. On a loopback address the port answers only to
+  same, but without a login `/readyz` gives no reasons. A password takes long to check; the one that was right
+  last is remembered as a keyed digest until the configuration changes, and `/healthz` checks none. On a loopback address the port answers only to
   `localhost` and to addresses as host, so that a foreign page in a browser cannot read it.
-- **Limits.** 64 connections, 15 seconds of silence, 16 KiB of request, 8 large answers at a time, 64 MiB
-  each.
+- **Limits.** 64 connections, 15 seconds of silence, a minute for a request with its answer, 16 KiB of request,
+  8 large answers at a time, 64 MiB each. The port belongs to one process: a second one with the same
+  `http_listen` does not start. Only a process that takes over from another shares it for a moment.
 - **Cost.** Workers are asked by message, as for the console, and copy their numbers, 64 pools in a turn of
   their loop; text is made on the HTTP thread. There is no lock on the data path. `make bench` counts what
   the histograms cost a transaction and times a scrape of 1,000 pools.

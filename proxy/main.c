@@ -480,7 +480,7 @@ static enum status start(struct program *g, struct error *err)
     for (unsigned i = 0; i < p->nworkers && st == ST_OK; i++)
         st = worker_start(p->workers[i], err);
     if (st == ST_OK)
-        st = http_start(p, g->runtime->config, &p->http, err);
+        st = http_start(p, g->runtime->config, g->inherit.heir, &p->http, err);
     if (st == ST_OK)
         watchdog_start(&g->watchdog, g->loop, p, &g->notify);
     return st;

@@ -25,6 +25,7 @@
 #define BODY_MAX ((size_t)64 << 20)
 #define REPORT_MAX 16384
 #define CHECK_S 0.1
+#define EXPIRE_S 1.
 
 enum ask_kind { ASK_HEALTH, ASK_READY, ASK_METRICS, ASK_STATE, ASK_PAGE, ASKS };
 
@@ -66,10 +67,13 @@ struct http {
     bool loopback;
     char policy[HTTP_PAGE_POLICY_MAX]; /* of the page */
     unsigned pages;                    /* HTTP thread: being made or sent */
+    struct http_auth_known known;      /* HTTP thread */
+    ev_timer expire;                   /* main thread */
     struct {
         pthread_mutex_t lock;
         bool closed;           /* nothing is posted any more */
         struct config *config; /* reference */
+        uint64_t generation;   /* counts configurations */
     } shared;
 };
 
@@ -82,18 +86,13 @@ static bool answer_with(struct http_request *r, int status, struct str text)
     return true;
 }
 
-static struct config *config_of(struct http *h)
+static bool allowed(struct http *h, const struct http_request *r)
 {
     pthread_mutex_lock(&h->shared.lock);
     struct config *cfg = config_get(h->shared.config);
+    uint64_t generation = h->shared.generation;
     pthread_mutex_unlock(&h->shared.lock);
-    return cfg;
-}
-
-static bool allowed(struct http *h, const struct http_request *r)
-{
-    struct config *cfg = config_of(h);
-    bool ok = !cfg->opt.http_auth || http_auth_allows(cfg, r->authorization);
+    bool ok = !cfg->opt.http_auth || http_auth_allows(cfg, generation, r->authorization, &h->known);
     config_put(&cfg);
     return ok;
 }
@@ -131,7 +130,7 @@ static bool begin(void *arg, struct http_request *r)
         i++;
     if (i == ARRAY_LEN(paths))
         return answer_with(r, 404, STR("there is /, /metrics, /healthz and /readyz\n"));
-    bool known = allowed(h, r);
+    bool known = paths[i].kind != ASK_HEALTH && allowed(h, r); /* it tells nothing anyway */
     if (!known && !paths[i].open) {
         if (r->authorization != NULL)
             LOG_LIMITED(LL_WARNING, "http: login refused");
@@ -340,6 +339,13 @@ static void on_check(struct ev_loop *loop, ev_timer *t, int revents)
         ev_timer_stop(loop, t);
 }
 
+static void on_expire(struct ev_loop *loop, ev_timer *t, int revents)
+{
+    (void)loop;
+    (void)revents;
+    http_server_expire(container_of(t, struct http, expire)->server, clock_mono_us());
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 enum status http_check(const struct config_options *o, struct error *err)
@@ -348,7 +354,7 @@ enum status http_check(const struct config_options *o, struct error *err)
     return o->http_listen[0] == '\0' ? ST_OK : http_open_parse(o->http_listen, &a, err);
 }
 
-enum status http_start(struct process *p, const struct config *cfg, struct http **out,
+enum status http_start(struct process *p, const struct config *cfg, bool heir, struct http **out,
                        struct error *err)
 {
     struct http_address a;
@@ -357,7 +363,7 @@ enum status http_start(struct process *p, const struct config *cfg, struct http 
         return ST_OK;
     enum status st = http_open_parse(cfg->opt.http_listen, &a, err);
     if (st == ST_OK)
-        st = http_open(&a, &fd, err);
+        st = http_open(&a, heir, &fd, err);
     if (st != ST_OK)
         return st;
     struct http *h = mem_new(sizeof(*h));
@@ -369,9 +375,14 @@ enum status http_start(struct process *p, const struct config *cfg, struct http 
     h->ready = ready_new(p, on_ready, h);
     CHECK(pthread_mutex_init(&h->shared.lock, NULL) == 0);
     h->shared.config = config_get(cfg);
+    h->shared.generation = 1;
+    http_auth_init(&h->known);
     *out = h;
     const struct http_handler handler = {begin, waits, finish, end, h};
     st = http_server_new(fd, &handler, &h->server, err);
+    ev_timer_init(&h->expire, on_expire, EXPIRE_S, EXPIRE_S);
+    if (st == ST_OK)
+        ev_timer_start(p->main_box->loop, &h->expire);
     if (st == ST_OK)
         log_line(LL_LOG, "listening on %s for HTTP", cfg->opt.http_listen);
     if (st == ST_OK && !a.loopback && !cfg->opt.http_auth)
@@ -388,6 +399,7 @@ void http_publish(struct http *h, const struct config *cfg)
     pthread_mutex_lock(&h->shared.lock);
     struct config *old = h->shared.config;
     h->shared.config = fresh;
+    h->shared.generation++;
     pthread_mutex_unlock(&h->shared.lock);
     config_put(&old);
 }
@@ -403,6 +415,7 @@ void http_stop(struct http *h)
     ready_stop(h->ready);
     give_up(h, INT64_MAX);
     ev_timer_stop(h->process->main_box->loop, &h->check);
+    ev_timer_stop(h->process->main_box->loop, &h->expire);
     http_server_free(&h->server);
 }
 
@@ -413,6 +426,7 @@ void http_free(struct http **hp)
     if (h == NULL)
         return;
     ready_free(&h->ready);
+    http_auth_fini(&h->known);
     config_put(&h->shared.config);
     pthread_mutex_destroy(&h->shared.lock);
     mem_free(h);

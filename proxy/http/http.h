@@ -22,8 +22,9 @@ struct http;
 
 /* http_listen is empty or an address that can be listened on: for a check of the configuration. */
 enum status http_check(const struct config_options *o, struct error *err) ATTR_NODISCARD;
-/* *out stays NULL when http_listen is empty. p->workers and p->admin are there. */
-enum status http_start(struct process *p, const struct config *cfg, struct http **out,
+/* *out stays NULL when http_listen is empty. p->workers and p->admin are there. heir: the process
+ * before this one may have the port open still. */
+enum status http_start(struct process *p, const struct config *cfg, bool heir, struct http **out,
                        struct error *err) ATTR_NODISCARD;
 void http_publish(struct http *h, const struct config *cfg); /* after a reload; h may be NULL */
 /* Closes the port and answers whoever waits: while the workers are still there. h may be NULL. */

@@ -44,18 +44,33 @@ enum status http_open_parse(const char *text, struct http_address *out, struct e
     return ST_OK;
 }
 
-enum status http_open(const struct http_address *a, int *fd, struct error *err)
+static bool share(int s)
 {
-    int on = 1, saved;
+    int on = 1;
+    return setsockopt(s, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0;
+}
+
+/* Two processes with one port would answer in turns, each for itself: whoever is not the heir finds
+ * the port taken, because it does not share when it binds. It may be shared with afterwards. */
+static bool bind_and_listen(int s, const struct http_address *a, bool heir)
+{
+    int on = 1;
+    return setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 && (!heir || share(s)) &&
+           bind(s, (const struct sockaddr *)&a->ss, a->len) == 0 && (heir || share(s)) &&
+           listen(s, BACKLOG) == 0;
+}
+
+enum status http_open(const struct http_address *a, bool heir, int *fd, struct error *err)
+{
+    int saved;
     int s = socket(a->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s < 0)
         return error_set(err, ST_IO, "http_listen: %s", strerrordesc_np(errno));
-    if (setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-        setsockopt(s, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
-        bind(s, (const struct sockaddr *)&a->ss, a->len) != 0 || listen(s, BACKLOG) != 0) {
+    if (!bind_and_listen(s, a, heir)) {
         saved = errno;
         close(s);
-        return error_set(err, ST_IO, "http_listen: %s", strerrordesc_np(saved));
+        return error_set(err, ST_IO, "http_listen: %s%s", strerrordesc_np(saved),
+                         saved == EADDRINUSE ? "; each process needs a port of its own" : "");
     }
     *fd = s;
     return ST_OK;

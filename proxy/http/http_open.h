@@ -19,8 +19,9 @@ struct http_address {
  * looked up, but for localhost. */
 enum status http_open_parse(const char *text, struct http_address *out,
                             struct error *err) ATTR_NODISCARD;
-/* *fd is non-blocking and listens. The port may be open in another process of the same user, so
- * that a new program can take over from the old one. */
-enum status http_open(const struct http_address *a, int *fd, struct error *err) ATTR_NODISCARD;
+/* *fd is non-blocking and listens. The port may be opened once more by an heir of this process, so
+ * that a new program can take over from the old one; to anybody else it is taken. */
+enum status http_open(const struct http_address *a, bool heir, int *fd,
+                      struct error *err) ATTR_NODISCARD;
 
 #endif

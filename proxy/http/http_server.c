@@ -2,15 +2,29 @@
 #include "proxy/http/http_server.h"
 
 #include "base/check.h"
+#include "base/list.h"
 #include "base/mem.h"
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct http_server {
     struct MHD_Daemon *daemon;
     struct http_handler handler;
+    struct
+    { /* whoever writes a byte now and then is never silent, and would hold a place for good */
+        pthread_mutex_t lock;
+        struct list connections; /* struct visit */
+    } shared;
+};
+
+struct visit { /* a connection, from accept to close; under the lock */
+    struct list link;
+    int fd;
+    usec_t since; /* it is open, or its last request was over */
 };
 
 struct exchange {
@@ -140,13 +154,67 @@ static size_t keep_escapes(void *arg, struct MHD_Connection *c, char *text)
     return strlen(text);
 }
 
+static void begin_visit(struct http_server *s, struct MHD_Connection *c, void **context)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == NULL)
+        return;
+    struct visit *v = mem_new(sizeof(*v));
+    v->fd = info->connect_fd;
+    v->since = clock_mono_us();
+    list_init(&v->link);
+    list_push_back(&s->shared.connections, &v->link);
+    *context = v;
+}
+
+/* A connection is there, or is about to be closed. */
+static void on_connection(void *arg, struct MHD_Connection *c, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *s = arg;
+    pthread_mutex_lock(&s->shared.lock);
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        begin_visit(s, c, context);
+    } else if (*context != NULL) {
+        struct visit *v = *context;
+        list_remove(&v->link);
+        mem_free(v);
+        *context = NULL;
+    }
+    pthread_mutex_unlock(&s->shared.lock);
+}
+
+static void request_is_over(struct http_server *s, struct MHD_Connection *c)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    pthread_mutex_lock(&s->shared.lock);
+    if (info != NULL && info->socket_context != NULL)
+        ((struct visit *)info->socket_context)->since = clock_mono_us();
+    pthread_mutex_unlock(&s->shared.lock);
+}
+
+/* The library notices that the other side is gone, as it does with any. */
+void http_server_expire(struct http_server *s, usec_t now)
+{
+    struct list *it, *tmp;
+    pthread_mutex_lock(&s->shared.lock);
+    LIST_EACH(it, tmp, &s->shared.connections) {
+        const struct visit *v = container_of(it, struct visit, link);
+        if (now - v->since > HTTP_SERVER_REQUEST_S * (usec_t)USEC_PER_SEC)
+            (void)shutdown(v->fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&s->shared.lock);
+}
+
 static void on_completed(void *arg, struct MHD_Connection *c, void **state,
                          enum MHD_RequestTerminationCode why)
 {
     struct http_server *s = arg;
     struct exchange *x = *state;
-    (void)c;
     (void)why;
+    request_is_over(s, c);
     if (x == NULL)
         return;
     *state = NULL;
@@ -169,19 +237,22 @@ enum status http_server_new(int fd, const struct http_handler *h, struct http_se
     struct http_server *s = mem_new(sizeof(*s));
     sigset_t all, old;
     s->handler = *h;
+    list_init(&s->shared.connections);
+    CHECK(pthread_mutex_init(&s->shared.lock, NULL) == 0);
     sigfillset(&all); /* signals belong to the main thread */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     s->daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
         on_request, s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_SERVER_IDLE_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_SERVER_HEAD_MAX,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)HTTP_SERVER_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)HTTP_SERVER_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HTTP_SERVER_HEAD_MAX, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (s->daemon == NULL) {
         close(fd);
+        pthread_mutex_destroy(&s->shared.lock);
         mem_free(s);
         return error_set(err, ST_IO, "cannot start the HTTP server");
     }
@@ -196,5 +267,6 @@ void http_server_free(struct http_server **sp)
     if (s == NULL)
         return;
     MHD_stop_daemon(s->daemon); /* closes the socket */
+    pthread_mutex_destroy(&s->shared.lock);
     mem_free(s);
 }

@@ -1,7 +1,8 @@
 /* http_server.h - a small HTTP server on a thread of its own; the only user of libmicrohttpd.
  *
  * Made for looking: GET and HEAD without a body; everything else is refused before it is read.
- * Connections, the size of a request's head and the time a connection may be silent are bounded.
+ * Connections, the size of a request's head, the time a connection may be silent and the time that
+ * a request may take from its first byte to the last of its answer are bounded.
  * The handler's functions run on the server's thread, one at a time.  begin either fills in the
  * answer or says that it waits; then the connection is set aside, `waits` is called and somebody,
  * on any thread, calls http_server_wake once; `finish` then fills in the answer.
@@ -11,12 +12,14 @@
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "base/str.h"
 
 #define HTTP_SERVER_CONNECTIONS 64
 #define HTTP_SERVER_HEAD_MAX 16384 /* bytes of a request's head, and what is kept of an answer's */
 #define HTTP_SERVER_IDLE_S 15
+#define HTTP_SERVER_REQUEST_S 60 /* also for a connection on which none has come yet */
 
 struct http_request {
     /* valid in begin only; headers that were not given are NULL */
@@ -47,6 +50,8 @@ enum status http_server_new(int fd, const struct http_handler *h, struct http_se
                             struct error *err) ATTR_NODISCARD;
 /* Once for each call of `waits`; r may be gone when this returns. */
 void http_server_wake(struct http_request *r);
+/* Ends connections whose request takes too long; to be called about once a second. Main thread. */
+void http_server_expire(struct http_server *s, usec_t now);
 /* Ends the thread and all connections. Every request that waited has been woken before. */
 void http_server_free(struct http_server **s);
 

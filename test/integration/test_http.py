@@ -1,4 +1,5 @@
 """The HTTP port: what it says, to whom, and that nothing sent to it does harm."""
+import glob
 import os
 import re
 import socket
@@ -337,6 +338,42 @@ def test_login_of_console_users(pg, proxy, http):
         assert http.ask("/readyz", login=(STATS, STATS_SECRET))[2] == "not ready\npaused\n"
         con.run("SET http_auth = 0")
         assert http.status("/metrics") == 200
+
+
+def test_a_second_process_finds_the_port_taken(pg, proxy, http):
+    first = proxy(pg, config=http.config())
+    assert http.status("/healthz") == 200
+    second = proxy(pg, start=False, config=http.config(), check_on_stop=False)
+    with pytest.raises(RuntimeError):
+        second.start(timeout=10)
+    assert "http_listen: Address already in use; each process needs a port of its own" in second.log_text()
+    assert first.alive() and http.status("/healthz") == 200
+
+
+def test_a_password_that_was_right_is_not_derived_again(pg, proxy, http):
+    p = proxy(pg, config=http.config(http_auth=1))
+    good, bad = (STATS, STATS_SECRET), (STATS, STATS_SECRET + "x")
+
+    def used():
+        total = 0
+        for path in glob.glob(f"/proc/{p.pid}/task/*/schedstat"):
+            with open(path) as f:
+                total += int(f.read().split()[0])
+        return total / 1e9
+
+    def cpu(login, path):
+        began = used()
+        for _ in range(60):
+            http.ask(path, login=login)
+        return used() - began
+
+    assert http.ask("/metrics", login=good)[0] == 200
+    dear, cheap, health = cpu(bad, "/"), cpu(good, "/"), cpu(bad, "/healthz")
+    assert dear > 0.03 and cheap < dear / 2 and health < dear / 2, (dear, cheap, health)
+    assert http.ask("/metrics", login=bad)[0] == 401
+    with p.console() as con:
+        con.run("SET stats_users = nobody")
+        assert http.ask("/metrics", login=good)[0] == 401       # another configuration
 
 
 def test_login_with_a_verifier(pg, proxy, http):

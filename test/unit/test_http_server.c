@@ -1,0 +1,145 @@
+/* test_http_server.c - the port's socket and server: to whom it belongs, and how long it is
+ * held. */
+#include "base/base.h"
+#include "proxy/http/http_open.h"
+#include "proxy/http/http_server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define WAIT_MS 10000
+
+static struct http_address free_port(void)
+{
+    struct http_address a = {.loopback = true, .len = sizeof(struct sockaddr_in)};
+    struct sockaddr_in *in = (struct sockaddr_in *)&a.ss;
+    socklen_t n = sizeof(*in);
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(s, (struct sockaddr *)in, sizeof(*in)), 0);
+    assert_int_equal(getsockname(s, (struct sockaddr *)in, &n), 0);
+    close(s);
+    return a;
+}
+
+/* ---- the socket ------------------------------------------------------------------------------ */
+
+static void a_port_belongs_to_one_process_and_its_heir(void **state)
+{
+    struct http_address a = free_port();
+    struct error err = {""};
+    int first = -1, second = -1, heir = -1, third = -1;
+    (void)state;
+    assert_int_equal(http_open(&a, false, &first, &err), ST_OK);
+    assert_int_equal(http_open(&a, false, &second, &err), ST_IO);
+    assert_non_null(strstr(err.text, "each process needs a port of its own"));
+    assert_int_equal(http_open(&a, true, &heir, &err), ST_OK);
+    close(first);
+    assert_int_equal(http_open(&a, false, &second, &err), ST_IO); /* the heir has it now */
+    assert_int_equal(http_open(&a, true, &third, &err), ST_OK);   /* and an heir of its own */
+    close(heir);
+    close(third);
+    assert_int_equal(http_open(&a, false, &second, &err), ST_OK);
+    close(second);
+}
+
+/* ---- the server ------------------------------------------------------------------------------ */
+
+static bool begin(void *arg, struct http_request *r)
+{
+    (void)arg;
+    r->answer.status = 200;
+    r->answer.text = STR("ok\n");
+    return true;
+}
+
+static void waits_or_finish(void *arg, struct http_request *r)
+{
+    (void)arg;
+    (void)r;
+}
+
+static struct http_server *start(const struct http_address *a)
+{
+    const struct http_handler h = {begin, waits_or_finish, waits_or_finish, waits_or_finish, NULL};
+    struct http_server *s = NULL;
+    struct error err = {""};
+    int fd = -1;
+    assert_int_equal(http_open(a, false, &fd, &err), ST_OK);
+    assert_int_equal(http_server_new(fd, &h, &s, &err), ST_OK);
+    return s;
+}
+
+static int visit(const struct http_address *a, const char *text)
+{
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(s, (const struct sockaddr *)&a->ss, a->len), 0);
+    assert_int_equal(write(s, text, strlen(text)), (ssize_t)strlen(text));
+    return s;
+}
+
+/* 1: something to read, 0: the end, -1: nothing. */
+static int hear(int s, int limit_ms)
+{
+    struct pollfd p = {.fd = s, .events = POLLIN};
+    char c;
+    if (poll(&p, 1, limit_ms) != 1)
+        return -1;
+    return recv(s, &c, 1, 0) == 1 ? 1 : 0;
+}
+
+static void hear_all(int s, const char *end)
+{
+    char text[4096] = "";
+    size_t n = 0;
+    while (strstr(text, end) == NULL) {
+        struct pollfd p = {.fd = s, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+        ssize_t got = recv(s, text + n, sizeof(text) - 1 - n, 0);
+        assert_true(got > 0);
+        n += (size_t)got;
+        text[n] = '\0';
+    }
+}
+
+static void a_request_that_never_ends_is_ended(void **state)
+{
+    struct http_address a = free_port();
+    struct http_server *s = start(&a);
+    usec_t over = (HTTP_SERVER_REQUEST_S + 1) * (usec_t)USEC_PER_SEC;
+    int silent = visit(&a, ""), slow = visit(&a, "GET /healthz HTTP/1.1\r\nHost: loc");
+    int other = visit(&a, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    (void)state;
+    hear_all(other, "ok\n"); /* by then the others have been accepted too */
+    http_server_expire(s, clock_mono_us() + over - 5 * (usec_t)USEC_PER_SEC);
+    assert_int_equal(write(slow, "a", 1), 1);
+    assert_int_equal(hear(slow, 0), -1);
+    assert_int_equal(hear(silent, 0), -1);
+    http_server_expire(s, clock_mono_us() + over);
+    assert_int_equal(hear(slow, WAIT_MS), 0);
+    assert_int_equal(hear(silent, WAIT_MS), 0);
+    int next = visit(&a, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    hear_all(next, "ok\n");
+    http_server_free(&s);
+    close(silent);
+    close(slow);
+    close(other);
+    close(next);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_port_belongs_to_one_process_and_its_heir),
+        cmocka_unit_test(a_request_that_never_ends_is_ended),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
