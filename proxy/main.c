@@ -15,6 +15,7 @@
 #include "proxy/admin/admin.h"
 #include "proxy/cluster/cluster.h"
 #include "proxy/ctl/ctl.h"
+#include "proxy/drain.h"
 #include "proxy/http/http.h"
 #include "proxy/inherit.h"
 #include "proxy/net/listener.h"
@@ -34,13 +35,13 @@
 #include <stdio.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define SIGNALS 6
-#define DRAIN_CHECK_S 0.05
-#define LOG_FLUSH_S 1. /* how late it is said that lines were left out */
+#define AFTER_UPGRADE_US                                                                           \
+    (30 * (usec_t)USEC_PER_SEC) /* for transactions, without a shutdown_timeout */
+#define LOG_FLUSH_S 1.          /* how late it is said that lines were left out */
 #define RESOLVER_THREADS 2
 #define IDS_APART 1024 /* between the clients of a process and those of its successor */
 
@@ -53,7 +54,8 @@ struct program {
     const struct options *cli;
     struct tls_ticket_keys *tickets;
     ev_signal signals[SIGNALS];
-    ev_timer stats, drain, deadline, flush;
+    ev_timer stats, flush;
+    struct drain drain;
     struct inherit inherit;
     struct notify notify;
     struct watchdog watchdog;
@@ -158,22 +160,42 @@ static void shut_down(struct process *p, enum process_phase phase, bool now)
         return;
     }
     upgrade_stop(p->upgrade);
+    if (process_phase(p) == PHASE_HANDED_OVER)
+        drain_limit(&g->drain, 0); /* upgrade_timeout does not count any more */
     if (atomic_load(&p->shared.phase) < (int)phase)
         atomic_store(&p->shared.phase, (int)phase);
     listener_close(g->listener, LISTENER_TCP); /* the Unix socket stays for the console */
-    ev_timer_start(g->loop, &g->drain);
+    drain_start(&g->drain);
     notify_send(&g->notify, "STOPPING=1\nSTATUS=draining, %d clients are connected",
                 atomic_load(&p->shared.clients));
 }
 
-static void on_deadline(struct ev_loop *loop, ev_timer *t, int revents)
+static void on_left(void *arg)
 {
-    (void)loop;
-    (void)revents;
-    struct program *g = container_of(t, struct program, deadline);
-    log_line(LL_WARNING, "shutdown_timeout is over, %d clients are closed",
-             atomic_load(&g->process.shared.clients));
-    shut_down(&g->process, PHASE_STOP, true);
+    shut_down(&((struct program *)arg)->process, PHASE_STOP, true);
+}
+
+/* Who is not in a transaction is sent away at once, the others at its end or when the time is over.
+ */
+static void drain_transactions(struct program *g, usec_t limit)
+{
+    shut_down(&g->process, PHASE_DRAIN_TRANSACTIONS, false);
+    drain_limit(&g->drain, limit);
+}
+
+static void on_late(void *arg)
+{
+    struct program *g = arg;
+    int clients = atomic_load(&g->process.shared.clients);
+    if (process_phase(&g->process) != PHASE_HANDED_OVER) {
+        log_line(LL_WARNING, "shutdown_timeout is over, %d clients are closed", clients);
+        shut_down(&g->process, PHASE_STOP, true);
+        return;
+    }
+    log_line(LL_WARNING, "upgrade_timeout is over, %d clients are sent to the new process",
+             clients);
+    usec_t limit = g->runtime->config->opt.shutdown_timeout;
+    drain_transactions(g, limit > 0 ? limit : AFTER_UPGRADE_US);
 }
 
 /* SIGTERM: as PgBouncer does, or within the time that the configuration gives. */
@@ -192,31 +214,7 @@ static void terminate(struct program *g)
     }
     log_line(LL_LOG, "got SIGTERM, shutting down when all transactions have ended, or in %g s",
              (double)limit / USEC_PER_SEC);
-    shut_down(&g->process, PHASE_DRAIN_TRANSACTIONS, false);
-    ev_timer_set(&g->deadline, (double)limit / USEC_PER_SEC, 0.);
-    ev_timer_start(g->loop, &g->deadline);
-}
-
-static void count_used(void *arg, struct db_shared *d)
-{
-    *(int *)arg += atomic_load_explicit(&d->shared.servers, memory_order_relaxed);
-}
-
-static void on_drain(struct ev_loop *loop, ev_timer *t, int revents)
-{
-    (void)loop;
-    (void)revents;
-    struct program *g = container_of(t, struct program, drain);
-    int servers = 0;
-    int clients = atomic_load(&g->process.shared.clients);
-    registry_each_db(g->process.registry, count_used, &servers);
-    bool done = clients == 0;
-    if (process_phase(&g->process) == PHASE_HANDED_OVER)
-        done = done && atomic_load(&g->process.shared.login_clients) == 0;
-    if (process_phase(&g->process) >= PHASE_DRAIN_SERVERS)
-        done = done || servers == 0;
-    if (done)
-        shut_down(&g->process, PHASE_STOP, true);
+    drain_transactions(g, limit);
 }
 
 /* ---- upgrade --------------------------------------------------------------------------------- */
@@ -280,7 +278,8 @@ static void hand_over(struct program *g, int pid)
     watchdog_stop(&g->watchdog);
     notify_send(&g->notify, "MAINPID=%d\nREADY=1\nSTATUS=serving", pid);
     notify_fini(&g->notify); /* from now on the manager listens to the other one */
-    ev_timer_start(g->loop, &g->drain);
+    drain_start(&g->drain);
+    drain_limit(&g->drain, g->runtime->config->opt.upgrade_timeout);
 }
 
 static void on_upgraded(void *arg, int pid, const char *why)
@@ -301,14 +300,19 @@ static void on_reopen_log(void *arg)
     log_reopen();
 }
 
-/* Our turn, after everything has started. */
+/* Our turn, after everything has started. An heir is in charge once it has said so: the other one
+ * has closed its listeners by then, so nothing that goes wrong behind that may end this one. */
 static enum status take_charge(struct program *g, struct error *err)
 {
     if (g->inherit.heir && !predecessor_take_over(g->process.predecessor))
         return error_set(err, ST_IO, "the process that started this one has ended");
     g->in_charge = true;
-    if (g->inherit.heir) /* who was in charge has told the service manager */
-        return options_write_pid(&g->runtime->config->opt, g->pidfile, err);
+    if (g->inherit.heir) { /* who was in charge has told the service manager */
+        if (options_write_pid(&g->runtime->config->opt, g->pidfile, err) != ST_OK)
+            log_line(LL_ERROR, "the pid file still names the process before this one: %s",
+                     err->text);
+        return ST_OK;
+    }
     notify_send(&g->notify, "READY=1\nMAINPID=%d\nSTATUS=serving", (int)getpid());
     return ST_OK;
 }
@@ -421,27 +425,9 @@ static void watch(struct program *g)
     ev_timer_start(g->loop, &g->stats);
     ev_timer_init(&g->flush, on_flush, LOG_FLUSH_S, LOG_FLUSH_S);
     ev_timer_start(g->loop, &g->flush);
-    ev_timer_init(&g->drain, on_drain, DRAIN_CHECK_S, DRAIN_CHECK_S);
-    ev_timer_init(&g->deadline, on_deadline, 0., 0.);
-}
-
-static void raise_fd_limit(const struct config_options *o)
-{
-    struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l) != 0)
-        return;
-    l.rlim_cur = l.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_max != RLIM_INFINITY &&
-        l.rlim_max < (rlim_t)o->max_client_conn + 100)
-        log_line(LL_WARNING,
-                 "max_client_conn = %d is more than the %llu descriptors this process may open",
-                 o->max_client_conn, (unsigned long long)l.rlim_max);
-}
-
-static unsigned worker_count(const struct config_options *o)
-{
-    long n = o->workers > 0 ? o->workers : sysconf(_SC_NPROCESSORS_ONLN);
-    return (unsigned)MAX(1, MIN(n, WORKERS_MAX));
+    g->drain = (struct drain){
+        .loop = g->loop, .process = &g->process, .left = on_left, .late = on_late, .arg = g};
+    drain_init(&g->drain);
 }
 
 static enum status start(struct program *g, struct error *err)
@@ -460,7 +446,7 @@ static enum status start(struct program *g, struct error *err)
     p->main_box = &g->mailbox;
     mailbox_init(&g->mailbox, g->loop, p);
     p->admin = admin_new(p, &ops);
-    p->nworkers = worker_count(o);
+    p->nworkers = process_worker_count(o);
     p->first_id = (g->inherit.first_id + p->nworkers - 1) / p->nworkers * p->nworkers;
     p->upgrade = upgrade_new(
         g->loop, p,
@@ -471,7 +457,7 @@ static enum status start(struct program *g, struct error *err)
     }
     p->workers = mem_new(p->nworkers * sizeof(struct worker *));
     atomic_store(&p->shared.next_id, 1);
-    raise_fd_limit(o);
+    process_raise_fd_limit(o);
     enum status st = listen_all(g, err);
     if (st != ST_OK)
         return st;

@@ -2,10 +2,14 @@
 #include "proxy/process.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/refs.h"
+#include "proxy/pool/registry.h"
 
 #include <stdatomic.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 struct runtime *runtime_get(struct runtime *r)
 {
@@ -72,4 +76,23 @@ enum status runtime_new(struct config *cfg, struct tls_ticket_keys *tickets, str
 enum process_phase process_phase(const struct process *p)
 {
     return (enum process_phase)atomic_load_explicit(&p->shared.phase, memory_order_relaxed);
+}
+
+void process_raise_fd_limit(const struct config_options *o)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0)
+        return;
+    l.rlim_cur = l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_max != RLIM_INFINITY &&
+        l.rlim_max < (rlim_t)o->max_client_conn + 100)
+        log_line(LL_WARNING,
+                 "max_client_conn = %d is more than the %llu descriptors this process may open",
+                 o->max_client_conn, (unsigned long long)l.rlim_max);
+}
+
+unsigned process_worker_count(const struct config_options *o)
+{
+    long n = o->workers > 0 ? o->workers : sysconf(_SC_NPROCESSORS_ONLN);
+    return (unsigned)MAX(1, MIN(n, WORKERS_MAX));
 }

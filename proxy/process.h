@@ -88,4 +88,8 @@ enum status runtime_new(struct config *cfg, struct tls_ticket_keys *tickets, str
 
 enum process_phase process_phase(const struct process *p);
 
+/* As many descriptors as the process may have; says so when that is too few. */
+void process_raise_fd_limit(const struct config_options *o);
+unsigned process_worker_count(const struct config_options *o);
+
 #endif

@@ -344,6 +344,11 @@ const struct config_option config_schema[] = {
     {OPTION(track_statements_memory, CONFIG_SIZE), .def = "4MB", .min = 65536, .max = INT64_MAX,
      .unit = "bytes", .ours = true,
      .help = "Memory per worker for statistics of statements; the least used ones give way."},
+    {OPTION(upgrade_timeout, CONFIG_TIME), .def = "86400", .min = 0, .max = CONFIG_TIME_MAX,
+     .unit = "seconds", .ours = true,
+     .help = "How long a process whose successor has taken over keeps its clients; then they are "
+             "sent away between transactions, within shutdown_timeout or 30 seconds. 0: until they "
+             "leave."},
     {OPTION(workers, CONFIG_INT), .def = "0", .min = 0, .max = 64, .unit = "threads",
      .restart = true, .ours = true, .help = "Threads that serve clients; 0: one per core."},
 };

@@ -113,7 +113,7 @@ struct config_options { /* in the order of SHOW CONFIG */
     int max_pinned, max_waiting, multiplex_depth;
     usec_t pin_timeout;
     enum config_proxy_protocol proxy_protocol;
-    usec_t shutdown_timeout;
+    usec_t shutdown_timeout, upgrade_timeout;
     int64_t sql_cache_memory; /* bytes per worker */
     bool track_statements;
     int64_t track_statements_memory; /* bytes per worker */

@@ -463,3 +463,60 @@ def test_answers_are_not_kept_while_two_processes_pass_on_writes(pg, proxy, heir
         wait_for(lambda: new.value(cached.read(7)) and cached.counts(p)["hits"] > 0, 10, "answers to be kept again")
         new.query("UPDATE kept SET v = 8 WHERE id = 7")
         assert new.value(cached.read(7)) == "8"
+
+
+# ---- the end of the old process ---------------------------------------------------------------------
+
+def end_of(c):
+    errors = w.errors_of(c.read_to_end())
+    return (errors[-1]["S"], errors[-1]["C"]) if errors else None
+
+
+def test_upgrade_timeout_sends_the_old_clients_away_between_transactions(pg, proxy, heirs):
+    p = proxy(pg, config={"upgrade_timeout": 0.5, "shutdown_timeout": 20})
+    idle, in_tx = login(p), login(p)
+    idle.query("SELECT 1")
+    in_tx.query("BEGIN")
+    second = heirs.upgrade(p)
+    began = time.monotonic()
+    assert end_of(idle) == ("FATAL", "57P01") and time.monotonic() - began < 10
+    assert p.alive() and in_tx.value("SELECT 'goes on'") == "goes on"
+    in_tx.query("COMMIT")
+    assert end_of(in_tx) == ("FATAL", "57P01")
+    assert p.child.wait(5) == 0
+    p.wait_log("upgrade_timeout is over, 2 clients are sent to the new process")
+    with login(p) as new:
+        assert new.value("SELECT 1") == "1"
+    assert exists(second)
+
+
+def test_without_upgrade_timeout_the_old_process_waits(pg, proxy, heirs):
+    p = proxy(pg, config={"upgrade_timeout": 0, "shutdown_timeout": 0.2})
+    with login(p) as c:
+        heirs.upgrade(p)
+        assert c.quiet(1.5) and c.value("SELECT 1") == "1"
+    assert p.child.wait(5) == 0
+
+
+def test_upgrade_timeout_cuts_a_transaction_that_does_not_end(pg, proxy, heirs):
+    p = proxy(pg, config={"upgrade_timeout": 0.2, "shutdown_timeout": 0.5})
+    in_tx = login(p)
+    in_tx.query("BEGIN")
+    heirs.upgrade(p)
+    assert p.child.wait(10) == 0
+    p.wait_log("shutdown_timeout is over, 1 clients are closed")
+    in_tx.close()
+
+
+def test_a_pid_file_that_cannot_be_written_does_not_end_the_new_process(pg, proxy, heirs):
+    """By then the old one has closed its listeners: nobody would serve."""
+    p = proxy(pg)
+    p.config["pidfile"] = "/dev/full"
+    p.write()
+    second = heirs.upgrade(p)
+    assert p.child.wait(5) == 0
+    p.wait_log("the pid file still names the process before this one: pidfile /dev/full")
+    with login(p) as c:
+        assert c.value("SELECT 1") == "1"
+    assert exists(second)
+    p.check_on_stop = False
