@@ -111,7 +111,7 @@ enum status config_cluster_begin(struct config_entries *e, struct str name, stru
     return ST_OK;
 }
 
-static const struct config_option *option_of(struct str key)
+const struct config_option *config_cluster_option(struct str key)
 {
     for (size_t i = 0; i < config_cluster_options_count; i++)
         if (str_eq(key, str_of(config_cluster_options[i].name)))
@@ -149,7 +149,7 @@ enum status config_cluster_set(struct config_entries *e, struct str name, struct
                                struct str value, struct error *err)
 {
     struct config_cluster *c = find(e, name);
-    const struct config_option *o = option_of(key);
+    const struct config_option *o = config_cluster_option(key);
     if (str_eq(key, STR("rule")))
         return add_rule(c, value, err);
     if (o == NULL)

@@ -62,6 +62,9 @@ struct config_cluster {
 extern const struct config_option config_cluster_options[];
 extern const size_t config_cluster_options_count;
 
+/* NULL: there is none of that name. `rule`, of which there may be several, is none. */
+const struct config_option *config_cluster_option(struct str key);
+
 /* The name in "cluster NAME", for a section that is of this kind; STR_NONE otherwise. */
 struct str config_cluster_section(struct str section);
 

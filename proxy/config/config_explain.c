@@ -2,6 +2,7 @@
 #include "proxy/config/config_explain.h"
 
 #include "base/mem.h"
+#include "proxy/config/config_cluster.h"
 #include "proxy/config/config_conn.h"
 #include "proxy/config/config_entry.h"
 #include "proxy/config/config_ini.h"
@@ -71,6 +72,8 @@ static const char *text_of(struct str key)
         return "Port of the server, or a comma list with one for each host.";
     if (str_eq(key, STR("load_balance_hosts")))
         return "Whether connections go to the hosts in turn, or always to the first that answers.";
+    if (str_eq(key, STR("route")))
+        return "Where its requests go: auto asks the analysis, primary and replica are demands.";
     for (size_t i = 0; i < config_entry_texts_count; i++)
         if (str_eq(key, str_of(config_entry_texts[i].name)))
             return config_entry_texts[i].help;
@@ -119,6 +122,22 @@ static void explain_cache(struct explainer *x, const struct config_item *it)
     print_pair(x->out, 2, it->key, it->value, secret);
     if (o != NULL)
         say(x->out, 6, "", o->help);
+    else if (str_starts(it->key, STR("table.")))
+        say(x->out, 6, "",
+            "By which columns the rows of this table are told apart that the rule's answer comes "
+            "from; *: any change of the table drops all answers of the rule.");
+}
+
+static void explain_cluster(struct explainer *x, const struct config_item *it)
+{
+    const struct config_option *o = config_cluster_option(it->key);
+    print_pair(x->out, 2, it->key, it->value, str_eq(it->key, STR("probe_password")));
+    if (o != NULL)
+        say(x->out, 6, "", o->help);
+    else if (str_eq(it->key, STR("rule")))
+        say(x->out, 6, "",
+            "Statements that match the pattern or digest go there, whatever the analysis says; the "
+            "first rule that matches counts.");
 }
 
 static enum status on_item(void *arg, const struct config_item *it, struct error *err)
@@ -133,6 +152,8 @@ static enum status on_item(void *arg, const struct config_item *it, struct error
         return explain_entry(x, it, err);
     if (config_cache_section(it->section))
         explain_cache(x, it);
+    else if (config_cluster_section(it->section).p != NULL)
+        explain_cluster(x, it);
     else
         explain_option(x, it);
     return ST_OK;

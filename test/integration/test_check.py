@@ -92,3 +92,44 @@ def test_a_bad_file_is_not_explained(old):
 def test_nothing_is_explained_for_a_url():
     code, text, _ = check("postgres://app:secret@127.0.0.1/app")
     assert (code, text) == (0, "configuration is good\n")
+
+
+CLUSTERED = """\
+[databases]
+app = cluster=main route=replica
+[cluster main]
+hosts = 10.0.0.1:5432, 10.0.0.2:5432
+probe_user = monitor
+probe_password = se cret
+max_replica_lag = 2
+rule = primary SELECT * FROM queue*
+[cache]
+store = redis://user:hidden@10.0.0.3/0
+mode = ttl
+memory = 8MB
+[cache balance]
+query = SELECT balance FROM app.accounts WHERE user_id = $1
+key = balance:$1
+ttl = 300
+table.app.accounts = user_id
+[penstock]
+listen_addr = 127.0.0.1
+auth_type = trust
+"""
+
+
+def test_every_key_of_clusters_and_caches_is_explained(tmp_path):
+    path = tmp_path / "penstock.ini"
+    path.write_text(CLUSTERED)
+    code, text, _ = check(path)
+    assert code == 0, text
+    assert re.findall(r"^\[(.+)\]$", text, re.M) == ["databases", "cluster main", "cache", "cache balance", "penstock"]
+    for line in CLUSTERED.split("\n"):
+        if " = " in line and not line.startswith("app ="):
+            assert told(text, line.split(" = ")[0]), line
+    for key in ("cluster", "route"):
+        assert told(text, key), key
+    assert "A replica that is further behind than this serves no reads" in told(text, "max_replica_lag")
+    assert "probe_password = (not shown)" in text and "store = (not shown)" in text
+    for secret in ("se cret", "hidden"):
+        assert secret not in text
