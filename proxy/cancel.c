@@ -212,6 +212,7 @@ static void find_here(struct worker *w, const struct cancel_asker *asker,
     struct process *p = w->process;
     struct request *q = mem_new(sizeof(*q));
     if (w->wire->key_read(key, &q->who) != ST_OK || q->who.nsecret < 4) {
+        mem_wipe(q, sizeof(*q));
         mem_free(q);
         cancel_answer(w, asker);
         return;

@@ -22,7 +22,9 @@ static void drop_tls(struct cancel_conn *x)
 
 static void cancel_conn_free(struct mortal *m)
 {
-    mem_free(container_of(m, struct cancel_conn, mortal));
+    struct cancel_conn *x = container_of(m, struct cancel_conn, mortal);
+    mem_wipe(&x->key, sizeof(x->key));
+    mem_free(x);
 }
 
 static void finish(struct cancel_conn *x, enum cancel_end how)
@@ -38,6 +40,7 @@ static void finish(struct cancel_conn *x, enum cancel_end how)
 static void send_request(struct cancel_conn *x)
 {
     conn_wire(&x->conn)->cancel_bytes(&x->key, &x->conn.out);
+    mem_wipe(&x->key, sizeof(x->key));
     x->sent = true;
     conn_dirty(&x->conn);
 }

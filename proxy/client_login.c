@@ -49,6 +49,7 @@ static void welcome(struct client *c)
     cancel_make_key(c, c->login->minor, &key);
     const char *notice = worker_options(c->conn.worker)->login_notify_message;
     conn_wire(&c->conn)->cl_welcome(c->wire_state, c->told->vars, c->told->n, &key, &c->conn.out);
+    mem_wipe(&key, sizeof(key)); /* the client's secret is all that is needed */
     if (notice[0] != '\0')
         conn_wire(&c->conn)->cl_notice(c->wire_state, str_of(notice), STR_NONE, &c->conn.out);
     conn_dirty(&c->conn);

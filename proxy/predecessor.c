@@ -31,14 +31,19 @@ struct asked {
     usec_t since;
 };
 
+static void asked_free(struct asked *a)
+{
+    mem_wipe(a, sizeof(*a)); /* the key */
+    mem_free(a);
+}
+
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static void answer(struct worker *w, void *arg)
 {
     struct asked *a = arg;
     cancel_answer(w, &a->asker);
-    mem_wipe(a, sizeof(*a));
-    mem_free(a);
+    asked_free(a);
 }
 
 static void over(struct predecessor *x, struct asked *a)
@@ -105,7 +110,7 @@ static void take(struct message *m, void *ctx)
     struct asked *a = container_of(m, struct asked, m);
     struct predecessor *x = ((struct process *)ctx)->predecessor;
     if (x == NULL) { /* the process ends, and the asker with it */
-        mem_free(a);
+        asked_free(a);
         return;
     }
     a->number = x->next_number++;
@@ -129,7 +134,7 @@ bool predecessor_cancel(struct worker *w, const struct wire_key *key,
     a->asker = *asker;
     if (mailbox_post(w->process->main_box, &a->m))
         return true;
-    mem_free(a);
+    asked_free(a);
     return false;
 }
 
@@ -182,7 +187,7 @@ void predecessor_free(struct predecessor **xp)
     while ((first = list_first(&x->asked)) != NULL) {
         struct asked *a = container_of(first, struct asked, link);
         list_remove(&a->link);
-        mem_free(a);
+        asked_free(a);
     }
     if (x->fd >= 0)
         gone(x);

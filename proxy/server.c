@@ -29,10 +29,9 @@ static void free_slot(struct server *s, struct flight *f)
     mem_free(f->journal);
     mem_free(f->copy.p);
     s->conn.worker->memory.in_bytes -= f->copy.cap;
-    mem_free(f->said.p);
+    session_note_forget(f);
     f->journal = NULL;
     f->copy.p = NULL;
-    f->said.p = NULL;
     f->cap_journal = 0;
     f->copy.cap = 0;
 }
@@ -196,6 +195,7 @@ void server_free(struct mortal *m)
     varset_put(&s->profile);
     varset_put(&s->question.names);
     varset_put(&s->question.answered);
+    mem_wipe(&s->key, sizeof(s->key));
     mem_free(s);
 }
 

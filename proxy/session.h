@@ -138,6 +138,8 @@ void session_note_begin(struct server *s, struct flight *f, const struct wire_re
 void session_note(struct server *s, const struct flight *f, uint64_t rows, bool failed);
 /* A planned request of c was answered from the result cache. */
 void session_note_cached(struct client *c, const struct plan *plan);
+/* What was said in it goes, memory and all. */
+void session_note_forget(struct flight *f);
 
 /* session_aborted.c */
 /* r, planned, of a client whose transaction went with its server: answered without one. */

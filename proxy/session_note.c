@@ -64,6 +64,14 @@ void session_note_begin(struct server *s, struct flight *f, const struct wire_re
         keep_said(s, f, r);
 }
 
+void session_note_forget(struct flight *f)
+{
+    if (f->said.p != NULL)
+        mem_wipe(f->said.p, SAID_MAX); /* it may hold anything that clients say */
+    mem_free(f->said.p);
+    f->said.p = NULL;
+}
+
 /* ---- over ------------------------------------------------------------------------------------ */
 
 /* Of every hundred as many as the option says, evenly. */

@@ -31,6 +31,8 @@ struct pass {
     bool tight;           /* the token before wants no blank after it */
     bool keep_statement;  /* SET, NOTIFY: until the semicolon */
     bool keep_rest;       /* U& was seen */
+    bool set;             /* this statement is SET, and */
+    bool hides;           /* what is left of it is its value, which is not shown */
     enum keep_mode armed; /* the next token may open a call whose constants stay */
     enum keep_mode keep;
     uint32_t keep_depth, keep_arg;
@@ -104,6 +106,17 @@ static void case_word(struct pass *ps, struct str w)
     }
 }
 
+/* The value of SET may be a word as well as a constant: it is one placeholder, whatever it is. */
+static void hide_value(struct pass *ps)
+{
+    if (!ps->shown || ps->depth > 0) {
+        return;
+    }
+    begin_token(ps, false);
+    put(ps, STR("$?"));
+    ps->hides = true;
+}
+
 /* w is folded. Only a few first letters and lengths need a closer look. */
 static void look_at_word(struct pass *ps, struct str w, bool first)
 {
@@ -124,7 +137,15 @@ static void look_at_word(struct pass *ps, struct str w, bool first)
         if (w.n == 10) {
             ps->armed = keep_for(w);
         }
-        ps->keep_statement |= first && w.n == 3 && memcmp(w.p, "set", 3) == 0;
+        if (first && w.n == 3 && memcmp(w.p, "set", 3) == 0) {
+            ps->keep_statement = ps->set = true;
+            ps->res->kept = true; /* also a value that is a word */
+        }
+        break;
+    case 't':
+        if (ps->set && w.n == 2 && w.p[1] == 'o') {
+            hide_value(ps);
+        }
         break;
     default:
         break;
@@ -249,13 +270,16 @@ static void put_op(struct pass *ps, const struct sql_token *tok)
     begin_token(ps, tok->kind == SQL_TOK_CAST);
     put(ps, tok->text);
     ps->tight = tok->kind == SQL_TOK_CAST;
+    if (UNLIKELY(ps->set) && str_eq(tok->text, STR("="))) {
+        hide_value(ps);
+    }
 }
 
 static void end_statement(struct pass *ps)
 {
     ps->semicolon |= !ps->at_start;
     ps->at_start = true;
-    ps->keep_statement = false;
+    ps->keep_statement = ps->set = ps->hides = false;
     ps->armed = KEEP_NONE;
 }
 
@@ -318,6 +342,9 @@ static void put_self(struct pass *ps, const struct sql_token *tok)
 
 static void put_token(struct pass *ps, const struct sql_token *tok)
 {
+    if (UNLIKELY(ps->hides) && (tok->kind != SQL_TOK_SELF || *tok->text.p != ';')) {
+        return;
+    }
     switch (tok->kind) {
     case SQL_TOK_WORD:
         put_word(ps, tok);

@@ -85,6 +85,36 @@ static void constants_that_facts_hang_on_stay(void **state)
     check_all(cases, ARRAY_LEN(cases), 0);
 }
 
+static void nothing_that_a_client_has_chosen_is_shown(void **state)
+{
+    static const struct norm_case cases[] = {
+        {"SET app.key = hunter2", "set app.key = $?"},
+        {"SET app.key TO hunter2; SELECT 1", "set app.key to $?; select $?"},
+        {"set session x = a, 'b', -1", "set session x = $?"},
+        {"SET LOCAL search_path TO \"$user\", public", "set local search_path to $?"},
+        {"SET x=U&'a' UESCAPE '!'", "set x = $?"},
+        {"SET x = (1; SELECT b", "set x = $?; select b"},
+        {"SET TIME ZONE 'UTC'", "set time zone $?"},
+        {"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+         "set transaction isolation level serializable"},
+        {"SET x FROM CURRENT", "set x from current"},
+        {"NOTIFY a, 'B'", "notify a, $?"},
+        {"SELECT set_config('a', 'b', false)", "select set_config($?, $?, false)"},
+        {"UPDATE t SET x = y", "update t set x = y"},
+        {"SELECT a = b", "select a = b"},
+    };
+    struct sql_normal out;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        sql_normalize_shown(str_of(cases[i].text), 0, scratch, sizeof(scratch), &out);
+        assert_text(out.text, cases[i].want);
+    }
+    sql_normalize(STR("SET x = word"), 0, scratch, sizeof(scratch), &out);
+    assert_true(out.kept); /* what is shown is asked for */
+    assert_text(out.text, "set x = word");
+}
+
 static void same_statement_has_same_digest_whatever_its_hint(void **state)
 {
     struct sql_normal a;
@@ -227,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layout_case_and_constants_do_not_matter),
         cmocka_unit_test(constants_that_facts_hang_on_stay),
+        cmocka_unit_test(nothing_that_a_client_has_chosen_is_shown),
         cmocka_unit_test(same_statement_has_same_digest_whatever_its_hint),
         cmocka_unit_test(grammar_text_keeps_the_class_of_constants),
         cmocka_unit_test(unterminated_text_is_bad_in_its_dialect),
