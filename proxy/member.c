@@ -117,7 +117,9 @@ static void answered(struct cache_batch *b)
     lock(m);
     struct cache_view was = m->shared.state.view;
     bool joined = m->shared.state.joined;
-    cache_member_answer(&m->shared.state, a, m->worker->now);
+    /* Not the turn's time: Redis may have looked at its clock since, and the estimate must not run
+     * ahead of it. */
+    cache_member_answer(&m->shared.state, a, clock_mono_us());
     const struct cache_view *is = &m->shared.state.view;
     if (a->state == CACHE_ANSWER_OK && a->value.p != NULL &&
         !str_copy(m->shared.names, sizeof(m->shared.names), a->value))
@@ -143,8 +145,8 @@ static void step(struct member *m)
     struct worker *w = m->worker;
     char name[NAME_MAX];
     lock(m);
-    bool due = m->shared.name[0] != '\0' &&
-               cache_member_step(&m->shared.state, w->now, random_u64() | 1u, &m->batch.cmds[0]);
+    bool due = m->shared.name[0] != '\0' && cache_member_step(&m->shared.state, clock_mono_us(),
+                                                              random_u64() | 1u, &m->batch.cmds[0]);
     memcpy(name, m->shared.name, sizeof(name));
     m->telling = due ? m->shared.defined : m->telling;
     bool defines = m->telling != m->shared.told;

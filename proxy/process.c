@@ -25,8 +25,19 @@ void runtime_put(struct runtime **rp)
         return;
     tls_ctx_put(&r->client_tls);
     tls_ctx_put(&r->server_tls);
+    tls_ctx_put(&r->redis_tls);
     config_put(&r->config);
     mem_free(r);
+}
+
+static enum status make_redis_tls(struct runtime *r, struct error *err)
+{
+    const struct config_cache *c = r->config->cache;
+    const struct tls_settings s = {.mode = c->opt.redis_tls_sslmode,
+                                   .cert_file = c->opt.redis_tls_cert_file,
+                                   .key_file = c->opt.redis_tls_key_file,
+                                   .ca_file = c->opt.redis_tls_ca_file};
+    return c->redis.tls ? tls_ctx_new(&s, false, NULL, &r->redis_tls, err) : ST_OK;
 }
 
 static enum status make_tls(struct runtime *r, struct tls_ticket_keys *tickets, struct error *err)
@@ -53,9 +64,12 @@ static enum status make_tls(struct runtime *r, struct tls_ticket_keys *tickets, 
         if (st != ST_OK)
             return st;
     }
-    if (server.mode != TLS_DISABLE)
-        return tls_ctx_new(&server, false, NULL, &r->server_tls, err);
-    return ST_OK;
+    if (server.mode != TLS_DISABLE) {
+        enum status st = tls_ctx_new(&server, false, NULL, &r->server_tls, err);
+        if (st != ST_OK)
+            return st;
+    }
+    return make_redis_tls(r, err);
 }
 
 enum status runtime_new(struct config *cfg, struct tls_ticket_keys *tickets, struct runtime **out,

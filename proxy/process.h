@@ -33,6 +33,7 @@ struct runtime {
     struct config *config;      /* reference */
     struct tls_ctx *client_tls; /* reference; NULL: no TLS for clients */
     struct tls_ctx *server_tls; /* reference; NULL: no TLS to servers */
+    struct tls_ctx *redis_tls;  /* reference; NULL: no TLS to Redis */
 };
 
 /* only ever grows */

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "proxy/config/config_cache.h"
 #include "proxy/net/conn.h"
+#include "proxy/net/conn_tls.h"
 #include "proxy/net/sockopt.h"
 #include "proxy/worker.h"
 
@@ -35,6 +36,7 @@ struct redis {
     struct cache_link_setup setup; /* borrows from these, which are owned: */
     char *host, *user, *password;
     int port;
+    struct tls_ctx *tls; /* reference; NULL: plain */
     usec_t connect_until;
     int64_t refused;
     ev_timer timer;
@@ -187,7 +189,7 @@ static void on_drained(struct conn *c)
     (void)c;
 }
 
-static void on_connected(struct conn *c)
+static void on_ready(struct conn *c)
 {
     struct redis *r = (struct redis *)c;
     cache_link_connected(&r->link, r->worker->now);
@@ -195,8 +197,23 @@ static void on_connected(struct conn *c)
     pass_on(r);
 }
 
-static const struct conn_ops redis_ops = {
-    .on_data = on_data, .on_gone = on_gone, .on_drained = on_drained, .on_connected = on_connected};
+static void on_connected(struct conn *c)
+{
+    struct redis *r = (struct redis *)c;
+    struct tls *t = r->tls != NULL ? tls_start(r->tls, c->fd, false, r->host, false) : NULL;
+    if (t != NULL)
+        conn_secure(c, t);
+    else if (r->tls != NULL)
+        fail(r, "out of memory for TLS");
+    else
+        on_ready(c);
+}
+
+static const struct conn_ops redis_ops = {.on_data = on_data,
+                                          .on_gone = on_gone,
+                                          .on_drained = on_drained,
+                                          .on_connected = on_connected,
+                                          .on_secure = on_ready};
 
 static void dial(struct redis *r, const struct resolver_addrs *a)
 {
@@ -314,6 +331,7 @@ static void forget_setup(struct redis *r)
     mem_free(r->user);
     mem_free(r->password);
     r->host = r->user = r->password = NULL;
+    tls_ctx_put(&r->tls);
     r->setup = (struct cache_link_setup){.timeout = 0};
 }
 
@@ -333,7 +351,8 @@ static bool same(const struct redis *r, const struct config_cache *cfg)
            str_eq(r->setup.user, str_of(at->user)) &&
            str_eq(r->setup.password, str_of(at->password)) &&
            r->setup.database == (uint32_t)at->database &&
-           r->setup.timeout == cfg->opt.redis_timeout;
+           r->setup.timeout == cfg->opt.redis_timeout &&
+           (at->tls ? r->tls == r->worker->runtime->redis_tls : r->tls == NULL);
 }
 
 void redis_configure(struct redis *r, const struct config_cache *cfg)
@@ -350,6 +369,7 @@ void redis_configure(struct redis *r, const struct config_cache *cfg)
     r->user = str_dup(str_of(at->user));
     r->password = str_dup(str_of(at->password));
     r->port = at->port;
+    r->tls = at->tls ? tls_ctx_get(r->worker->runtime->redis_tls) : NULL;
     r->setup = (struct cache_link_setup){.user = str_of(r->user),
                                          .password = str_of(r->password),
                                          .database = (uint32_t)at->database,

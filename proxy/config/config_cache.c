@@ -48,7 +48,7 @@ struct config_cache *config_cache_new(void)
     atomic_init(&c->shared.in_force, false);
     config_arena_init(&c->arena);
     c->set = cache_rule_set_new();
-    c->redis = (struct config_cache_redis){NULL, "", "", 0, 0};
+    c->redis = (struct config_cache_redis){NULL, "", "", 0, 0, false};
     set_defaults(&c->opt, &c->arena, config_cache_schema, config_cache_schema_count);
     return c;
 }
@@ -197,15 +197,17 @@ static enum status parse_redis(struct config_cache *c, struct str url, struct er
 
 static enum status set_store(struct config_cache *c, struct error *err)
 {
-    struct str store = str_of(c->opt.store), redis = STR("redis://");
-    c->redis = (struct config_cache_redis){NULL, "", "", 0, 0};
+    struct str store = str_of(c->opt.store), redis = STR("redis://"), secure = STR("rediss://");
+    c->redis = (struct config_cache_redis){NULL, "", "", 0, 0, false};
     if (str_eq(store, STR("memory")))
         return ST_OK;
-    if (str_starts(store, STR("rediss://")))
-        return error_set(err, ST_UNSUPPORTED, "TLS to Redis is not in this release");
-    if (!str_starts(store, redis))
+    bool tls = str_starts(store, secure);
+    if (!tls && !str_starts(store, redis))
         return error_set(err, ST_INVALID, "must be memory or redis://HOST:PORT/DATABASE");
-    return parse_redis(c, (struct str){store.p + redis.n, store.n - redis.n}, err);
+    size_t n = tls ? secure.n : redis.n;
+    enum status st = parse_redis(c, (struct str){store.p + n, store.n - n}, err);
+    c->redis.tls = tls;
+    return st;
 }
 
 static enum status check_name(const char *name, struct error *err)
@@ -470,6 +472,10 @@ bool config_cache_differs(const struct config_cache *a, const struct config_cach
         a->opt.redis_timeout != b->opt.redis_timeout || strcmp(a->opt.store, b->opt.store) != 0 ||
         strcmp(a->opt.prefix, b->opt.prefix) != 0 || strcmp(a->member, b->member) != 0 ||
         a->opt.redis_members != b->opt.redis_members ||
+        a->opt.redis_tls_sslmode != b->opt.redis_tls_sslmode ||
+        strcmp(a->opt.redis_tls_ca_file, b->opt.redis_tls_ca_file) != 0 ||
+        strcmp(a->opt.redis_tls_cert_file, b->opt.redis_tls_cert_file) != 0 ||
+        strcmp(a->opt.redis_tls_key_file, b->opt.redis_tls_key_file) != 0 ||
         a->opt.write_without_redis != b->opt.write_without_redis ||
         strcmp(a->opt.redis_password, b->opt.redis_password) != 0)
         return true;

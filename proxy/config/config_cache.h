@@ -16,6 +16,7 @@
 #include "proxy/config/config_arena.h"
 #include "proxy/config/config_ini.h"
 #include "proxy/config/config_schema.h"
+#include "proxy/net/tls_ctx.h"
 
 #define CONFIG_CACHE_RULES_MAX 64
 #define CONFIG_CACHE_NAME_MAX 63
@@ -43,6 +44,8 @@ struct config_cache_options { /* [cache] */
     int64_t max_result; /* bytes */
     enum config_cache_mode mode;
     enum cache_without_redis write_without_redis;
+    enum tls_mode redis_tls_sslmode;
+    const char *redis_tls_ca_file, *redis_tls_cert_file, *redis_tls_key_file;
 };
 
 struct config_cache_table { /* table.X = COLUMNS */
@@ -67,6 +70,7 @@ struct config_cache_redis { /* store, taken apart */
     const char *host;       /* NULL: answers are kept in memory */
     const char *user, *password;
     int port, database;
+    bool tls;
 };
 
 struct config_cache {

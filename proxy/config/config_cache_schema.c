@@ -24,6 +24,13 @@ static const struct config_enum without_redis[] = {
     {NULL, 0},
 };
 
+static const struct config_enum sslmodes[] = {
+    {"require", TLS_REQUIRE},
+    {"verify-ca", TLS_VERIFY_CA},
+    {"verify-full", TLS_VERIFY_FULL},
+    {NULL, 0},
+};
+
 const struct config_option config_cache_schema[] = {
     {OPTION(max_result, CONFIG_SIZE), .def = "64kB", .min = 0, .max = RESULT_MAX, .unit = "bytes",
      .help = "Larger answers are not kept; a rule may say otherwise."},
@@ -49,11 +56,19 @@ const struct config_option config_cache_schema[] = {
     {OPTION(redis_timeout, CONFIG_TIME), .def = "0.002", .min = 100, .max = USEC_PER_SEC,
      .unit = "seconds",
      .help = "How long a client may wait for Redis; then the database is asked."},
+    {OPTION(redis_tls_ca_file, CONFIG_STRING), .def = "",
+     .help = "With rediss://: CAs that Redis' certificate must come from; unset: those of the "
+             "system."},
+    {OPTION(redis_tls_cert_file, CONFIG_STRING), .def = "",
+     .help = "With rediss://: the certificate that is shown to Redis."},
+    {OPTION(redis_tls_key_file, CONFIG_STRING), .def = "", .help = "Key of redis_tls_cert_file."},
+    {OPTION(redis_tls_sslmode, CONFIG_ENUM), .def = "verify-full", .values = sslmodes,
+     .help = "With rediss://: what of Redis' certificate is verified. require: nothing."},
     {OPTION(store, CONFIG_STRING), .def = "memory",
      .help = "Where answers are kept. memory: that of this process alone; lease is then exclusive: "
              "all writers must use this one process, so [peers] and so_reuseport are refused. "
              "redis://USER:PASSWORD@HOST:PORT/DATABASE: in Redis, for all that use it; in mode "
-             "lease all of them must have the same rules. TLS is not in this release there."},
+             "lease all of them must have the same rules. rediss:// is the same with TLS."},
     {OPTION(write_without_redis, CONFIG_ENUM), .def = "hold", .values = without_redis,
      .help =
          "Mode lease with Redis: what becomes of a write that Redis could not be told of. hold: "

@@ -8,6 +8,8 @@ import time
 import pytest
 
 from support import pgwire as w
+from support import procs
+from support.certs import LOCAL, Certs
 from support.common import DB, SECRET, USER
 from support.procs import wait_for
 from support.redis import Redis
@@ -134,6 +136,50 @@ def test_prefix_password_and_database(start):
         wait_for(lambda: server("EXISTS", "shop:balance:42") == 1, 2)
     finally:
         server.close()
+
+
+@pytest.fixture(scope="module")
+def certs():
+    made = Certs()
+    made.pair("redis", "redis", san=LOCAL)
+    made.pair("client", "client")
+    return made
+
+
+@pytest.fixture
+def secure(certs):
+    port = procs.Port()
+    server = Redis("--tls-port", str(port.number), "--tls-cert-file", certs.path("redis.crt"), "--tls-key-file",
+                   certs.path("redis.key"), "--tls-ca-cert-file", certs.ca, "--tls-auth-clients", "optional")
+    server.tls = port.number
+    yield server
+    server.close()
+    port.release()
+
+
+def over_tls(start, secure, more, wait=True):
+    text = f"redis_timeout = 0.05\nstore = rediss://127.0.0.1:{secure.tls}/0\n{more}"
+    return start(server=secure, more=text, wait=wait)
+
+
+@pytest.mark.parametrize("more", ["redis_tls_ca_file = {ca}", "redis_tls_sslmode = require", "redis_tls_sslmode = verify-ca\n"
+                                  "redis_tls_ca_file = {ca}\nredis_tls_cert_file = {client}.crt\n"
+                                  "redis_tls_key_file = {client}.key"])
+def test_tls(start, secure, certs, more):
+    p = over_tls(start, secure, more.format(ca=certs.ca, client=certs.path("client")))
+    with p.connect(USER, SECRET, DB) as c:
+        c.query(BALANCE.format(42))
+        wait_for(lambda: secure("EXISTS", "balance:42") == 1, 5)
+        assert c.query(BALANCE.format(42)) == [["4200"]]
+    assert row(p)["hits"] >= 1
+
+
+def test_redis_that_cannot_be_verified_is_not_used(start, secure, certs):
+    p = over_tls(start, secure, f"redis_tls_ca_file = {certs.evil}", wait=False)
+    wait_for(lambda: "Redis" in p.log_text() and "certificate" in p.log_text(), 5, p.log_text)
+    with p.connect(USER, SECRET, DB) as c:
+        assert c.query(BALANCE.format(42)) == [["4200"]]
+    assert secure("EXISTS", "balance:42") == 0 and row(p)["bypasses"]["store"] >= 1
 
 
 def test_flush_of_a_key(start, redis):
