@@ -2,6 +2,7 @@
 #include "proxy/member.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "proxy/session_cache.h"
@@ -134,7 +135,12 @@ static void answered(struct cache_batch *b)
     }
     if (was.members != is->members || was.names != is->names || joined != m->shared.state.joined)
         changed(m);
+    bool alone = renewed && is->members == 0 && was.names != is->names &&
+                 m->shared.state.clean >= m->shared.state.need;
     unlock(m);
+    if (alone)
+        LOG_LIMITED(LL_WARNING, "cache: processes that share Redis have other rules: " STR_FMT,
+                    STR_ARG(a->value));
     if (news)
         registry_reshaped(m->worker->process->registry);
 }

@@ -72,6 +72,7 @@ struct session_cache {           /* of a worker */
     struct list acks;            /* acknowledgements that wait (session_intent.c), and */
     struct list left;            /* intents whose end may not have reached Redis */
     uint32_t nleft;
+    usec_t missing_told; /* the last time that members were missing */
     struct cache_memo *memo;
     struct cache_flights flights;
     struct list bindings;

@@ -17,6 +17,7 @@
 
 #define VALUE_KEPT 4096 /* bytes of memory that a client keeps for the next value */
 #define LEASE_MS 3000   /* after it somebody else may fetch the answer */
+#define MISSING_US (10 * (int64_t)USEC_PER_SEC) /* between two complaints */
 
 static struct cache_redis_where where(const struct session_cache *sc, struct str name)
 {
@@ -88,13 +89,27 @@ static enum cache_read_next judge(struct session_cached *x, const struct cache_a
     return x->second.foreign ? CACHE_READ_BYPASS : CACHE_READ_FILL;
 }
 
-/* Why nothing may be served. */
-static enum cache_bypass why_not(const struct cache_view *v, const struct cache_answer *in)
+/* Somebody has to look after that: nothing is served until they are back. */
+static void tell_missing(struct worker *w, uint64_t there, uint32_t members)
 {
+    struct session_cache *sc = w->cache;
+    if (w->now < sc->missing_told + MISSING_US)
+        return;
+    sc->missing_told = w->now;
+    LOG_LIMITED(LL_WARNING, "cache: %llu of the %u processes that share Redis are there: %s",
+                (unsigned long long)there, members, sc->members.names);
+}
+
+/* Why nothing may be served. */
+static enum cache_bypass why_not(struct session_cached *x, const struct cache_answer *in)
+{
+    const struct cache_view *v = &x->second.view;
     const struct cache_answer *world = &in[0], *members = &in[1];
     for (int i = 0; i < CACHE_READ_CMDS; i++)
         if (in[i].state != CACHE_ANSWER_OK)
             return CACHE_BYPASS_STORE;
+    if (world->b == v->names && members->a < v->members)
+        tell_missing(x->client->conn.worker, members->a, v->members);
     if (world->a == 0 || world->open || world->b != v->names || members->a != v->members)
         return CACHE_BYPASS_MEMBERS;
     return in[2].open || in[3].open ? CACHE_BYPASS_WRITE : CACHE_BYPASS_LEASED;
@@ -112,7 +127,7 @@ static enum cache_read_next judge_leased(struct session_cached *x, const struct 
             next = taking || x->second.foreign ? CACHE_READ_BYPASS : CACHE_READ_TAKE;
     }
     if (next == CACHE_READ_BYPASS && !x->second.foreign)
-        x->second.why = why_not(v, in);
+        x->second.why = why_not(x, in);
     return next;
 }
 
