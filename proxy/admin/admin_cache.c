@@ -171,11 +171,20 @@ void admin_cache_show(struct admin *a, struct admin_reply *r)
 
 /* ---- CACHE FLUSH ----------------------------------------------------------------------------- */
 
-/* What is to go: a rule, or a key of any rule; empty: everything. */
+static void drop_rule(struct session_cache *sc, const struct session_binding *b, int rule)
+{
+    cache_l1_drop(sc->l1, b->scopes[rule], NULL);
+    if (sc->config->redis.host != NULL)
+        session_redis_drop_rule(sc, b, rule);
+}
+
+/* What is to go: a rule, or a key of any rule; empty: everything. A database may be known to any of
+ * the workers, so each of them tells Redis. */
 static void flush(struct worker *w, struct admin_gather *g, struct admin_part *part)
 {
     struct str what = str_of(g->reply->cmd.value);
     struct list *it, *tmp;
+    bool redis = w->cache->config->redis.host != NULL;
     LIST_EACH(it, tmp, &w->cache->bindings) {
         const struct session_binding *b = container_of(it, struct session_binding, link);
         struct cache_rules *set = b->set;
@@ -183,30 +192,31 @@ static void flush(struct worker *w, struct admin_gather *g, struct admin_part *p
         for (int i = 0; i < cache_rule_count(set); i++) {
             struct cache_key key;
             if (what.n == 0 || named == cache_rule_at(set, i))
-                cache_l1_drop(w->cache->l1, b->scopes[i], NULL);
+                drop_rule(w->cache, b, i);
             else if (named == NULL && cache_key_of_name(cache_rule_at(set, i), what, &key))
                 cache_l1_drop(w->cache->l1, b->scopes[i], &key);
         }
     }
-    if (w->cache->config->redis.host != NULL && w->index == 0)
+    bool is_key = what.n > 0 && cache_rule_named(w->cache->config->set, what) == NULL;
+    if (redis && is_key && w->index == 0)
         session_redis_remove(w->cache, what);
-    part->counts.found++;
+    part->counts.found += redis && !redis_is_up(w->cache->redis);
 }
 
 static void finish_flush(struct admin_gather *g)
 {
-    admin_answer(g->admin, g->reply);
+    int64_t unheard = 0;
+    for (unsigned i = 0; i < g->nparts; i++)
+        unheard += g->parts[i].counts.found;
+    if (unheard == 0)
+        admin_answer(g->admin, g->reply);
+    else
+        admin_answer_error(g->admin, g->reply, "Redis cannot be reached, it may keep its answers");
     g->reply = NULL;
 }
 
 void admin_cache_flush(struct admin *a, struct admin_reply *r)
 {
-    const struct config_cache *cfg = admin_config(a)->cache;
-    struct str what = str_of(r->cmd.value);
-    if (cfg->redis.host != NULL && (what.n == 0 || cache_rule_named(cfg->set, what) != NULL)) {
-        admin_answer_error(a, r, "Redis drops one key at a time: CACHE FLUSH key");
-        return;
-    }
     struct admin_gather *g = admin_gather_new(a, r);
     g->collect = flush;
     g->finish = finish_flush;

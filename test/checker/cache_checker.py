@@ -204,11 +204,21 @@ class Run:
         return time.monotonic() >= self.until or (done and self.book.reads >= a.reads and
                                                   self.book.writes >= a.writes)
 
+    def progress(self):
+        """What part of the run is over."""
+        a = self.args
+        left = (self.until - time.monotonic()) / a.seconds
+        done = [have / want for have, want in ((self.book.reads, a.reads), (self.book.writes, a.writes)) if want]
+        return max(1 - left, min(done, default=0))
+
     async def troubles(self):
         loop = asyncio.get_running_loop()
+        early = [name for name in self.names if name not in Trouble.LASTING]
         while not self.over() and time.monotonic() < self.until - 2:
             await asyncio.sleep(0.3 + random.random() * 0.7)
-            await loop.run_in_executor(self.hand, self.trouble.one, self.names)
+            names = self.names if self.progress() > 0.75 else early
+            if names:
+                await loop.run_in_executor(self.hand, self.trouble.one, names)
 
     async def all(self):
         a = self.args
@@ -221,7 +231,7 @@ class Run:
     def rules(self):
         a, store = self.args, "memory = 4MB"
         if a.store == "redis":
-            store = f"store = redis://127.0.0.1:{self.redis.port}/0\nredis_timeout = 0.02"
+            store = f"store = redis://127.0.0.1:{self.redis.port}/0\nredis_timeout = 0.05"
             if a.mode == "lease":
                 store += f"\nwrite_without_redis = {a.policy}"
         return RULES.format(store=store, mode=a.mode)

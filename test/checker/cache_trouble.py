@@ -7,6 +7,8 @@ import random
 import signal
 import time
 
+from support.pgwire import ServerError
+
 
 class Trouble:
     """proxies: of support.penstock; redis: of support.redis, or None; numbers(proxy): called before one is killed."""
@@ -17,6 +19,8 @@ class Trouble:
 
     COMMON = ("terminate", "flush", "flush_key", "reload")
     REDIS = ("flushall", "delete", "no_scripts", "cut", "slow", "stop", "restart", "stop_proxy", "kill_proxy")
+    # What a killed process was writing is not served for minutes: there would be little to check afterwards.
+    LASTING = ("kill_proxy",)
     # After these an answer may be older than one that was shown before its write was acknowledged (decision 016).
     LOSE_KEYS = ("flushall", "delete", "restart")
 
@@ -36,7 +40,10 @@ class Trouble:
 
     def _command(self, text):
         with random.choice(self.proxies).console() as con:
-            con.query(text)
+            try:
+                con.query(text)
+            except ServerError:
+                pass            # Redis is away, and that was said
 
     def flush(self):
         self._command("CACHE FLUSH")

@@ -27,7 +27,7 @@ GRANT ALL ON ALL TABLES IN SCHEMA app TO {USER};
 RULES = """
 [cache]
 store = redis://127.0.0.1:{port}/0
-mode = ttl
+mode = {mode}
 {more}
 [cache balance]
 query = SELECT balance FROM app.accounts WHERE user_id = $1
@@ -54,9 +54,9 @@ def redis():
 def start(pg, proxy, redis):
     pg.sql(SCHEMA, DB)
 
-    def make(ttl=300, more="redis_timeout = 0.05", server=None, wait=True):
+    def make(ttl=300, mode="ttl", more="redis_timeout = 0.05", server=None, wait=True):
         p = proxy(databases={DB: {"host": pg.host, "port": pg.port}},
-                  extra=RULES.format(port=(server or redis).port, ttl=ttl, more=more))
+                  extra=RULES.format(port=(server or redis).port, ttl=ttl, more=more, mode=mode))
         with p.connect(USER, SECRET, DB) as c:
             c.query("SELECT 1")
         wait_for(lambda: row(p)["state"] == "ready", 15)
@@ -185,11 +185,39 @@ def test_redis_that_cannot_be_verified_is_not_used(start, secure, certs):
 def test_flush_of_a_key(start, redis):
     p = start()
     with p.connect(USER, SECRET, DB) as c, p.console() as con:
-        c.query(BALANCE.format(42))
+        for k in (41, 42):
+            c.query(BALANCE.format(k))
         con.query("CACHE FLUSH balance:42")
         wait_for(lambda: redis("EXISTS", "balance:42") == 0, 2)
-        with pytest.raises(w.ServerError):
-            con.query("CACHE FLUSH balance")
+        assert redis("EXISTS", "balance:41") == 1
+
+
+@pytest.mark.parametrize("mode", ["ttl", "lease"])
+@pytest.mark.parametrize("what", ["", " balance"])
+def test_flush_of_a_rule_counts_for_all_processes(start, pg, mode, what):
+    a, b = start(mode=mode), start(mode=mode)
+    with a.connect(USER, SECRET, DB) as c, b.connect(USER, SECRET, DB) as d, a.console() as con:
+        def kept():
+            """Both are answered from Redis."""
+            before = [row(p)["hits"] for p in (a, b)]
+            got = [c.query(BALANCE.format(42)), d.query(BALANCE.format(42))]
+            return got if all(row(p)["hits"] > n for p, n in zip((a, b), before)) else None
+
+        assert wait_for(kept, 10) == [[["4200"]]] * 2
+        pg.sql("UPDATE app.accounts SET balance = 7 WHERE user_id = 42", DB)        # past the proxies
+        assert wait_for(kept, 10) == [[["4200"]]] * 2
+        con.query("CACHE FLUSH" + what)
+        wait_for(lambda: c.query(BALANCE.format(42)) == d.query(BALANCE.format(42)) == [["7"]], 2)
+        assert wait_for(kept, 10) == [[["7"]]] * 2
+
+
+def test_flush_tells_that_redis_cannot_be_reached(start, redis):
+    p = start()
+    redis.kill()
+    with p.console() as con:
+        wait_for(lambda: "Redis" in p.log_text(), 5)
+        with pytest.raises(w.ServerError, match="cannot be reached"):
+            con.query("CACHE FLUSH")
 
 
 # ---- when Redis is not well -----------------------------------------------------------------------------
@@ -312,7 +340,7 @@ def test_databases_of_one_name_on_two_hosts_are_two(start, pg, redis):
 
 def test_two_processes_of_one_port_need_names(pg, proxy):
     p = proxy(pg, config={"so_reuseport": 1})
-    p.extra = RULES.format(port=1, ttl=5, more="").replace("mode = ttl", "mode = lease")
+    p.extra = RULES.format(port=1, ttl=5, more="", mode="lease")
     p.write()
     with p.console() as con, pytest.raises(w.ServerError):
         con.query("RELOAD")
