@@ -64,7 +64,7 @@ def start_cache():
         return RULES.format(store="memory = 64MB"), "  {psql} -c 'SHOW CACHE' -c 'CACHE FLUSH balance:42'\n"
     say("starting a throwaway Redis ...")
     redis = Redis()
-    return (RULES.format(store=f"store = redis://{redis.host}:{redis.port}/0\nmode = ttl\nredis_timeout = 0.02"),
+    return (RULES.format(store=f"store = redis://{redis.host}:{redis.port}/0\nredis_timeout = 0.02"),
             f"  redis-cli -p {redis.port} HGETALL balance:42\n  {{psql}} -c 'SHOW CACHE'\n")
 
 

@@ -8,8 +8,8 @@
     run.py cluster     what of the integration suite shows most of the code for clusters; sanitizers
     run.py consistency replicas that lag and pause, 500,000 reads under each kind of consistency
                        (CONSISTENCY_READS); the integration suite has it for some seconds
-    run.py soak        the checker for SOAK_SECONDS (3600), with 10 times the clients' work; and
-                       consistency
+    run.py soak        the checker for SOAK_SECONDS (3600), with 10 times the clients' work; that of the result
+                       cache on Redis until it has seen a million reads and ten thousand writes; and consistency
     run.py wire -k name -x     what follows the suites goes to pytest
 
 Unit tests run through `make unit`.  Each other suite is a pytest of its own with a limit; one that
@@ -35,6 +35,7 @@ LIMITS = {"docs": 120, "wire": 420, "integration": 600, "drivers": 420, "drivers
           "packages": 600, "packages-all": 2400, "consistency": 7200}
 CHECK = ["unit", "docs", "wire", "integration", "drivers", "packages", "checker"]
 READS = "500000"
+SOAK_CACHE = ("--reads", "1000000", "--writes", "10000")
 ONCE = ("unit", "packages")         # the number of workers makes no difference
 
 
@@ -158,17 +159,20 @@ def pytest(totals, suite, label, args, env, only=None):
     return f"{passed} passed, {failed} failed"
 
 
-def checker(totals, label, seconds, env):
-    """The checker, and for a third of its time that of the result cache."""
-    said = []
-    for name, limit in (("checker.py", seconds), ("cache_checker.py", max(20, seconds // 3))):
-        code, _ = command([sys.executable, os.path.join(TEST, "checker", name), "--seconds", str(limit)],
+def checker(totals, label, seconds, env, much=()):
+    """The checker, and for a third of its time each that of the result cache, in memory and in Redis (until so much
+    is checked)."""
+    said, third = [], max(20, seconds // 3)
+    for name, limit, more in (("checker.py", seconds, ()), ("cache_checker.py", third, ()),
+                              ("cache_checker.py", third, ("--store", "redis", *much))):
+        code, _ = command([sys.executable, os.path.join(TEST, "checker", name), "--seconds", str(limit), *more],
                           limit + 120, env)
+        what = " ".join([name, *more[:2]])
         if code == 0:
             totals.passed += 1
         else:
-            totals.failed.append(f"{label}: {name} ({'took too long' if code is None else f'exit {code}'})")
-        said.append(f"{name} {'passed' if code == 0 else 'failed'}")
+            totals.failed.append(f"{label}: {what} ({'took too long' if code is None else f'exit {code}'})")
+        said.append(f"{what} {'passed' if code == 0 else 'failed'}")
     return ", ".join(said)
 
 
@@ -186,7 +190,7 @@ def run_suite(totals, suite, args, env, suffix=""):
         more = {"CONSISTENCY_READS": READS, "CONSISTENCY_SECONDS": "30", "PENSTOCK_WORKERS": "4", **env}
         said = pytest(totals, "integration", label, ["-s", *args], more, "test_consistency.py")
     elif suite == "soak":
-        said = checker(totals, label, int(env.get("SOAK_SECONDS", "3600")), env)
+        said = checker(totals, label, int(env.get("SOAK_SECONDS", "3600")), env, SOAK_CACHE)
     else:
         said = pytest(totals, suite, label, args, env)
     print(f"--- {label}: {said}, {time.monotonic() - started:.1f} s", flush=True)
