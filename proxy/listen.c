@@ -140,7 +140,7 @@ bool listen_notified(struct server *s, const struct wire_server_event *ev)
     if (c == NULL || c->listen == NULL)
         return false;
     struct listen_client *x = c->listen;
-    if (str_eq(ev->channel, c->pool->listen->marker.name)) {
+    if (s->pool->listen != NULL && str_eq(ev->channel, s->pool->listen->marker.name)) {
         if (list_linked(&x->leaving) && is_marker_of(x, ev->payload)) {
             x->here = true;
             if (x->there)
@@ -199,7 +199,7 @@ static bool movable(const struct client *c, const struct server *s)
 
 bool listen_may_move(const struct client *c, const struct server *s)
 {
-    return movable(c, s) && c->pool->listen->seat != 0;
+    return movable(c, s) && c->listen->listen->seat != 0;
 }
 
 static bool on_or_asked(struct listen *l, struct channel *ch)
@@ -218,7 +218,7 @@ bool listen_settle(struct client *c, struct server *s)
         c->barrier = true;
         return true;
     }
-    struct listen *l = c->pool->listen;
+    struct listen *l = x->listen;
     if (!listen_subs_join(l) && adopt(l, c, s))
         return true;
     if (!listen_subs_join(l)) /* another worker may have been faster */
@@ -344,11 +344,18 @@ void listen_housekeeping(struct pool *p)
     retry_others(p->listen);
 }
 
+void listen_pool_left(struct pool *p)
+{
+    if (p->listen != NULL)
+        listen_subs_lost(p->listen);
+}
+
 void listen_free(struct pool *p)
 {
     if (p->listen == NULL)
         return;
-    CHECK(p->listen->host == NULL && list_empty(&p->listen->members));
+    CHECK(p->listen->host == NULL && map_count(&p->listen->channels) == 0);
+    listen_subs_dismiss(p->listen);
     map_fini(&p->listen->channels);
     mem_free(p->listen);
     p->listen = NULL;

@@ -22,6 +22,8 @@
  * What a rollback takes back was never subscribed, for only the database's answer subscribes.
  * UNLISTEN of a channel that is subscribed here is noted when it is sent and acted on when its
  * transaction is over.
+ * In a cluster all of this is about the pool of a node, the primary, for LISTEN runs only there;
+ * clients that listen are closed when that node is the primary no more (its servers are).
  * Not here: session mode, and clients whose text encoding differs from that of the pool's
  * fresh servers, and databases whose limits leave no second server; these clients stay pinned.
  * Thread: the worker's that owns pool, clients and servers.
@@ -66,6 +68,8 @@ void listen_done(struct server *s, struct flight *f, bool ok);
 /* s, a listening server, is lost: its clients are closed rather than left deaf, on all workers. */
 void listen_server_lost(struct server *s);
 void listen_housekeeping(struct pool *p);
+/* p is no node of its cluster any more: whoever listens there is closed. */
+void listen_pool_left(struct pool *p);
 void listen_free(struct pool *p);
 
 #endif

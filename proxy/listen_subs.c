@@ -120,11 +120,32 @@ static struct listen_client *client_of(struct client *c)
     list_init(&x->subs);
     list_init(&x->leaving);
     list_init(&x->member);
-    list_push_back(&listen_of(c->pool)->members, &x->member);
     outq_init(&x->held, &c->conn.worker->blocks);
     outq_init(&x->behind, &c->conn.worker->blocks);
     c->listen = x;
     return x;
+}
+
+static void join_pool(struct listen_client *x, struct pool *p)
+{
+    if (x->listen != NULL)
+        return;
+    x->listen = listen_of(p);
+    list_push_back(&x->listen->members, &x->member);
+}
+
+static void leave_pool(struct listen_client *x)
+{
+    list_remove(&x->leaving);
+    list_remove(&x->member);
+    x->listen = NULL;
+}
+
+void listen_subs_dismiss(struct listen *l)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &l->members)
+        leave_pool(container_of(it, struct listen_client, member));
 }
 
 struct sub *listen_subs_find(const struct listen_client *x, struct str channel)
@@ -140,7 +161,7 @@ struct sub *listen_subs_find(const struct listen_client *x, struct str channel)
 
 static void subscribe(struct listen_client *x, struct str name)
 {
-    struct listen *l = x->client->pool->listen;
+    struct listen *l = x->listen;
     struct channel *ch = map_get(&l->channels, name);
     if (ch == NULL) {
         ch = mem_new(sizeof(*ch));
@@ -163,13 +184,16 @@ static void subscribe(struct listen_client *x, struct str name)
 static void unsubscribe(struct sub *sub)
 {
     struct listen_client *x = sub->owner;
+    struct listen *l = x->listen;
     struct channel *ch = sub->channel;
     list_remove(&sub->in_channel);
     list_remove(&sub->in_client);
     x->nsubs--;
     x->ngated -= sub->gated;
     mem_free(sub);
-    drop_if_empty(x->client->pool->listen, ch);
+    if (x->nsubs == 0 && !list_linked(&x->leaving))
+        leave_pool(x);
+    drop_if_empty(l, ch);
 }
 
 static void unsubscribe_all(struct listen_client *x)
@@ -203,9 +227,8 @@ void listen_client_gone(struct client *c)
     struct listen_client *x = c->listen;
     if (x == NULL)
         return;
-    list_remove(&x->leaving);
-    list_remove(&x->member);
     unsubscribe_all(x);
+    leave_pool(x);
     free_ops(x);
     outq_clear(&x->held);
     outq_clear(&x->behind);
@@ -223,7 +246,9 @@ bool listen_is_moving(const struct client *c)
 bool listen_subs_wanted(const struct server *s)
 {
     return s->client != NULL && !s->client->passthrough && conn_wire(&s->conn)->sv_notify != NULL &&
-           !worker_options(s->conn.worker)->server_reset_query_always && s->pool->home == NULL;
+           !worker_options(s->conn.worker)->server_reset_query_always &&
+           (s->client->listen == NULL || s->client->listen->listen == NULL ||
+            s->client->listen->listen->pool == s->pool);
 }
 
 void listen_ask_begins(struct server *s)
@@ -241,6 +266,7 @@ void listen_ask_row(struct server *s, struct str channel)
         return;
     struct listen_client *x = client_of(s->client);
     struct sub *sub = listen_subs_find(x, channel);
+    join_pool(x, s->pool);
     if (sub == NULL)
         subscribe(x, channel);
     else

@@ -2,8 +2,10 @@
  * by the listen_*.c files only.
  *
  * A pool has one struct listen on each worker, a client that listens one struct listen_client; a
- * struct sub ties a client to a channel and is on a list of both.  A channel without subscriptions
- * is freed at once, or at the end of the walk that is under way (busy).
+ * struct sub ties a client to a channel and is on a list of both.  In a cluster the pool is that of
+ * a node, the primary, for LISTEN runs there only; when the node is one no more its listening
+ * clients are closed, as they are when the listening server is lost.  A channel without
+ * subscriptions is freed at once, or at the end of the walk that is under way (busy).
  * A listening server is known by its seat, a number that is never used twice.  While l->seat is not
  * 0, this worker is one of that server's subscribers; whatever speaks of another seat comes from
  * the past.  A worker without channels subscribes to nothing.
@@ -43,6 +45,8 @@ struct op {          /* UNLISTEN of a transaction that is not over */
 
 struct listen_client {
     struct client *client; /* borrowed */
+    struct listen *listen; /* borrowed: of the pool of the server that first listened for it; NULL
+                              while it listens to nothing */
     struct list subs;
     struct list leaving; /* in listen->leaving: a marker is under way */
     struct list member;  /* in listen->members */
@@ -85,6 +89,8 @@ bool listen_subs_join(struct listen *l);
 void listen_subs_ask_for(struct listen *l, struct channel *ch);
 /* After a walk of the channels: what lost its last subscriber meanwhile is dropped. */
 void listen_subs_sweep(struct listen *l);
+/* l ends; its members listen to nothing any more. */
+void listen_subs_dismiss(struct listen *l);
 /* The listening server is lost: this worker subscribes nowhere. */
 void listen_subs_forget(struct listen *l);
 struct sub *listen_subs_find(const struct listen_client *x, struct str channel); /* NULL: none */

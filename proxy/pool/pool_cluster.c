@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/cluster/route_counts.h"
+#include "proxy/listen.h"
 #include "proxy/server.h"
 #include "proxy/session_ours.h"
 #include "proxy/session_route.h"
@@ -186,6 +187,7 @@ static void renumber(struct pool *home, const struct topology *t, int i)
         pool_send_away(p, false);
         if (n == NULL)
             return;
+        listen_pool_left(p);
         p->home = NULL;
         p->gone = true;
         pc->nodes[i] = NULL;
@@ -237,6 +239,7 @@ static void let_nodes_go(struct pool *p)
             continue;
         pool_retire_servers(n);
         pool_send_away(n, false);
+        listen_pool_left(n);
         n->home = NULL;
         n->gone = true;
     }

@@ -365,6 +365,28 @@ def test_each_request_is_held_for_as_long_as_another(start, trio):
         assert time.monotonic() - began > 1
 
 
+def test_who_listens_is_not_left_deaf_by_a_switch(start, trio):
+    p = start(trio)
+    old, new, other = trio.nodes
+    with login(p) as c, login(p) as idle:
+        c.query("LISTEN news")
+        wait_for(lambda: all(row["state"] != "held" for row in p.show("CLIENTS") if row["user"] == USER), 10,
+                 lambda: p.show("CLIENTS"))
+        old.freeze()                     # nothing is said, and nothing will be
+        try:
+            new.promote()
+            other.follow(new)
+            c.sock.settimeout(30)
+            assert [m.fields["S"] for m in c.read_to_end() if m.type == "E"] == ["FATAL"]
+        finally:
+            old.thaw()
+        idle.sock.settimeout(30)
+        with login(p, timeout=30) as again:
+            again.query("LISTEN news")
+            idle.query("NOTIFY news, 'there'")
+            assert again.read_until("A")[-1].fields["payload"] == "there"
+
+
 def test_who_stops_a_session_is_obeyed(start, trio):
     """A server that shuts down says the same; so the statement is sent again, but not for ever."""
     p = start(trio)

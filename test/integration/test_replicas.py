@@ -454,6 +454,28 @@ def test_a_request_that_waits_is_planned_once(start, trio):
         assert binds() == before + 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_clients_that_listen_leave_the_primarys_servers_to_others(start, trio, workers):
+    p = start(config={"default_pool_size": 1, "multiplex_depth": 1, "workers": workers})
+    with login(p) as a, login(p) as b, login(p) as c:
+        warm(p, trio, c)
+        for x in (a, b):
+            x.query("LISTEN news")
+        wait_for(lambda: all(row["state"] != "held" for row in p.show("CLIENTS") if row["user"] == USER), 10,
+                 lambda: p.show("CLIENTS"))
+        for i in range(3):
+            c.query("BEGIN")
+            c.query("UPDATE t SET v = v WHERE id = 75")
+            c.query(f"NOTIFY news, '{i}'")
+            c.query("COMMIT")
+        for x in (a, b):
+            assert [m.fields["payload"] for m in x.read_until("A", 3)] == ["0", "1", "2"]
+        a.query("UNLISTEN *")
+        c.query("NOTIFY news, 'last'")
+        assert b.read_until("A")[-1].fields["payload"] == "last"
+        assert a.value("SELECT 1") == "1" and a.quiet(0.1)
+
+
 # ---- answers that are kept ----------------------------------------------------------------------------
 
 @pytest.fixture
