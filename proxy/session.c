@@ -353,7 +353,7 @@ static enum taken find_server(struct client *c, const struct wire_req *r, struct
             return TAKEN;
         }
     }
-    if (!session_begun(c) && session_share(c, r, plan))
+    if (session_share(c, r, plan))
         return TAKEN;
     if (get_server(c, r, plan) == LEFT)
         return c->state == CL_WAIT ? LEFT : TAKEN; /* TAKEN: refused, the queue was full */

@@ -1,5 +1,6 @@
 /* session_share.c - requests of several clients on one server; see session_share.h.  Worker
  * thread. */
+#include "proxy/session_begin.h"
 #include "proxy/session_retry.h"
 #include "proxy/session_route.h"
 #include "proxy/session_share.h"
@@ -28,7 +29,8 @@ static bool is_whole(const struct wire_req *r)
 static bool tied(const struct client *c)
 {
     const struct server *s = c->server;
-    return c->passthrough || (s != NULL && (s->fl_count > 0 || server_has_state(s)));
+    return c->passthrough || session_begun(c) ||
+           (s != NULL && (s->fl_count > 0 || server_has_state(s)));
 }
 
 const struct facts *session_share_reads(struct client *c, const struct wire_req *r,

@@ -286,3 +286,16 @@ def test_a_transaction_sees_every_table_as_new_as_its_first(start, trio):
         finally:
             for r in trio.replicas:
                 r.resume_replay()
+
+
+def test_a_read_that_is_often_asked_stays_in_its_transaction(start, trio):
+    """Known to be short, it could stand behind others' on a server that no transaction holds."""
+    p = start(begin_hold=0.5, config={"multiplex_depth": 16})
+    with p.connect(USER, SECRET, DB) as c:
+        warm(trio, c)
+        for _ in range(50):
+            assert c.value("SELECT v FROM still WHERE id = 1") == "0"
+        for _ in range(20):
+            c.ask(w.query("BEGIN READ ONLY"))
+            assert c.ask(w.query("SELECT v FROM still WHERE id = 1"))[-1].fields["status"] == "T"
+            assert tag_and_status(c.ask(w.query("COMMIT"))) == (["COMMIT"], "I")
