@@ -131,10 +131,12 @@ static struct facts *one_statement(const struct client *c, const struct wire_req
     return used == NULL ? NULL : used->facts;
 }
 
-/* A request in pieces is not known to its end. */
-static bool is_whole(const struct wire_req *r)
+/* A request in pieces is not known to its end. That of a driver which asks what a statement
+ * returns before it goes on is good enough for the first one of a block: what decides is whether
+ * the block is READ ONLY. */
+static bool is_known(const struct client *c, const struct wire_req *r)
 {
-    if ((r->flags & (REQ_START | REQ_END)) != (REQ_START | REQ_END))
+    if ((r->flags & REQ_START) == 0 || ((r->flags & REQ_END) == 0 && !session_begun(c)))
         return false;
     for (int i = 0; i < r->nparts; i++)
         if (r->parts[i].cut || r->parts[i].kind == PART_CALL)
@@ -144,10 +146,10 @@ static bool is_whole(const struct wire_req *r)
 
 void session_route_judge(struct client *c, const struct wire_req *r, struct plan *plan)
 {
-    plan->statement = is_whole(r) && !c->passthrough ? one_statement(c, r, plan) : NULL;
+    plan->statement = is_known(c, r) && !c->passthrough ? one_statement(c, r, plan) : NULL;
     plan->verdict = plan->statement == NULL ? STANDBY_NOT_PARSED
                                             : sql_standby(plan->statement, c->pool->catalog);
-    plan->whole = plan->statement != NULL && plan->begin == NULL;
+    plan->whole = plan->statement != NULL && plan->begin == NULL && (r->flags & REQ_END) != 0;
 }
 
 void session_route_over(struct client *c)
@@ -376,7 +378,7 @@ static bool database_scope(const struct pool *home)
 static void note_writing(struct client *c, struct server *s, struct flight *f,
                          const struct plan *plan)
 {
-    if (plan->statement != NULL)
+    if (plan->whole)
         freshness_set_written(&s->writing, plan->statement, c->pool->catalog);
     else
         s->writing.all = true;

@@ -299,3 +299,16 @@ def test_a_read_that_is_often_asked_stays_in_its_transaction(start, trio):
             c.ask(w.query("BEGIN READ ONLY"))
             assert c.ask(w.query("SELECT v FROM still WHERE id = 1"))[-1].fields["status"] == "T"
             assert tag_and_status(c.ask(w.query("COMMIT"))) == (["COMMIT"], "I")
+
+
+def test_the_first_statement_may_be_described_before_it_is_bound(client, trio):
+    """As asyncpg does it: a piece of a request, whose end comes when that was answered."""
+    c = client(begin_hold=0.5)
+    for begin, text, where in (("BEGIN READ ONLY", "SELECT node()", "replica"), ("BEGIN", "SELECT node()", "primary"),
+                               ("BEGIN READ ONLY", "SELECT node(), pg_try_advisory_xact_lock(9)", "primary")):
+        warm(trio, c)
+        c.ask(w.query(begin))
+        assert [m.type for m in c.ask(w.parse(text) + w.describe() + w.flush(), until="T")] == ["1", "t", "T"]
+        port = int(w.rows_of(c.ask(w.bind() + w.execute() + w.sync()))[0][0])
+        assert (port == trio.primary.port) == (where == "primary")
+        c.query("COMMIT")
