@@ -423,12 +423,28 @@ static void close_written(const struct pool *p, const struct flight *f)
     topology_put(&t);
 }
 
+void session_route_wrote_elsewhere(struct client *c)
+{
+    struct pool_cluster *pc = c->pool->cluster;
+    const struct freshness_set all = {.all = true};
+    if (c->route == NULL || pc->topology == NULL)
+        return;
+    freshness_wrote(&c->route->mark, pc->topology->live);
+    if (!database_scope(c->pool))
+        return;
+    freshness_db_open(pc->writes, &all);
+    freshness_db_close(pc->writes, &all, pc->topology->live);
+}
+
 void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bool lost)
 {
     struct pool *p = s->pool;
     struct client *c = f->client;
-    if (!f->routed)
+    if (!f->routed) { /* its server is of a time when the entry had no cluster, or other nodes */
+        if (f->kind == FLIGHT_CLIENT && c != NULL && c->route != NULL && p->home == NULL)
+            session_route_wrote_elsewhere(c);
         return;
+    }
     f->routed = false;
     if (c != NULL && c->route != NULL && !lost) {
         c->route->avoid = 0;

@@ -64,6 +64,9 @@ void session_route_sent(struct client *c, struct server *s, struct flight *f,
                         const struct plan *plan);
 /* A further piece of it is sent: what that does is not known. */
 void session_route_more(struct server *s, struct flight *f);
+/* c, or another client of its pool, has written where no node's numbers are known for it: as far as
+ * anybody can tell it is newer than all that has been heard of the nodes. */
+void session_route_wrote_elsewhere(struct client *c);
 /* f is over: answered, or lost with its server. */
 void session_route_done(struct server *s, struct flight *f, enum tx_state tx, bool lost);
 /* A planned request of c begins on the server that it holds. false: it may not run there, an

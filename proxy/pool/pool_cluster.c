@@ -202,6 +202,15 @@ static void renumber(struct pool *home, const struct topology *t, int i)
     number(pc->nodes[i], t, i);
 }
 
+/* The numbers are others than those in which its clients' marks are, if they have any: what they
+ * have written may be missing everywhere but on the primary. */
+static void mark_all(struct pool *home)
+{
+    struct list *it, *tmp;
+    LIST_EACH(it, tmp, &home->clients)
+        session_route_wrote_elsewhere(container_of(it, struct client, in_pool));
+}
+
 static void adopt(struct pool *home)
 {
     struct pool_cluster *pc = home->cluster;
@@ -212,6 +221,8 @@ static void adopt(struct pool *home)
     }
     pc->topology = is;
     pc->failing = 0;
+    if (was == NULL || was->live != is->live)
+        mark_all(home);
     for (int i = 0; i < MAX(nnodes(was), nnodes(is)); i++) {
         renumber(home, is, i);
         bool replaced = was != NULL && was->primary == i && is->primary != i &&

@@ -206,6 +206,104 @@ static void entry_that_leaves_its_cluster_and_returns_disturbs_nobody(void **sta
     nodes_free(&x);
 }
 
+/* An index may mean another host after a reload: what is meant for the new one must not reach the
+ * servers of the old one. */
+static void index_that_is_used_again_means_the_new_host(void **state)
+{
+    (void)state;
+    for (int between = 0; between < 2; between++) { /* with the hole published, and without */
+        struct cluster_rig x;
+        nodes_new(&x, 3, "");
+        x.m.model.nnodes = 2;
+        nodes_tell(&x);
+        peer_say(&x.c[0], "Q select 1 from t\n");
+        nodes_server(&x, 1, 1);
+        peer_hears(x.r, &x.s[1], "Q select 1 from t\n");
+        nodes_answers(&x, 1, 0);
+        if (between) {
+            x.m.nodes[1].used = false;
+            nodes_tell(&x);
+        }
+        x.m.nodes[1] = x.m.nodes[2]; /* as the watch does: the lowest index that is free */
+        nodes_tell(&x);
+        peer_hears(x.r, &x.s[1], "bye\n");
+        peer_hears_end(x.r, &x.s[1]);
+        replayed(&x, 1, 9);
+        peer_say(&x.c[0], "Q select 1 from t\n");
+        nodes_server(&x, 2, 2);
+        peer_hears(x.r, &x.s[2], "Q select 1 from t\n");
+        nodes_answers(&x, 2, 0);
+        nodes_free(&x);
+    }
+}
+
+/* Whoever writes there still is told nothing wrong by being read afterwards. */
+static void write_on_a_node_that_leaves_is_marked_when_it_is_done(void **state)
+{
+    (void)state;
+    struct cluster_rig x;
+    nodes_new(&x, 3, "");
+    x.m.model.nnodes = 2;
+    nodes_tell(&x);
+    nodes_asks(&x, 0, 0, "update t set a = 1");
+    x.m.nodes[0] = x.m.nodes[2]; /* the address of the primary is another one */
+    x.m.nodes[0].role = NODE_PRIMARY;
+    nodes_tell(&x);
+    nodes_answers_write(&x, 0, 0);
+    peer_say(&x.c[0], "Q select 1 from t\n");
+    nodes_server(&x, 2, 2);
+    peer_hears(x.r, &x.s[2], "Q select 1 from t\n");
+    nodes_answers(&x, 2, 0);
+    nodes_free(&x);
+}
+
+/* The end of its transaction is sent when the node is none any more. */
+static void transaction_on_a_node_that_leaves_is_marked_at_its_end(void **state)
+{
+    (void)state;
+    struct cluster_rig x;
+    nodes_new(&x, 3, "");
+    x.m.model.nnodes = 2;
+    nodes_tell(&x);
+    nodes_asks(&x, 0, 0, "begin");
+    peer_say(&x.s[0], "ok tx\ndone T\n");
+    peer_hears(x.r, &x.c[0], "ok tx\ndone T\n");
+    nodes_asks(&x, 0, 0, "update t set a = 1");
+    peer_say(&x.s[0], "ok write\ndone T\n");
+    peer_hears(x.r, &x.c[0], "ok write\ndone T\n");
+    x.m.nodes[0] = x.m.nodes[2];
+    x.m.nodes[0].role = NODE_PRIMARY;
+    nodes_tell(&x);
+    nodes_asks(&x, 0, 0, "commit");
+    peer_say(&x.s[0], "ok tx\ndone I\n");
+    peer_hears(x.r, &x.c[0], "ok tx\ndone I\n");
+    peer_say(&x.c[0], "Q select 1 from t\n");
+    nodes_server(&x, 2, 2);
+    peer_hears(x.r, &x.s[2], "Q select 1 from t\n");
+    nodes_answers(&x, 2, 0);
+    nodes_free(&x);
+}
+
+/* What it has written through the entry's own address is older than anything known of the nodes. */
+static void write_before_its_entry_joined_a_cluster_is_read_from_the_primary(void **state)
+{
+    (void)state;
+    struct cluster_rig x;
+    nodes_new(&x, 2, "");
+    nodes_reload(&x, "", NULL);
+    peer_say(&x.c[0], "Q update t set a = 1\n");
+    rig_toy_server(x.r, &x.s[2]);
+    peer_hears(x.r, &x.s[2], "Q update t set a = 1\n");
+    nodes_answers_write(&x, 2, 0);
+    nodes_reload(&x, "", "cluster=main");
+    nodes_tell(&x);
+    peer_say(&x.c[0], "Q select 1 from t\n");
+    nodes_server(&x, 0, 3);
+    peer_hears(x.r, &x.s[3], "Q select 1 from t\n");
+    nodes_answers(&x, 3, 0);
+    nodes_free(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +316,10 @@ int main(void)
         cmocka_unit_test(drained_node_gets_nothing_new_and_its_servers_leave_when_they_are_free),
         cmocka_unit_test(those_that_wait_for_a_node_look_again_when_it_is_drained),
         cmocka_unit_test(entry_that_leaves_its_cluster_and_returns_disturbs_nobody),
+        cmocka_unit_test(index_that_is_used_again_means_the_new_host),
+        cmocka_unit_test(write_on_a_node_that_leaves_is_marked_when_it_is_done),
+        cmocka_unit_test(transaction_on_a_node_that_leaves_is_marked_at_its_end),
+        cmocka_unit_test(write_before_its_entry_joined_a_cluster_is_read_from_the_primary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
