@@ -127,6 +127,7 @@ class Run:
         self.until = 0
         self.errors = 0
         self.past = {}          # what proxies had counted that are no more
+        self.bypasses = {}
         self.redis = None
         # What is started again ends with the thread that started it, so that one stays.
         self.hand = concurrent.futures.ThreadPoolExecutor(1)
@@ -262,6 +263,8 @@ class Run:
         for r in proxy.show("CACHE"):
             for k in ("hits", "misses", "fills", "refused", "invalidations"):
                 self.past[k] = self.past.get(k, 0) + int(r[k])
+            for why, n in (x.split("=") for x in r["bypasses"].split()):
+                self.bypasses[why] = self.bypasses.get(why, 0) + int(n)
 
     def numbers(self):
         for p in self.proxies:
@@ -276,6 +279,7 @@ def verdict(run):
     print(f"cache checker, {a.store}, {a.mode}, {a.proxies} processes: {b.reads} reads ({b.direct} direct), "
           f"{b.writes} acknowledged writes, {n['hits']} hits ({served:.0%}), {n['fills']} fills, {n['refused']} refused, "
           f"{run.errors} broken off, {b.back} backwards before an acknowledgement, {len(b.wrong)} wrong")
+    print("  bypasses: " + (", ".join(f"{k} {v}" for k, v in sorted(run.bypasses.items())) or "none"))
     if run.trouble.happened:
         print("  trouble: " + ", ".join(f"{k} {v}" for k, v in sorted(run.trouble.happened.items())))
     for line in b.wrong[:SHOWN]:

@@ -55,4 +55,12 @@ MUTANTS = (
       "    session_cache_retarget(p); /* whoever",
       "    /* whoever",
       "integration/test_limits.py: test_kept_answers_go_with_reconnect"),
+    m("flush-redis", "proxy/admin/admin_cache.c",
+      "        session_redis_drop_rule(sc, b, rule);\n",
+      "        (void)rule;\n",
+      "integration/test_cache_redis.py: test_flush_of_a_rule_counts_for_all_processes"),
+    m("flush-unheard", "proxy/admin/admin_cache.c",
+      "    if (unheard == 0)\n",
+      "    if (unheard >= 0)\n",
+      "integration/test_cache_redis.py: test_flush_tells_that_redis_cannot_be_reached"),
 )
