@@ -136,7 +136,7 @@ struct facts {
     bool upsert;      /* ON CONFLICT DO UPDATE */
     struct str *vars; /* owned; lower-case names for FX_VARS_NAMED */
     uint16_t nvars;
-    bool vars_reset;       /* all of vars[] are RESET or SET TO DEFAULT, outside a function */
+    bool vars_reset;       /* some of vars[] are RESET or SET TO DEFAULT, outside a function */
     bool custom_types;     /* casts to or constants of a type that is not in the built-in catalog */
     bool session_values;   /* CURRENT_USER, CURRENT_DATE and their kin stand in it */
     bool operators;        /* any operator or cast: code of a custom one may be behind it */

@@ -382,7 +382,7 @@ struct wire_answer { /* one row of the answer, decoded */
     bool held;           /* LOCKS, TEMP, CURSORS: there are some */
     struct wire_var var; /* VARS: name, value; value.p NULL when unset. PREPARED: name and whole
                               command. LISTEN: var.name */
-    bool is_default;     /* VARS: the value is the session's reset value */
+    bool is_default, was_set; /* VARS: it is the session's reset value; somebody set it to that */
 };
 
 /* depth of sv_clean and its effect */

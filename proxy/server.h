@@ -136,7 +136,7 @@ enum cleaning { CLEANING_NONE, CLEANING_TX, CLEANING_FULL, CLEANING_QUERY };
 /* What the proxy asks a server about its session, from one question to the answer to the next. What
  * must be asked for is server->asks. */
 struct server_question {
-    struct varset *names;    /* names for ASK_VARS as a set; NULL: none */
+    struct varset *names;    /* what was set or reset (WAS_RESET) by name; those to ask for */
     struct varset *answered; /* settings being collected from an ASK_VARS_ALL */
     bool reset_seen;         /* a RESET or DISCARD ran since the settings were asked for */
     bool of_prepared;        /* the question under way includes ASK_PREPARED, and */

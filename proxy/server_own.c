@@ -76,14 +76,14 @@ void server_ask(struct server *s)
     uint32_t asks = s->asks;
     struct varset_table *t = &s->conn.worker->vars;
     int n = 0;
-    n = add_names(names, n, s->question.names, false);
-    if (asks & ASK_VARS_ALL) {
-        /* Custom settings are not in the database's list: those known are asked for by name. */
+    bool all = (asks & ASK_VARS_ALL) != 0;
+    /* Custom settings are not in the database's list: those known are asked for by name. What is in
+     * the list is not: by name, what was reset could not be told from what was set. */
+    n = add_names(names, n, s->question.names, all);
+    if (all) {
         n = add_names(names, n, s->vars, true);
-        /* So are the client's start-up settings, or one that was set to the database's default
-         * could not be told from one that was reset. */
         if (s->client != NULL && !s->question.reset_seen)
-            n = add_names(names, n, s->client->startup, false);
+            n = add_names(names, n, s->client->startup, true);
         asks = n > 0 ? asks | ASK_VARS : asks & ~(uint32_t)ASK_VARS;
     }
     varset_put(&s->question.answered);

@@ -20,6 +20,7 @@
 #define DELTA_MAX (2 * VARSET_MAX)
 #define ACCEPTED_MAX 10000 /* remembered pairs of a pool; then it starts anew */
 #define ASK_NAMES_MAX 256  /* named in one question; more: all are asked for */
+#define WAS_RESET "reset"  /* in question.names */
 
 /* ---- before ---------------------------------------------------------------------------------- */
 
@@ -296,15 +297,22 @@ static uint32_t surprise(uint32_t effects, uint32_t tags)
     return asks;
 }
 
+/* It names all that it resets. */
+static bool resets_by_name(const struct flight *f)
+{
+    return f->facts != NULL && f->facts->nvars > 0 && f->facts->vars_reset &&
+           (f->effects & (FX_VARS_ALL | FX_UNKNOWN)) == 0;
+}
+
 static void note_names(struct server *s, const struct facts *f)
 {
-    if (f == NULL || f->nvars == 0 || f->vars_reset ||
-        s->question.names->n + f->nvars > ASK_NAMES_MAX) {
+    bool fits = f != NULL && s->question.names->n + f->nvars <= ASK_NAMES_MAX;
+    if (!fits || f->nvars == 0 || f->vars_reset)
         s->asks |= ASK_VARS_ALL;
-        return;
-    }
-    for (int i = 0; i < f->nvars; i++)
-        varset_change(&s->question.names, f->vars[i], STR(""));
+    if (!fits)
+        s->question.reset_seen = s->question.reset_seen || f == NULL || f->vars_reset;
+    for (int i = 0; fits && i < f->nvars; i++)
+        varset_change(&s->question.names, f->vars[i], f->vars_reset ? STR(WAS_RESET) : STR(""));
 }
 
 /* The name of a custom setting, as far as its form goes. */
@@ -343,7 +351,8 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
         asks |= ASK_TEMP;
     if ((s->pins & PIN_CURSOR) && (tags & WT_CURSOR))
         asks |= ASK_CURSORS;
-    s->question.reset_seen = s->question.reset_seen || (tags & (WT_RESET | WT_DISCARD)) != 0;
+    s->question.reset_seen = s->question.reset_seen || (tags & WT_DISCARD) != 0 ||
+                             ((tags & WT_RESET) && !resets_by_name(f));
     if (tags & WT_DISCARD) {
         session_vars_reset(s);
         if (f->client != NULL) {
@@ -379,12 +388,14 @@ static void set_pin(struct server *s, uint32_t pin, bool held)
     s->pins = held ? s->pins | pin : s->pins & ~pin;
 }
 
-/* The client came with this setting and nothing was reset since: it was asked for by name, and that
- * it has the database's default now is what somebody wanted. */
-static bool set_to_default(const struct server *s, struct str name)
+/* The client came with this setting, and that it has the database's default now is what somebody
+ * wanted: for what the database cannot tell, that is so while nothing was reset. */
+static bool set_to_default(const struct server *s, const struct wire_answer *a)
 {
-    return !s->question.reset_seen && s->client != NULL &&
-           varset_find(s->client->startup, name).p != NULL;
+    if (s->client == NULL || varset_find(s->client->startup, a->var.name).p == NULL)
+        return false;
+    return a->was_set || (!s->question.reset_seen &&
+                          !str_eq(varset_find(s->question.names, a->var.name), STR(WAS_RESET)));
 }
 
 void session_ask_row(struct server *s, const struct wire_server_event *ev)
@@ -397,8 +408,8 @@ void session_ask_row(struct server *s, const struct wire_server_event *ev)
     switch (a.about) {
     case ASK_VARS:
     case ASK_VARS_ALL:
-        if (!a.is_default || !set_to_default(s, a.var.name))
-            varset_change(&s->question.answered, a.var.name, a.is_default ? STR_NONE : a.var.value);
+        varset_change(&s->question.answered, a.var.name,
+                      a.is_default && !set_to_default(s, &a) ? STR_NONE : a.var.value);
         break;
     case ASK_LOCKS:
         set_pin(s, PIN_LOCK, a.held);

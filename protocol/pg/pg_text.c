@@ -272,11 +272,12 @@ static const char put_limits_aside[] = PUT_ASIDE(
                                        "penstock.ld") "SET LOCAL statement_timeout=0;SET LOCAL "
                                                       "lock_timeout=0;";
 
-/* pg_settings leaves out the identity, so that is asked by name. The user who logged in is told by
+/* A RESET makes the source of a setting what it was, so what is listed was set, if only to the value
+ * that a RESET returns to. pg_settings leaves out the identity, so that is asked by name. The user who logged in is told by
  * the activity view, whose column stays as it was at login. */
 static const char ask_changed[] =
     "SELECT E'v',name,pg_catalog.current_setting(name,true),CASE WHEN setting" EQ "reset_val"
-    " THEN E'd' ELSE E'' END FROM pg_catalog.pg_settings WHERE source" EQ "E'session'"
+    " THEN E's' ELSE E'' END FROM pg_catalog.pg_settings WHERE source" EQ "E'session'"
     " AND name OPERATOR(pg_catalog.<>) ALL(ARRAY[E'statement_timeout',E'lock_timeout'])"
     " AND name OPERATOR(pg_catalog.<>) ALL" UNSETTABLE
     " UNION ALL SELECT E'v',E'statement_timeout',v,CASE WHEN v" EQ "d THEN E'd' ELSE E'' END"
@@ -373,6 +374,8 @@ enum status pg_text_ask_row(const struct str *cols, int ncols, struct wire_answe
     out->var.name = cols[1];
     out->var.value = cols[2];
     out->held = !named && cols[3].p && str_eq(cols[3], STR("t"));
-    out->is_default = out->about == ASK_VARS && cols[3].p && str_eq(cols[3], STR("d"));
+    out->was_set = out->about == ASK_VARS && cols[3].p && str_eq(cols[3], STR("s"));
+    out->is_default = out->about == ASK_VARS && cols[3].p &&
+                      (out->was_set || str_eq(cols[3], STR("d")));
     return ST_OK;
 }

@@ -157,7 +157,7 @@ void sql_draft_var(struct sql_draft *d, struct str name, bool reset)
     if (str_eq(folded, STR("role")) || str_eq(folded, STR("session_authorization"))) {
         d->effects |= FX_ROLE;
     }
-    d->vars_set |= !reset;
+    d->vars_reset |= reset;
     (void)enter(d, &d->vars, STR_NONE, folded);
 }
 
@@ -248,7 +248,7 @@ static void copy_flags(const struct sql_draft *d, struct facts *f)
     f->target = d->target;
     f->rows = d->rows;
     f->upsert = d->upsert;
-    f->vars_reset = d->vars.n > 0 && !d->vars_set;
+    f->vars_reset = d->vars_reset;
 }
 
 struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struct str hint,

@@ -38,7 +38,7 @@ struct sql_draft {
     bool read_write_begin, serializable_begin;
     bool selects, explains, modifies, into, locks_rows, locks_table;
     bool custom_types, custom_operators, operators, session_values;
-    bool vars_set; /* one of vars was set to a value, so vars_reset is false */
+    bool vars_reset; /* one of vars is RESET or SET TO DEFAULT */
     struct sql_draft_list relations, functions, vars, assigned, conflict;
     struct sql_draft_match matches[SQL_DRAFT_MATCHES_MAX];
     uint32_t nmatches;

@@ -161,6 +161,46 @@ def test_reset_all_and_discard_all(world):
         same(world, c, "SHOW TimeZone", "Asia/Tokyo")
 
 
+# What a session came with is what RESET and DEFAULT return to; the server's own default, set by name, is
+# a value like any other.
+@pytest.mark.parametrize("steps", [
+    ("SET datestyle TO 'ISO, MDY'",),
+    ("SET datestyle TO 'ISO, MDY'", "SET extra_float_digits = 2", "RESET extra_float_digits"),
+    ("SET datestyle TO 'ISO, MDY'", "SET extra_float_digits TO DEFAULT"),
+    ("SET datestyle TO 'ISO, MDY'", "BEGIN; RESET extra_float_digits; COMMIT"),
+    ("SET datestyle TO 'ISO, MDY'", "SELECT set_config('extra_float_digits', '1', false)"),
+    ("SET datestyle TO 'ISO, MDY'", "SET datestyle TO DEFAULT"),
+    ("SET datestyle TO 'ISO, MDY'", "RESET datestyle"),
+    ("SET datestyle TO 'ISO, MDY'", "RESET ALL"),
+    ("SET datestyle TO 'ISO, MDY'", "DISCARD ALL"),
+    ("SET datestyle TO 'SQL, DMY'", "SET datestyle TO DEFAULT"),
+    ("SET datestyle TO 'SQL, DMY'", "SET datestyle = DEFAULT"),
+    ("SET datestyle TO 'SQL, DMY'", "RESET datestyle"),
+    ("SET datestyle TO 'SQL, DMY'", "SELECT set_config('datestyle', 'ISO, MDY', false)"),
+    ("SET datestyle TO DEFAULT",),
+    ("SET datestyle TO DEFAULT", "SET datestyle TO 'ISO, MDY'"),
+    ("RESET ALL", "SET datestyle TO 'ISO, MDY'"),
+    ("BEGIN; SET datestyle TO DEFAULT; SET datestyle TO 'ISO, MDY'; COMMIT",),
+    ("BEGIN; SET datestyle TO 'ISO, MDY'; SET datestyle TO DEFAULT; COMMIT",),
+    ("BEGIN; SET datestyle TO 'ISO, MDY'; ROLLBACK",),
+    ("SET statement_timeout = 0",),
+    ("SET statement_timeout = 0", "SELECT set_config('extra_float_digits', '1', false)"),
+    ("SET statement_timeout = 0", "SET statement_timeout TO DEFAULT"),
+    ("SET statement_timeout = 0", "RESET ALL"),
+    ("SET statement_timeout = 0", "SET extra_float_digits = 3", "RESET extra_float_digits"),
+    ("SET datestyle TO 'ISO, MDY'", "BEGIN; SET datestyle TO DEFAULT; ROLLBACK"),
+], ids=" | ".join)
+def test_default_is_what_the_session_came_with(world, pg, steps):
+    came = {"DateStyle": "German, DMY", "extra_float_digits": "0", "statement_timeout": "5s"}
+    c = world.connect(**came)
+    with RawClient.login(pg.port, USER, SECRET, DB, **came) as direct:
+        for sql in ("SELECT 1",) + steps:
+            world.stir()
+            assert code_of(c, w.query(sql)) == code_of(direct, w.query(sql))
+        for name in came:
+            same(world, c, f"SHOW {name}", direct.value(f"SHOW {name}"))
+
+
 def test_reported_settings_are_reported(world):
     c = world.connect()
     c.query("SET TimeZone = 'Asia/Tokyo'")

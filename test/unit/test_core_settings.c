@@ -88,7 +88,7 @@ static void question_that_is_cut_off_is_repeated(void **state)
     peer_hears(r, &s, "state vars:pace\n");
     for (int i = 0; i < 5; i++) {
         peer_say(&s, "err cancelled x\ndone I\n");
-        peer_hears(r, &s, "state vars all:pace\n");
+        peer_hears(r, &s, "state all\n");
     }
     peer_say(&s, "row var|pace|1\ndone I\n");
     rig_toy_ask(r, &c, &s);
@@ -157,9 +157,9 @@ static void reset_of_one_client_is_not_anothers(void **state)
     peer_hears_until(r, &s, "Q select who_knows()", NULL, 0);
     peer_say(&s, "var zone x\ndone I\nvar zone utc\ndone I\n");
     peer_hears_until(r, &b, "done I", NULL, 0);
-    peer_hears(r, &s, "state vars all locks temp cursors prepared listen:zone\n");
+    peer_hears(r, &s, "state all locks temp cursors prepared listen\n");
     /* that it is the database's default now is what b wanted */
-    peer_say(&s, "row var|zone|utc\nrow var|zone|~\ndone I\n");
+    peer_say(&s, "row var|zone|utc|set\ndone I\n");
     rig_toy_ask(r, &b, &s);
     peer_close(&a);
     leave(r, &b, &s);

@@ -189,6 +189,10 @@ static void answers_are_decoded(void **state)
     assert_int_equal(pg_text_ask_row(var, 4, &a), ST_OK);
     assert_int_equal(a.about, ASK_VARS);
     assert_true(a.is_default && str_eq(a.var.name, STR("x")) && str_eq(a.var.value, STR("1")));
+    assert_false(a.was_set);
+    var[3] = STR("s");
+    assert_int_equal(pg_text_ask_row(var, 4, &a), ST_OK);
+    assert_true(a.is_default && a.was_set);
     struct str lock[] = {STR("l"), STR_NONE, STR_NONE, STR("t")};
     assert_int_equal(pg_text_ask_row(lock, 4, &a), ST_OK);
     assert_true(a.about == ASK_LOCKS && a.held);

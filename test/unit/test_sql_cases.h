@@ -282,7 +282,7 @@ static const struct effect_case cases[] = {
     {"LOAD 'x'", "load unknown"},
     {"BEGIN; SET LOCAL x = 1; SELECT 1; COMMIT", "read begin end local multi txctl +ops"},
     {"BEGIN READ ONLY; SELECT 1", "read begin multi txctl"},
-    {"SET a = 1; RESET b; SET LOCAL c = 2", "vars local multi v:a v:b"},
+    {"SET a = 1; RESET b; SET LOCAL c = 2", "vars local multi v:a v:b +reset"},
     {"RESET a; RESET b", "vars multi v:a v:b +reset"},
     {"SELECT 1; SET ROLE x", "read vars role multi v:role"},
     {"ROLLBACK; DISCARD ALL", "end discard_all multi txctl"},

@@ -135,10 +135,11 @@ enum status toy_language_ask_row(const struct str *cols, int ncols, struct wire_
     memset(out, 0, sizeof(*out));
     if (ncols < 2)
         return ST_INVALID;
-    if (str_eq(cols[0], STR("var")) && ncols == 3) {
+    if (str_eq(cols[0], STR("var")) && ncols >= 3) {
         out->about = ASK_VARS;
         out->var = (struct wire_var){cols[1], cols[2]};
-        out->is_default = cols[2].p == NULL;
+        out->was_set = ncols == 4; /* to what a reset returns to */
+        out->is_default = cols[2].p == NULL || out->was_set;
     } else if (str_eq(cols[0], STR("locks")) || str_eq(cols[0], STR("temp")) ||
                str_eq(cols[0], STR("cursors"))) {
         out->about = cols[0].p[0] == 'l' ? ASK_LOCKS : cols[0].p[0] == 't' ? ASK_TEMP : ASK_CURSORS;
