@@ -304,6 +304,10 @@ class Bench:
         """What the HTTP port costs transactions, and a scrape of many pools."""
         o, pg = self.o, self.pg
         few, many = (20, 60) if o.quick else (50, 200)
+        for mode in [m for m in o.modes if m != "extended"]:
+            got = self.attempt(f"watched, {mode}, CPU", watching.cpu, pg, o.servers, mode, o.jobs, 3 * o.rounds,
+                               1 if o.quick else 2, self.say)
+            self.put("watched", mode, "pairs", got)
         for mode in o.modes[:1] if o.quick else o.modes:
             keep = f"{rigs.OUT}/callgrind.watching.{mode}" if o.keep_profiles else None
             got = self.attempt(f"watched, {mode}", watching.instructions, pg, o.servers, mode, few,

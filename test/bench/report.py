@@ -230,6 +230,23 @@ def _more_of(runs):
     return routed / plain if plain and routed else None
 
 
+def _watched(data):
+    rows = []
+    for mode, runs in data.items():
+        off, on, ratio, n = _pairs(runs)
+        rows.append([mode, _text(off, ".2f"), _text(on, ".2f"), _text(ratio, ".3f"), n])
+    return ("## CPU per transaction, watched\n\nMicroseconds of the proxy, without and with the HTTP port and the "
+            "statistics of statements, 64 clients;\nthe ratio is the median of pairs that ran next to each other.\n\n"
+            + _table(["protocol", "without", "with", "ratio", "pairs"], rows))
+
+
+def _pairs(runs):
+    """Medians without, with and of their ratio; how many pairs."""
+    pairs = [p for got in runs.get("pairs", []) for p in got or []]
+    return (median([a for a, _ in pairs]), median([b for _, b in pairs]), median([b / a for a, b in pairs]),
+            len(pairs))
+
+
 def _watching(data):
     return "## Instructions per transaction, watched\n\n" + _table(
         ["protocol", "without HTTP", "with HTTP", "more"],
@@ -331,6 +348,8 @@ def _aims(results):
         if what == "decision":
             _aim(rows, "routing, a statement of 470 bytes never seen, microseconds",
                  runs["cost"][-1]["unseen_medium"], 150, ".1f")
+    for mode, runs in results.get("watched", {}).items():
+        _aim(rows, f"watched, {mode}: CPU with it to without", _pairs(runs)[2], 1.03)
     _sharing_aims(rows, results)
     for what, value, limit, least in caching_report.aims(results.get("caching", {})):
         _aim(rows, "cache: " + what, value, limit, least=least)
@@ -357,7 +376,8 @@ Penstock with 1 worker unless said, and with multiplex_depth = 1 unless it says 
 """]
     for part, form in (("load", _load), ("unix", _unix), ("mix", _mix), ("neighbours", _neighbours),
                        ("routing", _routing), ("caching", caching_report.text), ("memory", _memory),
-                       ("logins", _logins), ("instructions", _instructions), ("watching", _watching),
+                       ("logins", _logins), ("instructions", _instructions), ("watched", _watched),
+                       ("watching", _watching),
                        ("scrapes", _scrapes), ("syscalls", _syscalls)):
         if bench.results.get(part):
             parts.append(form(bench.results[part]))

@@ -1,7 +1,9 @@
-"""What being watched costs: instructions per transaction with the HTTP port open, and a scrape of many pools.
+"""What being watched costs: per transaction with the HTTP port open, and a scrape of many pools.
 
 Called by bench.py.  The port alone makes pools keep histograms, so `http_listen` set or not is the whole
-difference on the data path; it is counted by callgrind, because it is far below what times can show.
+difference on the data path, beside the statistics of statements.  Instructions of the port are counted by
+callgrind, because they are far below what times can show.  CPU, user and system, is that of two proxies that
+take turns, without either and with both: the median of the ratios of many short pairs.
 """
 import contextlib
 import http.client
@@ -49,6 +51,24 @@ def instructions(pg, servers, mode, few, many, keep=None):
             keep and f"{keep}.{name}") for name, more in (("off", ""), ("on", port.text))}
     finally:
         port.release()
+
+
+def cpu(pg, servers, mode, jobs, pairs, seconds, say):
+    """[(without, with)]: microseconds of the proxy's CPU per transaction, 64 clients."""
+    port, up, made = Port(), {}, []
+    try:
+        for name, more in (("off", "track_statements = 0\n"), ("on", "track_statements = 1\n" + port.text)):
+            up[name] = rigs.penstock(pg, servers, more=more)
+        for turn in range(pairs):
+            got = {name: meter.load(up[name], mode, 64, jobs, seconds)["cpu"]
+                   for name in (("off", "on") if turn % 2 else ("on", "off"))}
+            made.append((got["off"], got["on"]))
+            say(f"watched, {mode}: {got['off']:.2f} us without, {got['on']:.2f} us with")
+    finally:
+        for rig in up.values():
+            rig.stop()
+        port.release()
+    return made
 
 
 @contextlib.contextmanager
