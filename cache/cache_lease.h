@@ -46,7 +46,7 @@ enum cache_cmd_kind {
     CACHE_CMD_RENEW, /* be a member (nonce: the incarnation) until ms; flag: epoch becomes fresh.
                         answer: a = epoch, b = hash of the names, value = the names, ms = clock,
                         c = number of the definitions */
-    CACHE_CMD_LEAVE, /* no member any more */
+    CACHE_CMD_LEAVE, /* no member any more; epoch becomes fresh */
     CACHE_CMD_DROP,  /* CACHE FLUSH of an entry: END without an intent */
     CACHE_CMD_COUNT,
 };

@@ -40,7 +40,10 @@ void cache_member_connected(struct cache_member *m, uint64_t server)
 {
     m->asking = false;
     m->due = 0;
-    m->view.server = server;
+    if (m->view.server != 0 && m->view.server != server)
+        m->moved = m->until;
+    m->next = server;
+    m->view.server = m->moved > 0 ? 0 : server;
     m->view.members = 0;
     set_state(m, CACHE_MEMBER_STRANGER);
 }
@@ -91,6 +94,10 @@ void cache_member_answer(struct cache_member *m, const struct cache_answer *a, u
             set_state(m, CACHE_MEMBER_OUT);
         return;
     }
+    if (now >= m->moved) {
+        m->moved = 0;
+        m->view.server = m->next;
+    }
     bool told_time = m->state == CACHE_MEMBER_STRANGER;
     m->clock_ms = a->ms;
     m->told = now;
@@ -111,6 +118,11 @@ void cache_member_rules(struct cache_member *m, struct str name)
     CHECK(name.n <= CACHE_MEMBER_RULES);
     (void)str_copy(m->rules, sizeof(m->rules), name);
     cache_member_void(m);
+}
+
+void cache_member_moved(struct cache_member *m)
+{
+    m->joined = false;
 }
 
 void cache_member_void(struct cache_member *m)

@@ -45,6 +45,8 @@ struct cache_member {
     uint64_t incarnation, dirt, clean; /* unrecorded writes so far; of which an epoch was changed */
     uint64_t sent_dirt;
     uint64_t need;                      /* entries count once an epoch was changed for so much */
+    uint64_t next;                      /* another server, where nothing counts before */
+    usec_t moved;                       /* the last one has forgotten us */
     char rules[CACHE_MEMBER_RULES + 1]; /* empty: all that are members have the same */
     struct cache_view view;
 };
@@ -63,6 +65,8 @@ void cache_member_connected(struct cache_member *m, uint64_t server);
 /* Other rules from now on, which the process goes by as a whole: nothing counts until the epoch has
  * been changed, for what was kept under the same rules long ago was not watched meanwhile. */
 void cache_member_rules(struct cache_member *m, struct str name);
+/* Another Redis from now on, which has never seen this process. */
+void cache_member_moved(struct cache_member *m);
 /* Nothing that is kept counts any more. */
 void cache_member_void(struct cache_member *m);
 

@@ -120,12 +120,20 @@ static void add_script(struct args *a, const struct cache_redis_scripts *s,
     add_number(a, (uint64_t)nkeys);
 }
 
+/* Part of the key of a presence: what a replica has copied counts for nobody there. */
+static void name_server(char *dst, size_t cap, const struct cache_redis_where *w)
+{
+    (void)snprintf(dst, cap, w->server != 0 ? "%016llx" : "", (unsigned long long)w->server);
+}
+
 static void write_members(struct args *a, const struct cache_redis_where *w)
 {
     struct str list = w->members;
+    char server[24];
+    name_server(server, sizeof(server), w);
     add(a, STR("EXISTS"));
     for (int i = 0; i < CACHE_REDIS_MEMBERS && list.n > 0; i++)
-        add(a, make_key(a->members[i], w, "member", str_cut(&list, ','), STR("")));
+        add(a, make_key(a->members[i], w, "member", str_cut(&list, ','), str_of(server)));
     if (a->n == 1)
         add_key(a, w, "member", STR("nobody"), STR(""));
 }
@@ -164,12 +172,17 @@ static void write_rule_script(struct args *a, const struct cache_redis_scripts *
 static void write_renew(struct args *a, const struct cache_redis_scripts *s,
                         const struct cache_cmd *c, const struct cache_redis_where *w)
 {
+    char server[24];
     add_script(a, s, c->kind, 2);
     add_key(a, w, "world", STR(""), STR(""));
-    add_key(a, w, "member", w->member, STR(""));
+    name_server(server, sizeof(server), w);
+    add_key(a, w, "member", w->member, str_of(server));
     add(a, w->member);
-    if (c->kind == CACHE_CMD_LEAVE)
+    if (c->kind == CACHE_CMD_LEAVE) {
+        add_hex(a, c->fresh);
+        add(a, w->defines ? STR("1") : STR("0"));
         return;
+    }
     add_hex(a, c->nonce);
     add_number(a, c->ms);
     add_hex(a, c->fresh);

@@ -24,6 +24,7 @@ struct cache_redis_where {           /* what a command is about; unused ones emp
     struct str member;               /* our own name */
     struct str members;              /* all names, with commas, as the answer to RENEW had them */
     struct str value;                /* STORE */
+    uint64_t server;                 /* of the connection: a presence that was copied is none */
     uint64_t period_ms;              /* RENEW: of the presence */
     uint64_t definitions;            /* RENEW: the number that we know */
     bool defines;                    /* RENEW: we have changed some: it grows */

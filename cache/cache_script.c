@@ -13,11 +13,11 @@
     "local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000)\n"                       \
     "local function full(n) return string.format('%.0f',n) end\n"
 #define LIVE                                                                                       \
-    "local function live(w,mine) local out,last='',0\n"                                            \
+    "local function live(w,mine) local out,last={},0\n"                                            \
     " if w then for n,d in string.gmatch(w,'(%x+)=(%d+);') do\n"                                   \
-    "  if n~=mine and tonumber(d)>now then out=out..n..'='..d..';'"                                \
+    "  if n~=mine and tonumber(d)>now then out[#out+1]=n..'='..d..';'"                             \
     " last=math.max(last,tonumber(d)) end\n"                                                       \
-    " end end return out,last end\n"
+    " end end return table.concat(out),last end\n"
 /* keep(last): no shorter life than that. */
 #define KEEP                                                                                       \
     "local function keep(last) local p=redis.call('PTTL',KEYS[1])\n"                               \
@@ -107,8 +107,12 @@ static const char renew[] = CLOCK /* name incarnation deadline fresh dirty perio
     "if not string.find(','..m..',',','..ARGV[1]..',',1,true) then\n"
     " local base=string.match(ARGV[1],'^(.*)/') or ARGV[1]\n"
     " local others=''\n"
+    " local at=string.find(KEYS[2],ARGV[1],1,true)\n"
     " for n in string.gmatch(m,'[^,]+') do\n"
-    "  if (string.match(n,'^(.*)/') or n)~=base then others=others..n..',' end end\n"
+    "  if (string.match(n,'^(.*)/') or n)~=base then others=others..n..','\n"
+    "  else was=redis.call('GET',string.sub(KEYS[2],1,at-1)..n..string.sub(KEYS[2],at+#ARGV[1]))\n"
+    "   if was and was~=ARGV[2] then\n"
+    "    return redis.error_reply('TAKEN another process has the name '..n) end end end\n"
     " m=others..ARGV[1] e=ARGV[4] redis.call('HSET',KEYS[1],'e',e,'m',m) end\n"
     "if ARGV[5]=='1' or d~=ARGV[7] then e=ARGV[4] redis.call('HSET',KEYS[1],'e',e) end\n"
     "if q and tonumber(q)<=now then redis.call('HDEL',KEYS[1],'q') q=false end\n"
@@ -116,12 +120,13 @@ static const char renew[] = CLOCK /* name incarnation deadline fresh dirty perio
     "redis.call('PEXPIREAT',KEYS[2],ARGV[3])\n"
     "return {e,m,q and 1 or 0,full(now),d}\n";
 
-static const char leave[] = /* name */
+static const char leave[] = /* name fresh defines; what it left unrecorded is void with the epoch */
     "local m=redis.call('HGET',KEYS[1],'m') or ''\n"
     "local out=''\n"
     "for n in string.gmatch(m,'[^,]+') do if n~=ARGV[1] then\n"
     " if out=='' then out=n else out=out..','..n end end end\n"
-    "redis.call('HSET',KEYS[1],'m',out)\n"
+    "redis.call('HSET',KEYS[1],'m',out,'e',ARGV[2])\n"
+    "if ARGV[3]=='1' then redis.call('HINCRBY',KEYS[1],'d',1) end\n"
     "redis.call('DEL',KEYS[2])\n"
     "return 1\n";
 

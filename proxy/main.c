@@ -92,7 +92,7 @@ static enum status publish(struct program *g, struct config *cfg, struct error *
         return st;
     }
     resolver_set_ttl(g->process.resolver, cfg->opt.dns_max_ttl, cfg->opt.dns_nxdomain_ttl);
-    session_cache_retire(g->runtime->config->cache, cfg->cache);
+    session_cache_retire(&g->process, g->runtime->config->cache, cfg->cache);
     atomic_store_explicit(&g->process.shared.newest, rt, memory_order_release);
     if (g->listener != NULL)
         listener_set_tcp(g->listener, worker_tcp(&cfg->opt), cfg->opt.tcp_defer_accept);

@@ -2,6 +2,7 @@
 #include "proxy/member.h"
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
@@ -10,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define PERIOD_US 100000        /* of a presence */
 #define TICK_US (PERIOD_US / 8) /* a renewal is due every quarter of it */
@@ -21,6 +23,7 @@ struct member {
         struct cache_member state;
         char names[MEMBER_NAMES_MAX]; /* of those that the view is about */
         char name[NAME_MAX];          /* ours; empty: no rules yet */
+        uint64_t place;               /* hash of where the world is; 0: not known yet */
         uint64_t definitions;         /* their number in Redis, as far as it is known */
         uint32_t defined, told;       /* changes through this process so far; told to Redis */
         _Atomic uint32_t version;     /* of the view */
@@ -70,6 +73,13 @@ usec_t member_lapse(struct member *m, usec_t now)
     return at;
 }
 
+void member_cut_off(struct member *m)
+{
+    usec_t now = clock_mono_us(), at = member_lapse(m, now);
+    if (at != CACHE_MEMBER_NEVER && at > now)
+        (void)usleep((useconds_t)(at - now));
+}
+
 void member_resume(struct member *m)
 {
     lock(m);
@@ -104,6 +114,11 @@ void member_adopt(struct member *m, const struct config_cache *cfg)
     lock(m);
     (void)snprintf(m->shared.name, sizeof(m->shared.name), "%s/%s", cfg->member, cfg->rules_name);
     m->shared.state.view.expected = (uint32_t)cfg->opt.redis_members;
+    uint64_t place = hash_bytes(cfg->opt.store, strlen(cfg->opt.store), 1) ^
+                     hash_bytes(cfg->opt.prefix, strlen(cfg->opt.prefix), 2);
+    if (m->shared.place != 0 && m->shared.place != place)
+        cache_member_moved(&m->shared.state);
+    m->shared.place = place;
     cache_member_rules(&m->shared.state, str_of(cfg->rules_name));
     changed(m);
     unlock(m);
@@ -133,7 +148,8 @@ static void answered(struct cache_batch *b)
         m->shared.definitions = a->c;
         m->shared.told = m->telling;
     }
-    if (was.members != is->members || was.names != is->names || joined != m->shared.state.joined)
+    if (was.members != is->members || was.names != is->names || was.server != is->server ||
+        joined != m->shared.state.joined)
         changed(m);
     bool alone = renewed && is->members == 0 && was.names != is->names &&
                  m->shared.state.clean >= m->shared.state.need;
@@ -162,6 +178,7 @@ static void step(struct member *m)
         return;
     struct cache_redis_where where = {.prefix = str_of(w->cache->config->opt.prefix),
                                       .member = str_of(name),
+                                      .server = redis_server(w->cache->redis),
                                       .period_ms = PERIOD_US / 1000,
                                       .definitions = definitions,
                                       .defines = defines};
@@ -203,16 +220,19 @@ void member_configure(struct worker *w)
 void member_leave(struct worker *w)
 {
     struct member *m = w->process->member;
-    const struct cache_cmd leave = {.kind = CACHE_CMD_LEAVE};
+    const struct cache_cmd leave = {.kind = CACHE_CMD_LEAVE, .fresh = random_u64() | 1u};
     ev_timer_stop(w->loop, &m->timer);
     cache_batch_forget(&m->batch);
     /* What could not be recorded may still go on in the database: others must not forget us. */
     bool may = m->shared.state.joined && m->shared.state.holders == 0 && w->cache->config->leased &&
                process_phase(w->process) != PHASE_HANDED_OVER;
     if (may)
-        redis_last_words(w->cache->redis, &leave,
-                         &(struct cache_redis_where){.prefix = str_of(w->cache->config->opt.prefix),
-                                                     .member = str_of(m->shared.name)});
+        redis_last_words(
+            w->cache->redis, &leave,
+            &(struct cache_redis_where){.prefix = str_of(w->cache->config->opt.prefix),
+                                        .member = str_of(m->shared.name),
+                                        .server = redis_server(w->cache->redis),
+                                        .defines = m->shared.defined != m->shared.told});
     m->worker = NULL;
 }
 

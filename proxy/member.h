@@ -50,6 +50,12 @@ void member_defined(struct member *m);
 /* Nothing that is kept counts any more: another node is the primary, or somebody wants it. */
 void member_void(struct member *m);
 
+/* ---- the main thread ---- */
+
+/* Before this process goes by other rules, or another one writes beside it: returns when all have
+ * forgotten it, a tenth of a second later. member_resume ends it. */
+void member_cut_off(struct member *m);
+
 /* ---- the first worker ---- */
 
 /* Its rules, or where they keep answers, have changed: the renewals begin or end. */

@@ -243,11 +243,37 @@ void session_cache_forget(struct process *p)
             worker_post_call(p->workers[i], forget, NULL);
 }
 
-void session_cache_retire(struct config_cache *cfg, const struct config_cache *next)
+/* Writes are recorded otherwise, or elsewhere, by next: others must not go by what they see of
+ * cfg. */
+static bool records_otherwise(const struct config_cache *cfg, const struct config_cache *next)
+{
+    return cfg->leased && (!next->leased || strcmp(cfg->rules_name, next->rules_name) != 0 ||
+                           strcmp(cfg->member, next->member) != 0 ||
+                           strcmp(cfg->opt.prefix, next->opt.prefix) != 0 ||
+                           strcmp(cfg->opt.store, next->opt.store) != 0);
+}
+
+void session_cache_retire(struct process *p, struct config_cache *cfg, struct config_cache *next)
 {
     if (cfg == next)
         return;
     atomic_store_explicit(&cfg->shared.in_force, false, memory_order_release);
+    if (!records_otherwise(cfg, next) || p->member == NULL)
+        return;
+    atomic_store_explicit(&next->shared.cut_off, true, memory_order_release);
+    member_cut_off(p->member);
+}
+
+void session_cache_step_aside(struct process *p)
+{
+    if (p->member != NULL)
+        member_cut_off(p->member);
+}
+
+void session_cache_step_back(struct process *p)
+{
+    if (p->member != NULL)
+        member_resume(p->member);
 }
 
 /* All workers go by cfg. What was kept under other rules goes: some of it was not watched. */
@@ -256,6 +282,8 @@ static void put_in_force(struct session_cache *sc, struct config_cache *cfg)
     cache_l1_resize(sc->l1, (size_t)cfg->opt.memory);
     cache_l1_drop_all(sc->l1);
     member_adopt(sc->worker->process->member, cfg);
+    if (atomic_exchange(&cfg->shared.cut_off, false))
+        member_resume(sc->worker->process->member);
     atomic_store_explicit(&cfg->shared.in_force, true, memory_order_release);
 }
 

@@ -124,8 +124,13 @@ void session_cache_drop(struct pool *p);
 void session_cache_retarget(struct pool *p);
 /* Another node is the primary, which may lack what was kept. Any thread. */
 void session_cache_forget(struct process *p);
-/* Other rules follow: nothing is served or kept by cfg any more. Main thread. */
-void session_cache_retire(struct config_cache *cfg, const struct config_cache *next);
+/* Other rules follow: nothing is served or kept by cfg any more, nor by those who share its Redis,
+ * until all workers go by next. Main thread. */
+void session_cache_retire(struct process *p, struct config_cache *cfg, struct config_cache *next);
+/* A process that takes over is about to write beside this one, perhaps by other rules; and: it has
+ * failed. Main thread. */
+void session_cache_step_aside(struct process *p);
+void session_cache_step_back(struct process *p);
 /* Rules are in force, and the catalog shows all changes of definitions that were seen. */
 bool session_cache_ready(const struct session_cache *sc);
 /* No other process, older or newer, passes on writes during an upgrade. */

@@ -28,7 +28,8 @@
 #define AGAIN_US 20000       /* what has failed is tried again */
 #define STEP_US 10000        /* times are rounded up to: there is a list for each */
 #define SOON_US 1            /* at the next turn */
-#define LEFT_MAX 4096        /* intents that are ended later; more wait for their deadlines */
+#define UNHEARD_US (2 * (int64_t)USEC_PER_SEC) /* an end of who is no member and cannot lapse */
+#define LEFT_MAX 4096 /* intents that are ended later; more wait for their deadlines */
 
 struct session_intent {
     struct list link; /* of its claims, or of its acknowledgement */
@@ -41,6 +42,7 @@ struct session_intent {
     char *name;                    /* owned; NULL: the whole rule */
     bool sent;                     /* the write is on its way, or was when it was found out */
     bool reached;                  /* Redis may know of it */
+    bool free;                     /* of a process that nobody relies on: it is not a member yet */
 };
 
 struct session_claims {
@@ -96,6 +98,8 @@ static void told(struct session_intent *i, const struct cache_answer *a)
         cache_lease_begun(&i->state, a);
     else
         cache_lease_ended(&i->state, a);
+    if (i->state.state == CACHE_INTENT_MISSED)
+        i->free = !w->cache->members.joined;
     bool failed = i->state.state == CACHE_INTENT_MISSED || i->state.state == CACHE_INTENT_UNCLEAR;
     if (failed && policy_of(w) == CACHE_PROCEED)
         member_dirty(member_of(w));
@@ -231,7 +235,10 @@ static void release(struct session_claims *c)
 static void refuse(struct session_claims *c)
 {
     struct server *s = c->server;
-    if (s->client != NULL && s->fl_count == 1) /* what is in flight before it was sent */
+    int requests = 0; /* what is in flight before it was sent */
+    for (uint32_t i = 0; i < s->fl_count; i++)
+        requests += server_flight(s, i)->kind == FLIGHT_CLIENT;
+    if (s->client != NULL && requests == 1)
         s->client->timed_out = C_NOT_RECORDED;
     server_close(s, "a write could not be recorded in Redis");
 }
@@ -384,15 +391,17 @@ static void settle(struct session_ack *a)
     LIST_EACH(it, tmp, &a->intents) {
         if (waits(intent_of(it)))
             return;
-        all = MAX(all, cache_lease_may_ack(&intent_of(it)->state, 1, policy_of(w)));
+        if (!intent_of(it)->free)
+            all = MAX(all, cache_lease_may_ack(&intent_of(it)->state, 1, policy_of(w)));
     }
     if (all == CACHE_WRITE_LAPSE && !a->holding) {
         usec_t gone = member_lapse(member_of(w), w->now); /* once: MAX looks twice */
         a->holding = true;
         a->until = MAX(a->until, gone);
     }
-    /* An intent that has ended by itself keeps nobody from asking the database any more. */
-    bool over = w->now - a->since > (usec_t)INTENT_MS * 1000;
+    /* As long as Redis has the intent nobody is served from it, and after that nobody can fill it
+     * with what was before: a client need not wait for ever. */
+    bool over = a->until == CACHE_MEMBER_NEVER && w->now - a->since > UNHEARD_US;
     if (all == CACHE_WRITE_GO && a->until == CACHE_MEMBER_NEVER)
         a->until = 0;
     if (a->until <= w->now || over)

@@ -171,6 +171,7 @@ static bool ask(struct session_cache *sc, struct session_cached *x,
     cache_key_field(x->second.digest, field);
     w.field = str_of(field);
     w.members = str_of(sc->members.names);
+    w.server = redis_server(sc->redis);
     x->second.max = what->rule->max_result + SESSION_ANSWER_EXTRA;
     if (!redis_send(sc->redis, &x->second.batch, ncmds, &w))
         return false;

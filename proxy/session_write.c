@@ -23,6 +23,7 @@ struct note {
     struct cache_scope *scope;
     bool leased; /* entries are in Redis, and other processes must know of it too */
     bool open;   /* the cache knows of it, by one of */
+    bool late;   /* since it was sent */
     struct cache_write write;
     struct session_intent *intent; /* borrowed: the server has it */
     bool whole;                    /* all of the scope; otherwise */
@@ -102,6 +103,7 @@ static void open_notes(struct server *s, bool sent)
     for (size_t i = 0; ws != NULL && i < ws->n; i++) {
         struct note *x = &ws->notes[i];
         const struct cache_key *key = x->whole ? NULL : x->key;
+        x->late = x->late || (sent && !x->open);
         if (!x->open && x->leased)
             x->intent = session_intent_new(s, x->scope, key, sent);
         else if (!x->open)
@@ -241,7 +243,7 @@ void session_write_note(struct client *c, struct server *s, const struct wire_re
                         const struct plan *plan)
 {
     struct stmt **stmts = c->conn.worker->part_stmts;
-    bool understood = true;
+    bool understood = true, bound = false;
     if (s->tx == TX_IDLE && is_first(s))
         s->judged_at = reshapes(s);
     for (int i = 0; i < r->nparts; i++) {
@@ -257,13 +259,14 @@ void session_write_note(struct client *c, struct server *s, const struct wire_re
             add_all(s);
         } else if (p->kind == PART_BIND) {
             x.bind = p;
+            bound = true;
             x.stmt = stmts[i];
             x.facts = x.stmt != NULL ? x.stmt->facts : NULL;
             x.text = x.stmt != NULL ? x.stmt->text->text : STR("");
             note_bound(&x);
-        } else {
+        } else if (p->kind != PART_EXECUTE || bound) {
             continue;
-        }
+        } /* what it runs was bound by a request before: it may be the end of the transaction */
         understood = understood && x.facts != NULL && x.facts->complete;
     }
     if (s->writes != NULL && s->writes->n > 0 && may_end(s, plan, understood))
@@ -301,7 +304,8 @@ static void check_judgement(struct server *s, uint64_t flight)
     if (s->pool->cache == NULL || s->state == SV_SHARED || f == NULL || f->kind != FLIGHT_CLIENT ||
         s->judged_at == reshapes(s))
         return;
-    session_cache_drop(s->pool);
+    if (!cache_of(s)->config->leased)
+        session_cache_drop(s->pool);
     for (int i = 0; cache_of(s)->config->leased && i < cache_rule_count(s->pool->cache->set); i++)
         add(s, i, NULL, flight);
     open_notes(s, true);
@@ -309,10 +313,24 @@ static void check_judgement(struct server *s, uint64_t flight)
         s->judged_at = reshapes(s);
 }
 
+/* A read that was noted only because of what came to be known since it was sent waits for
+ * nobody. */
+static struct client *who_waits(struct server *s, uint64_t flight)
+{
+    const struct flight *f = server_front(s);
+    if (f == NULL || f->kind != FLIGHT_CLIENT)
+        return NULL;
+    bool early = (f->effects & ~(uint32_t)HARMLESS) != 0;
+    for (size_t i = 0; i < s->writes->n; i++) {
+        const struct note *x = &s->writes->notes[i];
+        early = early || (x->intent != NULL && x->flight <= flight && !x->late);
+    }
+    return early ? f->client : NULL;
+}
+
 /* Other processes must know of the end before the client does. */
 static void end_intents(struct server *s, uint64_t flight)
 {
-    const struct flight *f = server_front(s);
     struct session_writes *ws = s->writes;
     struct session_ack *ack = NULL;
     for (size_t i = 0; i < ws->n; i++) {
@@ -320,8 +338,7 @@ static void end_intents(struct server *s, uint64_t flight)
         if (x->intent == NULL || x->flight > flight)
             continue;
         if (ack == NULL)
-            ack = session_ack_new(s->conn.worker,
-                                  f != NULL && f->kind == FLIGHT_CLIENT ? f->client : NULL);
+            ack = session_ack_new(s->conn.worker, who_waits(s, flight));
         session_ack_add(ack, x->intent);
         x->intent = NULL;
     }
@@ -329,17 +346,40 @@ static void end_intents(struct server *s, uint64_t flight)
         session_ack_start(ack, s);
 }
 
+/* A transaction has ended, although the next one is open already. */
+static bool chained(struct server *s)
+{
+    const struct flight *f = server_front(s);
+    return f != NULL && f->kind == FLIGHT_CLIENT && (f->effects & FX_END) != 0;
+}
+
+/* What nobody was told of is over: rolled back, most likely, but others shall not rely on that. */
+static void open_forgotten(struct server *s, uint64_t flight)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->writes->n; i++) {
+        const struct note *x = &s->writes->notes[i];
+        any = any || (x->leased && !x->open && x->flight <= flight);
+    }
+    if (any)
+        open_notes(s, true);
+}
+
 void session_write_done(struct server *s, const struct wire_server_event *ev)
 {
     uint64_t flight = s->flights_done + 1;
     size_t left = 0;
     note_defined(s, ev);
-    if (ev->tx != TX_IDLE)
+    if (ev->tx != TX_IDLE && !chained(s))
         return;
-    check_judgement(s, flight);
+    if (ev->tx == TX_IDLE)
+        check_judgement(s, flight);
+    else
+        flight--; /* the same text may have written after its end of a transaction */
     struct session_writes *ws = s->writes;
     if (ws == NULL || ws->n == 0)
         return;
+    open_forgotten(s, flight);
     end_intents(s, flight);
     for (size_t i = 0; i < ws->n; i++) {
         if (ws->notes[i].flight <= flight)

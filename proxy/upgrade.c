@@ -125,10 +125,12 @@ enum status upgrade_start(struct upgrade *u, const struct upgrade_plan *plan, st
     if (st != ST_OK)
         return st;
     atomic_store(&u->process->shared.upgrading, true);
+    session_cache_step_aside(u->process);
     int rc = add_all(&p, plan, ends[1]) ? spawn(plan, &p, &pid) : errno;
     close_all(&p);
     close(ends[1]);
     if (rc != 0) {
+        session_cache_step_back(u->process);
         atomic_store(&u->process->shared.upgrading, false);
         close(ends[0]);
         return error_set(err, ST_IO, "cannot start %s: %s", plan->program, strerrordesc_np(rc));
@@ -150,6 +152,7 @@ static void forget(struct upgrade *u)
 static void failed(struct upgrade *u, const char *why)
 {
     forget(u);
+    session_cache_step_back(u->process);
     session_cache_forget(u->process); /* it may have passed on a write before it failed */
     atomic_store(&u->process->shared.upgrading, false);
     u->handler.done(u->handler.arg, 0, why);

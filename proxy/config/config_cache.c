@@ -46,6 +46,7 @@ struct config_cache *config_cache_new(void)
     refs_init(&c->refs);
     atomic_init(&c->shared.adopted, 0);
     atomic_init(&c->shared.in_force, false);
+    atomic_init(&c->shared.cut_off, false);
     config_arena_init(&c->arena);
     c->set = cache_rule_set_new();
     c->redis = (struct config_cache_redis){NULL, "", "", 0, 0, false};

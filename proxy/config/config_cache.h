@@ -87,6 +87,7 @@ struct config_cache {
     struct {
         _Atomic unsigned adopted; /* workers that go by it (session_cache.c) */
         _Atomic bool in_force;    /* all of them do */
+        _Atomic bool cut_off;     /* until then this process is no member */
     } shared;
 };
 

@@ -221,8 +221,8 @@ def test_the_world_is_made_by_the_first_and_grows(run):
     assert run.redis("EXISTS", "member:one", "member:two") == 2
     assert renew(run, "one", "e4") == ["e3", "one,two", 1]
     assert renew(run, "one", "e5", dirty=1) == ["e5", "one,two", 1]
-    assert run("LEAVE", ["world", "member:one"], "one") == 1
-    assert renew(run, "two", "e6") == ["e5", "two", 1]
+    assert run("LEAVE", ["world", "member:one"], "one", "e6", 0) == 1        # what it left unrecorded is void
+    assert renew(run, "two", "e7") == ["e6", "two", 1]
 
 
 def test_with_other_rules_a_member_takes_its_own_place(run):
@@ -230,6 +230,13 @@ def test_with_other_rules_a_member_takes_its_own_place(run):
     renew(run, "two/aa", "e2")
     assert renew(run, "one/bb", "e3") == ["e3", "two/aa,one/bb", 1]
     assert renew(run, "one", "e4")[1] == "two/aa,one"
+
+
+def test_a_name_that_lives_is_not_given_away_with_other_rules_either(run):
+    renew(run, "one/aa", "e1", deadline=clock(run) + 30)
+    with pytest.raises(RuntimeError, match="TAKEN"):
+        renew(run, "one/bb", "e2", incarnation="2d")
+    assert renew(run, "one/bb", "e3") == ["e3", "one/bb", 1]        # the same process after a reload
 
 
 def test_a_name_that_lives_is_not_given_away(run):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import test_cache as base
+from test_upgrade import Heirs
 
 from support import pgwire as w
 from support.common import DB, SECRET, USER
@@ -84,6 +85,11 @@ def pair(make):
     return make()
 
 
+def cut_off(redis, yes):
+    """Redis goes on to answer, but records nothing."""
+    redis("ACL", "SETUSER", "default", "-@scripting" if yes else "+@all")
+
+
 # ---- writers ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", base.WRITERS)
@@ -155,23 +161,38 @@ def test_entries_are_shared_and_people_can_read_their_names(pair):
     assert pair.redis("DEL", "balance:41") == 0 and pair.check(BALANCE.format(41)) == [["4100"]]
 
 
+PAYS = f"""
+CREATE FUNCTION app.on_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN UPDATE app.accounts SET balance = NEW.amount WHERE user_id = NEW.user_id; RETURN NEW; END $$;
+ALTER TABLE app.ledger OWNER TO {USER};
+"""
+TRIGGER = "CREATE TRIGGER t AFTER INSERT ON app.ledger FOR EACH ROW EXECUTE FUNCTION app.on_ledger()"
+
+
 def test_trigger_made_through_the_other_process_is_soon_known(pair):
     """The reader's process writes to a table that was harmless until the other one made a trigger."""
-    pair.pg.sql(f"CREATE TABLE app.late (user_id int, n int); ALTER TABLE app.late OWNER TO {USER}", DB)
-    pair.d.query("CREATE TRIGGER t AFTER INSERT ON app.late FOR EACH ROW EXECUTE FUNCTION app.on_request()")
-    wait_for(lambda: pair.redis("HGET", "penstock:world", "d") is not None, 5)
-    wait_for(lambda: pair.rule()["state"] == "ready" and pair.warm(BALANCE.format(42)), 10)
-    pair.c.query("INSERT INTO app.late VALUES (42, 77)")
-    assert pair.check(BALANCE.format(42)) == [["77"]] and pair.check(BALANCE.format(42), client=pair.d) == [["77"]]
+    pair.pg.sql(PAYS, DB)
+    pair.warm(BALANCE.format(42))
+    pair.d.query(TRIGGER)
+    numbers = iter(range(70, 1000))
+
+    def right():
+        n = str(next(numbers))
+        pair.warm(BALANCE.format(42))
+        pair.c.query(f"INSERT INTO app.ledger VALUES (42, {n})")
+        return pair.c.query(BALANCE.format(42)) == pair.d.query(BALANCE.format(42)) == [[n]]
+    wait_for(right, 5)        # a part of a membership's time
+    assert right() and right()
 
 
 def test_write_that_runs_a_trigger_made_after_it_was_sent_is_seen(pair):
-    pair.d.query(f"CREATE TABLE app.late (user_id int, n int)")
+    pair.pg.sql(PAYS, DB)
+    pair.warm(BALANCE.format(42))
     with pair.q.connect(USER, SECRET, DB) as definer:
         definer.query("BEGIN")
-        definer.query("CREATE TRIGGER t AFTER INSERT ON app.late FOR EACH ROW EXECUTE FUNCTION app.on_request()")
+        definer.query(TRIGGER)
         pair.d.query("BEGIN")
-        pair.d.send(w.query("INSERT INTO app.late VALUES (42, 7)"))
+        pair.d.send(w.query("INSERT INTO app.ledger VALUES (42, 7)"))
         wait_for(lambda: pair.pg.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1", 10)
         definer.query("COMMIT")
         pair.d.read_until()
@@ -339,6 +360,51 @@ def test_rules_that_were_away_for_a_while_bring_nothing_back(make):
     assert pair.check(BALANCE.format(42)) == [["9"]]
 
 
+def test_reload_without_the_rule_is_no_moment_in_which_a_write_is_missed(pair):
+    for n in range(3):
+        pair.warm(BALANCE.format(42))
+        whole = pair.q.extra
+        pair.q.extra = whole.replace("[cache balance]", "[cache other]").replace("key = balance", "key = other")
+        pair.q.write()
+        pair.q.reload()
+        pair.write(100 + n)        # by rules that say nothing of the reader's entry
+        assert pair.check(BALANCE.format(42)) == [[str(100 + n)]]
+        pair.q.extra = whole
+        pair.q.write()
+        pair.q.reload()
+        pair.wait_until_served()
+
+
+def test_successor_with_other_rules_writes_beside_nobody(pair):
+    pair.warm(BALANCE.format(42))
+    before, old = Heirs.running(pair.q), pair.d        # keeps the predecessor alive
+    pair.q.extra = pair.q.extra.replace("[cache balance]", "[cache other]").replace("key = balance", "key = other")
+    pair.q.write()
+    heirs = Heirs()
+    try:
+        heirs.upgrade(pair.q)
+        assert set(before) <= set(Heirs.running(pair.q))
+        with pair.q.connect(USER, SECRET, DB) as c:
+            c.query("UPDATE app.accounts SET balance = 5 WHERE user_id = 42")
+        assert pair.check(BALANCE.format(42)) == [["5"]]
+        assert old.query(BALANCE.format(42)) == [["5"]]
+    finally:
+        heirs.close()
+
+
+def test_reload_to_a_redis_that_is_away_keeps_nobody_waiting(pg, proxy):
+    pg.sql(base.SCHEMA, DB)
+    rig = base.Rig(proxy(databases={DB: {"host": pg.host, "port": pg.port}}, extra=base.RULES), pg)
+    rig.c.send(w.query("SELECT pg_sleep(0.5)"))
+    rig.p.extra = base.RULES.replace("memory = 8MB\n", "store = redis://127.0.0.1:1/0\nmode = lease\n")
+    rig.p.write()
+    at = time.monotonic()
+    rig.p.reload()
+    rig.c.read_until()
+    assert time.monotonic() - at < 5
+    rig.c.close()
+
+
 # ---- when Redis is not well ---------------------------------------------------------------------------
 
 def slowest(client, n=30):
@@ -419,6 +485,35 @@ def test_forged_value_is_not_served(pair, how):
         assert pair.check(BALANCE.format(42)) == [[want]]
 
 
+# ---- ends of transactions that are easily missed --------------------------------------------------------
+
+def test_commit_that_was_bound_before_is_told_before_it_is_sent(pair):
+    pair.warm(BALANCE.format(42))
+    pair.d.query("BEGIN")
+    pair.d.ask(w.parse("COMMIT") + w.bind(portal="p") + w.sync())
+    pair.write(5)
+    cut_off(pair.redis, True)
+    at = time.monotonic()
+    pair.d.ask(w.execute("p") + w.sync())
+    assert time.monotonic() - at > 0.05        # it could not be told, so the membership had to end
+    for _ in range(3):
+        assert pair.check(BALANCE.format(42)) == [["5"]]
+    cut_off(pair.redis, False)
+    pair.wait_until_served()
+
+
+def test_chained_transactions_leave_nothing_behind(pair):
+    pair.d.query("BEGIN")
+    for n in range(50):
+        pair.write(n)
+        pair.d.query("COMMIT AND CHAIN")
+        assert pair.check(BALANCE.format(42)) == [[str(n)]]
+    marks = pair.redis("HGET", "balance:42", "!w") or b""
+    assert len(marks) < 100
+    pair.d.query("COMMIT")
+    assert pair.redis("HGET", "balance:42", "!w") is None
+
+
 # ---- write_without_redis ------------------------------------------------------------------------------
 
 def test_refused_write_is_told_and_never_sent(make):
@@ -435,11 +530,6 @@ def test_refused_write_is_told_and_never_sent(make):
     assert pair.check(BALANCE.format(42)) == [["6"]]
 
 
-def cut_off(redis, yes):
-    """Redis goes on to answer, but records nothing."""
-    redis("ACL", "SETUSER", "default", "-@scripting" if yes else "+@all")
-
-
 def test_proceeding_write_does_not_wait(make):
     pair = make(more=QUICK + "write_without_redis = proceed\n")
     pair.warm(BALANCE.format(42))
@@ -448,8 +538,8 @@ def test_proceeding_write_does_not_wait(make):
     pair.write(5)
     assert time.monotonic() - at < 0.1
     cut_off(pair.redis, False)
-    pair.wait_until_served()
-    assert pair.warm(BALANCE.format(42)) == [["5"]]        # what was kept before it is void
+    wait_for(lambda: pair.c.query(BALANCE.format(42)) == [["5"]], 5)        # its next renewal voids what was kept
+    assert pair.warm(BALANCE.format(42)) == [["5"]]
 
 
 def test_held_write_waits_until_others_have_noticed(pair):

@@ -362,6 +362,36 @@ static void nothing_counts_until_an_answer_to_what_was_sent_afterwards(void **st
     assert_int_equal(m.view.members, 2);
 }
 
+static void on_another_server_nothing_counts_before_the_last_one_has_forgotten_us(void **state)
+{
+    (void)state;
+    struct cache_member m;
+    struct cache_cmd c;
+    const struct cache_answer time = {.ms = 9000};
+    const struct cache_answer in = {.a = 3, .b = 7, .ms = 9000, .value = STR("one,two")};
+    usec_t now = 1000 * MS;
+    join(&m, &now);
+    cache_member_connected(&m, 77); /* the first one that is known */
+    assert_int_equal(m.view.server, 77);
+    assert_true(cache_member_step(&m, now, 1, &c));
+    cache_member_answer(&m, &time, now);
+    assert_true(cache_member_step(&m, now, 1, &c));
+    cache_member_answer(&m, &in, now);
+    usec_t until = m.until;
+    cache_member_connected(&m, 88);
+    assert_int_equal(m.view.server, 0);
+    assert_true(cache_member_step(&m, now, 1, &c));
+    cache_member_answer(&m, &time, now);
+    assert_true(cache_member_step(&m, now, 1, &c));
+    cache_member_answer(&m, &in, until - 1);
+    assert_int_equal(m.view.server, 0);
+    assert_true(cache_member_step(&m, until, 1, &c));
+    cache_member_answer(&m, &in, until);
+    assert_int_equal(m.view.server, 88);
+    cache_member_moved(&m);
+    assert_int_equal(cache_member_lapse(&m, until), CACHE_MEMBER_NEVER);
+}
+
 static void words_of_the_policy(void **state)
 {
     (void)state;
@@ -390,6 +420,7 @@ int main(void)
         cmocka_unit_test(who_was_never_a_member_cannot_lapse),
         cmocka_unit_test(members_with_other_rules_are_as_good_as_missing),
         cmocka_unit_test(nothing_counts_until_an_answer_to_what_was_sent_afterwards),
+        cmocka_unit_test(on_another_server_nothing_counts_before_the_last_one_has_forgotten_us),
         cmocka_unit_test(words_of_the_policy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,7 +88,7 @@ static void scripts_go_by_name_or_by_text(void **state)
         {CACHE_CMD_RULE_END, "|1|p:penstock:rule:db:balance|000000000000000a|000000000000000b"},
         {CACHE_CMD_RENEW, "|2|p:penstock:world|p:penstock:member:one|one|000000000000000a|50|"
                           "000000000000000b|1|200|7|1"},
-        {CACHE_CMD_LEAVE, "|2|p:penstock:world|p:penstock:member:one|one"},
+        {CACHE_CMD_LEAVE, "|2|p:penstock:world|p:penstock:member:one|one|000000000000000b|1"},
     };
     struct cache_redis_scripts s;
     cache_redis_scripts(&s);
