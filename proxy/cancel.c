@@ -18,6 +18,7 @@
 #include "proxy/cancel_conn.h"
 #include "proxy/peer.h"
 #include "proxy/predecessor.h"
+#include "proxy/session_begin.h"
 #include "proxy/session_cache.h"
 #include "proxy/session_share.h"
 #include "proxy/upgrade.h"
@@ -120,7 +121,8 @@ void cancel_client(struct client *c)
             session_cancel_running(c, C_CANCELLED);
         break;
     case CL_BUSY:
-        session_cancel_running(c, C_CANCELLED);
+        if (session_cancel_running(c, C_CANCELLED) == RUNS_LATER)
+            c->cancel_later = session_is_beginning(c->server);
         break;
     case CL_ADMIN:
         console_cancel(c);

@@ -463,7 +463,8 @@ void clients_housekeeping(struct worker *w)
         return;
     LIST_EACH(it, tmp, &w->clients) {
         struct client *c = container_of(it, struct client, all);
-        bool waits = c->state <= CL_WELCOME || (c->state == CL_WAIT && c->first_start == 0);
+        bool waits = c->state <= CL_WELCOME ||
+                     (c->state == CL_WAIT && c->first_start == 0 && !session_begun(c));
         if (waits || must_leave(c, c->state)) /* not one whose request was sent, and is again */
             client_fatal(c, C_SHUTDOWN, STR_NONE);
     }

@@ -89,6 +89,8 @@ struct client {
     bool early;       /* has sent data for one before the server asked: held back until it does */
     uint8_t aborted;  /* enum aborted: its transaction went with its server */
     bool told_queued; /* query_wait_notify was sent */
+    /* a cancel came while its BEGIN was on its way: it is for the statement behind that */
+    bool cancel_later;
     struct refusal refusal;
     enum kill_outcome kill_outcome;
     uint8_t lost;      /* servers lost under the request that is being sent again */

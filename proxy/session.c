@@ -288,7 +288,8 @@ static void begin(struct client *c, struct server *s, const struct wire_req *r, 
 static enum taken begin_first(struct client *c, struct server *s, const struct wire_req *r,
                               struct plan *plan)
 {
-    bool glued = plan->whole && plan->verdict == STANDBY_OK;
+    bool glued = plan->whole && plan->verdict == STANDBY_OK &&
+                 sql_repeatable(plan->statement, c->pool->catalog);
     if (session_prelude(c, s, r, plan) == PRELUDE_WAIT) {
         c->barrier = true;
         return LEFT;
@@ -370,6 +371,8 @@ static enum taken go_on_there(struct client *c, const struct wire_req *r, struct
     }
     if (c->route != NULL && !session_route_bound(c, plan)) {
         refuse(c, r, C_UNSUPPORTED, STR("an advisory lock of a replica is seen by nobody else"));
+        if (c->server == s && s->fl_count == 0)
+            session_settle(s); /* it was chosen for this transaction */
         return TAKEN;
     }
     session_share_note(c, r, plan);

@@ -77,6 +77,10 @@ static void answer_nothing(struct client *c, const struct wire_part *p, struct s
         wire->cl_no_data(c->wire_state, out);
         break;
     case PART_QUERY:
+        if (c->names != NULL)
+            stmt_put(&c->names->unnamed); /* a text ends the unnamed statement */
+        wire->cl_complete(c->wire_state, tag, out);
+        break;
     case PART_EXECUTE:
         wire->cl_complete(c->wire_state, tag, out);
         break;

@@ -7,9 +7,24 @@
 #include "proxy/session_answer.h"
 #include "proxy/session_route.h"
 
+#define LATER_US 100000 /* between two attempts to begin without a statement */
+
 bool session_begun(const struct client *c)
 {
     return c->route != NULL && c->route->begin.facts != NULL;
+}
+
+bool session_begun_alone(const struct client *c)
+{
+    return session_begun(c) && c->route->kept == NULL && c->conn.in_len == 0;
+}
+
+bool session_is_beginning(struct server *s)
+{
+    for (uint32_t i = 0; i < s->fl_count; i++)
+        if (server_flight(s, i)->kind == FLIGHT_BEGIN)
+            return true;
+    return false;
 }
 
 enum tx_state session_tx(const struct client *c)
@@ -38,6 +53,13 @@ static bool is_modes(const struct client *c, const struct facts *f)
            !f->serializable_begin && f->hint.n == 0 && c->route->begin.modes == NULL;
 }
 
+/* The database refuses a name that is taken. */
+static bool may_name(const struct client *c, struct str name)
+{
+    return session_can_name(c, name) &&
+           (name.n == 0 || c->names == NULL || stmt_names_find(c->names, name) == NULL);
+}
+
 /* What comes with a statement of the protocol is what PostgreSQL would take: no values, no types,
  * and a name that we can give. */
 static bool is_plain(const struct client *c, const struct wire_req *r)
@@ -47,11 +69,13 @@ static bool is_plain(const struct client *c, const struct wire_req *r)
     struct batch b;
     if (r->flags & REQ_SIMPLE)
         return r->nparts == 1;
-    if (wire->bind_values == NULL || !session_batch_of_one(c, r, &b) || b.stmt->text->types.n > 0 ||
-        r->parts[b.bind].portal.n > 0)
+    if (wire->bind_values == NULL || !session_batch_of_one(c, r, &b))
         return false;
-    return wire->bind_values(&r->parts[b.bind], STR_NONE, &value, 1) == 0 &&
-           (b.parse < 0 || session_can_name(c, r->parts[b.parse].name));
+    for (int i = 0; i < r->nparts; i++)
+        if (r->parts[i].portal.n > 0 || r->parts[i].kind == PART_CLOSE_PORTAL)
+            return false;
+    return wire->bind_values(&r->parts[b.bind], b.stmt->text->types, &value, 1) == 0 &&
+           (b.parse < 0 || may_name(c, r->parts[b.parse].name));
 }
 
 static bool may_hold_now(const struct client *c)
@@ -141,23 +165,33 @@ void session_begin_alone(struct client *c, struct server *s)
         session_begin_send(c, s, false);
 }
 
+void session_begin_later(struct client *c)
+{
+    usec_t hold = c->pool->entry->cluster->begin_hold;
+    worker_timeout(c->conn.worker, &c->route->begin.late, MAX(hold, LATER_US));
+}
+
 /* The client takes its time: the transaction begins without it. */
 static void on_late(struct timeout *t)
 {
     struct client_route *x = container_of(t, struct client_route, begin.late);
     struct client *c = x->client;
     bool refused = false;
-    if (c->state != CL_IDLE || c->barrier)
+    if (c->state != CL_IDLE || x->kept != NULL)
         return; /* its first statement is on its way */
-    struct pool *p = session_route_begin_to(c);
-    if (p == NULL)
-        return; /* the first statement may be held, and this with it */
+    struct pool *p = c->barrier ? NULL : session_route_begin_to(c);
+    if (p == NULL) {
+        session_begin_later(c);
+        return;
+    }
     c->waiter.kind = WAIT_ALONE;
     struct server *s = pool_take(p, &c->waiter, c->vars, &refused);
     if (s != NULL) {
         session_attach(c, s);
         session_begin_alone(c, s);
-    } else if (!refused) {
+    } else if (refused) {
+        session_begin_later(c);
+    } else {
         c->wait_at = c->conn.worker->now;
         client_set_state(c, CL_WAIT);
     }
@@ -178,4 +212,12 @@ void session_begin_done(struct server *s, struct flight *f, const struct wire_se
     /* It was told to be open: what follows may not run outside of it. */
     s->tx = TX_OPEN;
     server_close(s, "a transaction could not be begun");
+}
+
+void session_begin_cancel(struct client *c, struct server *s)
+{
+    if (c == NULL || !c->cancel_later || session_is_beginning(s))
+        return;
+    c->cancel_later = false;
+    (void)session_cancel_running(c, C_CANCELLED);
 }

@@ -17,8 +17,12 @@
 
 #include "proxy/session.h"
 
-/* c has been told of a transaction that no server knows of. */
+/* c has been told of a transaction that no server knows of, */
 bool session_begun(const struct client *c);
+/* and has said nothing since: the BEGIN waits by itself for a server, or for its time. */
+bool session_begun_alone(const struct client *c);
+/* A BEGIN that was answered is in flight there. */
+bool session_is_beginning(struct server *s);
 /* What c takes its transaction for. */
 enum tx_state session_tx(const struct client *c);
 
@@ -29,6 +33,10 @@ bool session_begin_hold(struct client *c, const struct wire_req *r, const struct
 void session_begin_send(struct client *c, struct server *s, bool glued);
 /* c holds s, and has sent nothing yet that would take the BEGIN along. */
 void session_begin_alone(struct client *c, struct server *s);
+/* c, of session_begun_alone, could not be given a server: it is tried again. */
+void session_begin_later(struct client *c);
+/* A BEGIN of c on s has been answered: a cancel that came meanwhile is for what runs now. */
+void session_begin_cancel(struct client *c, struct server *s);
 /* f, the BEGIN, was answered. */
 void session_begin_done(struct server *s, struct flight *f, const struct wire_server_event *ev);
 /* Its transaction cannot be begun any more, which c is about to be told; or c goes. */

@@ -176,6 +176,9 @@ void session_server_lost(struct server *s, struct str code, struct str text)
         session_disown_all(s, c);
         session_detach(c);
         client_set_state(c, CL_IDLE);
+        c->barrier = false;
+        if (session_begun_alone(c))
+            session_begin_later(c);
         session_go_on_later(c);
         return;
     }
@@ -229,5 +232,8 @@ void session_wait_failed(struct client *c, enum cause cause, struct str code, st
     pool_leave_queue(&c->waiter);
     c->wait_at = c->first_start = 0;
     client_set_state(c, CL_IDLE);
-    session_refuse(c, cause, code, text);
+    if (session_begun_alone(c))
+        session_begin_later(c); /* there is no request to be refused */
+    else
+        session_refuse(c, cause, code, text);
 }

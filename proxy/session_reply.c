@@ -251,7 +251,10 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
         return;
     }
     struct client *waiting = f->waits ? f->client : NULL;
-    s->tx = ev->tx;
+    struct client *begins = f->kind == FLIGHT_BEGIN ? f->client : NULL;
+    if (f->kind == FLIGHT_CLIENT || f->kind == FLIGHT_BEGIN || !session_is_beginning(s))
+        s->tx =
+            ev->tx; /* what goes before a BEGIN that was answered does not end its transaction */
     if (f->kind == FLIGHT_CLIENT)
         request_done(s, f, ev);
     else
@@ -270,11 +273,13 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
         if (s->state == SV_ACTIVE && s->client == waiting && s->fl_count == 0 &&
             session_begun(waiting))
             session_begin_alone(waiting, s);
+        session_begin_cancel(begins, s);
         if (s->state == SV_ACTIVE && s->client == waiting && s->fl_count == 0 && !waiting->barrier)
             session_settle(s);
         return;
     }
     server_pop(s);
+    session_begin_cancel(begins, s);
     if (s->state == SV_ACTIVE && !session_share_let_go(s))
         session_settle(s);
     else

@@ -334,6 +334,11 @@ void session_route_again(struct client *c, bool failed)
 {
     struct client_route *x = c->route;
     const struct pool *p = c->waiter.pool;
+    if (session_begun_alone(c)) { /* no request has failed */
+        client_set_state(c, CL_IDLE);
+        session_begin_later(c);
+        return;
+    }
     if (failed && p->home != NULL)
         x->avoid |= UINT64_C(1) << p->node;
     else

@@ -136,6 +136,10 @@ bool session_share_offered(struct client *c, const struct wire_req *r, struct pl
 bool session_offered(struct waiter *w, struct server *s)
 {
     struct client *c = container_of(w, struct client, waiter);
+    if (session_begun(c)) { /* its transaction wants a server alone, with a statement or without */
+        pool_requeue_as(w->pool, w, WAIT_ALONE);
+        return false;
+    }
     c->looking = true;
     c->offered = s;
     conn_kick(&c->conn);
@@ -318,6 +322,8 @@ static struct flight *only_flight(struct server *s)
         return NULL;
     for (uint32_t i = 0; i < s->fl_count; i++) {
         struct flight *f = server_flight(s, i);
+        if (f->kind == FLIGHT_BEGIN)
+            return NULL; /* without it the request would be outside of its transaction */
         if (f->client != c || f->kind != FLIGHT_CLIENT)
             continue;
         if (its != NULL || !session_retry_lost(s, f))

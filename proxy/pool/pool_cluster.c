@@ -7,6 +7,7 @@
 #include "proxy/cluster/route_counts.h"
 #include "proxy/listen.h"
 #include "proxy/server.h"
+#include "proxy/session_begin.h"
 #include "proxy/session_ours.h"
 #include "proxy/session_route.h"
 
@@ -126,7 +127,7 @@ static void node_is_down(struct pool *p, bool gone)
         server_quit(container_of(it, struct server, link), "node is down");
     LIST_EACH(it, tmp, &p->active) {
         struct server *s = container_of(it, struct server, link);
-        if (gone || session_can_repeat(s))
+        if (gone || session_can_repeat(s) || session_is_beginning(s))
             server_close(s, "node is down");
     }
 }

@@ -175,8 +175,13 @@ def test_a_begin_may_have_a_name_and_come_in_pieces(client, trio):
         warm(trio, c)
         msgs = c.ask(w.bind((), "b") + w.execute() + w.sync())
         assert [m.type for m in msgs] == ["2", "C", "Z"] and msgs[-1].fields["status"] == "T"
+        assert c.query("SHOW LAST")[0][2] == "begin_held"
         assert place(trio, c) == "replica"
         c.query("COMMIT")
+    for text in ("SELECT 1", "BEGIN"):      # a name that is taken stays what it is
+        warm(trio, c)
+        msgs = c.ask(w.parse(text, "s") + w.bind((), "s") + w.execute() + w.sync())
+    assert [m.fields["C"] for m in msgs if m.type == "E"] == ["42P05"] and msgs[-1].fields["status"] == "I"
     c.send(w.parse("BEGIN") + w.bind() + w.execute() + w.flush())
     assert [m.type for m in c.read_until("C")] == ["1", "2", "C"]
     assert c.ask(w.sync())[-1].fields["status"] == "T"
@@ -277,10 +282,13 @@ def test_a_transaction_sees_every_table_as_new_as_its_first(start, trio):
             for r in trio.replicas:
                 r.pause_replay()
             a.query("UPDATE t SET v = 5 WHERE id = 90")
-            for begin in ("BEGIN READ ONLY", "BEGIN"):
-                b.query(begin)
-                b.ask(w.query("SET TRANSACTION READ ONLY"))
-                assert b.value("SELECT v FROM still WHERE id = 1") == "0"
+            first = "SELECT v FROM still WHERE id = 1"
+            for begin in (w.parse("BEGIN READ ONLY") + w.bind() + w.execute()
+                          + w.parse(first) + w.bind() + w.describe("", "P") + w.execute() + w.sync(),
+                          w.query("BEGIN READ ONLY") + w.query("SET TRANSACTION READ ONLY") + w.query(first)):
+                b.send(begin)
+                while not any(m.type == "D" for m in b.read_until()):
+                    pass
                 assert b.value("SELECT v FROM t WHERE id = 90") == "5"
                 b.query("COMMIT")
         finally:
@@ -291,10 +299,11 @@ def test_a_transaction_sees_every_table_as_new_as_its_first(start, trio):
 def test_a_read_that_is_often_asked_stays_in_its_transaction(start, trio):
     """Known to be short, it could stand behind others' on a server that no transaction holds."""
     p = start(begin_hold=0.5, config={"multiplex_depth": 16})
-    with p.connect(USER, SECRET, DB) as c:
-        warm(trio, c)
-        for _ in range(50):
-            assert c.value("SELECT v FROM still WHERE id = 1") == "0"
+    with p.connect(USER, SECRET, DB) as c:     # node() would keep its servers from being shared
+        on_replicas = lambda: c.value("SELECT v FROM still WHERE id = 1") and (  # noqa: E731
+            c.query("SHOW LAST")[0][1] == "replica")
+        for _ in range(30):
+            wait_for(on_replicas, 10, "reads on replicas")
         for _ in range(20):
             c.ask(w.query("BEGIN READ ONLY"))
             assert c.ask(w.query("SELECT v FROM still WHERE id = 1"))[-1].fields["status"] == "T"

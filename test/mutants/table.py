@@ -531,9 +531,10 @@ MUTANTS = (
     m("route-block-reads-more", "proxy/session_route.c",
       "plan->verdict == STANDBY_OK && !a->begins_block",
       "plan->verdict == STANDBY_OK",
-      "integration/test_begin.py: test_a_transaction_sees_every_table_as_new_as_its_first"),
+      "core_begin: transaction_is_not_sent_to_a_replica_that_lacks_any_write"),
     m("begin-glued-to-a-write", "proxy/session.c",
-      "bool glued = plan->whole && plan->verdict == STANDBY_OK;",
+      "bool glued = plan->whole && plan->verdict == STANDBY_OK &&\n"
+      "                 sql_repeatable(plan->statement, c->pool->catalog);",
       "bool glued = true;",
       "integration/test_begin.py: test_nothing_runs_outside_of_a_transaction_that_could_not_begin"),
     m("begin-that-failed", "proxy/session_begin.c",

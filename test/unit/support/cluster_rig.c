@@ -31,7 +31,8 @@ static void make_nodes(struct cluster_rig *x, unsigned n)
 static const char *options(struct cluster_rig *x, const char *keys)
 {
     int n = snprintf(x->options, sizeof(x->options),
-                     "default_pool_size = 2\n[cluster main]\nprobe_user = p\n%shosts = ", keys);
+                     "default_pool_size = 2\n[cluster main]\nprobe_user = p\n%s%shosts = ", keys,
+                     strstr(keys, "begin_hold") == NULL ? "begin_hold = 0\n" : "");
     for (unsigned i = 0; i < x->m.model.nnodes; i++)
         n += snprintf(x->options + n, sizeof(x->options) - (size_t)n, "%s%s", i > 0 ? ", " : "",
                       x->names[i]);

@@ -3,7 +3,7 @@
  * Each node is a listening socket of its own, and what the nodes are is said by the test: nobody
  * probes, for the toy codec has no question for that.  A test changes x->m (router_rig.h) and
  * publishes it, as the prober would.  Node 0 is the primary, the others replicas, all of them up
- * and fresh.  Time stands still but for rig_wait.  The catalog knows t and v (rig_know_catalog).
+ * and fresh.  Time stands still but for rig_wait.  The catalog knows t, u and v (rig_know_catalog).
  */
 #ifndef PENSTOCK_CLUSTER_RIG_H
 #define PENSTOCK_CLUSTER_RIG_H

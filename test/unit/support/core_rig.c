@@ -161,6 +161,7 @@ void rig_know_catalog(struct rig *r)
 {
     struct catalog *c = catalog_new(1);
     add_row(c, "r", "t", "rwstp");
+    add_row(c, "r", "u", "rwstp");
     add_row(c, "r", "v", "rwt");
     registry_set_catalog(r->process.registry, rig_pool(r, 0)->shared->db, c, 0);
     for (unsigned i = 0; i < r->process.nworkers; i++)

@@ -460,6 +460,12 @@ static void cl_complete(void *st, struct str tag, struct outq *out)
     put(out, "\n");
 }
 
+static const char *begin_tag(struct str text)
+{
+    (void)text;
+    return "tx";
+}
+
 const struct wire toy_wire = {
     .name = "toy",
     .default_port = 7,
@@ -490,6 +496,8 @@ const struct wire toy_wire = {
     .cl_row = cl_row,
     .cl_suspended = cl_described,
     .cl_complete = cl_complete,
+    .rollback_tag = "rollback",
+    .begin_tag = begin_tag,
     .sv_init = toy_server_init,
     .sv_fini = toy_server_fini,
     .sv_tls_request = toy_server_tls_request,
