@@ -272,9 +272,9 @@ static const char put_limits_aside[] = PUT_ASIDE(
                                        "penstock.ld") "SET LOCAL statement_timeout=0;SET LOCAL "
                                                       "lock_timeout=0;";
 
-/* A RESET makes the source of a setting what it was, so what is listed was set, if only to the value
- * that a RESET returns to. pg_settings leaves out the identity, so that is asked by name. The user who logged in is told by
- * the activity view, whose column stays as it was at login. */
+/* A RESET makes the source of a setting what it was, so what is listed was set, if only to the
+ * value that a RESET returns to. pg_settings leaves out the identity, so that is asked by name. The
+ * user who logged in is told by the activity view, whose column stays as it was at login. */
 static const char ask_changed[] =
     "SELECT E'v',name,pg_catalog.current_setting(name,true),CASE WHEN setting" EQ "reset_val"
     " THEN E's' ELSE E'' END FROM pg_catalog.pg_settings WHERE source" EQ "E'session'"

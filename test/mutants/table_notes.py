@@ -34,4 +34,8 @@ MUTANTS = (
       "return c < ' ' || c == 0x7f;",
       "return c == '\\n' && c == 0x7f;",
       "ctl: terminals_are_not_steered_by_what_clients_say"),
+    m("settings-set-to-the-default", "proxy/session_vars.c",
+      "    return a->was_set || (",
+      "    return (",
+      "core_settings: reset_of_one_client_is_not_anothers"),
 )
