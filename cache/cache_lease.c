@@ -102,6 +102,11 @@ void cache_lease_store(struct cache_read *r, uint64_t ttl_ms, struct cache_cmd *
     *out = (struct cache_cmd){.kind = CACHE_CMD_STORE, .nonce = r->nonce, .ms = ttl_ms};
 }
 
+void cache_lease_give(const struct cache_read *r, struct cache_cmd *out)
+{
+    *out = (struct cache_cmd){.kind = CACHE_CMD_GIVE, .nonce = r->nonce};
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static void set_intent(struct cache_intent *i, enum cache_intent_state to)

@@ -38,6 +38,7 @@ enum cache_cmd_kind {
     CACHE_CMD_TAKE_ENTRY, /* like ENTRY; a = 1: the lease (nonce, ms) is ours. flag: whatever is
                              there did not count */
     CACHE_CMD_STORE,      /* a = 1: stored under the lease nonce, for ms */
+    CACHE_CMD_GIVE,       /* the lease nonce is not needed any more */
     CACHE_CMD_KEEP,       /* a = 1: stored for ms, under no lease (mode ttl) */
     CACHE_CMD_BEGIN,      /* an intent (nonce) for ms */
     CACHE_CMD_END,
@@ -118,6 +119,8 @@ bool cache_lease_counts(const struct cache_read *r, const struct cache_entry *e)
 /* Epoch and stamp of the entry to be made: as they were before the query. */
 void cache_lease_stamp(const struct cache_read *r, struct cache_entry_parts *p);
 void cache_lease_store(struct cache_read *r, uint64_t ttl_ms, struct cache_cmd *out);
+/* Of a lease that was taken and will not be used: others need not wait for its end. */
+void cache_lease_give(const struct cache_read *r, struct cache_cmd *out);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -144,11 +144,11 @@ static void write_entry_script(struct args *a, const struct cache_redis_scripts 
     add_script(a, s, c->kind, 1);
     add_entry_key(a, w);
     bool stores = c->kind == CACHE_CMD_STORE || c->kind == CACHE_CMD_KEEP;
-    if (stores || c->kind == CACHE_CMD_TAKE_ENTRY)
+    if (stores || c->kind == CACHE_CMD_TAKE_ENTRY || c->kind == CACHE_CMD_GIVE)
         add(a, w->field);
     if (c->kind != CACHE_CMD_KEEP)
         add_hex(a, c->nonce);
-    if (c->kind == CACHE_CMD_END || c->kind == CACHE_CMD_DROP)
+    if (c->kind == CACHE_CMD_END || c->kind == CACHE_CMD_DROP || c->kind == CACHE_CMD_GIVE)
         return;
     add_number(a, c->ms);
     if (c->kind == CACHE_CMD_TAKE_ENTRY)
@@ -231,6 +231,7 @@ void cache_redis_command(const struct cache_redis_scripts *s, const struct cache
         break;
     case CACHE_CMD_TAKE_ENTRY:
     case CACHE_CMD_STORE:
+    case CACHE_CMD_GIVE:
     case CACHE_CMD_KEEP:
     case CACHE_CMD_BEGIN:
     case CACHE_CMD_END:
@@ -553,6 +554,7 @@ static bool read_array(enum cache_cmd_kind kind, const struct cache_reply *r,
         return read_asked(kind, r, a);
     case CACHE_CMD_MEMBERS:
     case CACHE_CMD_STORE:
+    case CACHE_CMD_GIVE:
     case CACHE_CMD_KEEP:
     case CACHE_CMD_BEGIN:
     case CACHE_CMD_END:
@@ -580,9 +582,10 @@ struct cache_answer cache_redis_answer(const struct cache_cmd *c, const struct c
     } else if (reply->type == CACHE_REPLY_INT && reply->integer >= 0) {
         a.a = (uint64_t)reply->integer;
         ok = c->kind == CACHE_CMD_MEMBERS || c->kind == CACHE_CMD_STORE ||
-             c->kind == CACHE_CMD_KEEP || c->kind == CACHE_CMD_BEGIN || c->kind == CACHE_CMD_END ||
-             c->kind == CACHE_CMD_RULE_BEGIN || c->kind == CACHE_CMD_RULE_END ||
-             c->kind == CACHE_CMD_LEAVE || c->kind == CACHE_CMD_DROP;
+             c->kind == CACHE_CMD_KEEP || c->kind == CACHE_CMD_GIVE || c->kind == CACHE_CMD_BEGIN ||
+             c->kind == CACHE_CMD_END || c->kind == CACHE_CMD_RULE_BEGIN ||
+             c->kind == CACHE_CMD_RULE_END || c->kind == CACHE_CMD_LEAVE ||
+             c->kind == CACHE_CMD_DROP;
     }
     a.state = ok ? CACHE_ANSWER_OK : CACHE_ANSWER_FAILED;
     return a;

@@ -59,6 +59,12 @@ static const char store[] = CLOCK LIVE /* field nonce ttl value */
     "if not others or p<0 or p>tonumber(ARGV[3]) then redis.call('PEXPIRE',KEYS[1],ARGV[3]) end\n"
     "return 1\n";
 
+static const char give[] = /* field nonce */
+    "local v=redis.call('HGET',KEYS[1],'!l:'..ARGV[1])\n"
+    "if v and string.match(v,'^(%x+)=')==ARGV[2] then"
+    " return redis.call('HDEL',KEYS[1],'!l:'..ARGV[1]) end\n"
+    "return 0\n";
+
 static const char keep[] = /* field ttl value */
     "redis.call('HSET',KEYS[1],ARGV[1],ARGV[3])\n"
     "if redis.call('PTTL',KEYS[1])<0 then redis.call('PEXPIRE',KEYS[1],ARGV[2]) end\n"
@@ -139,6 +145,8 @@ const char *cache_script_text(enum cache_cmd_kind kind)
         return take_entry;
     case CACHE_CMD_STORE:
         return store;
+    case CACHE_CMD_GIVE:
+        return give;
     case CACHE_CMD_KEEP:
         return keep;
     case CACHE_CMD_BEGIN:

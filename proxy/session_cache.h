@@ -102,6 +102,7 @@ struct session_cached {         /* of a client, from its first statement with a 
         bool leased;                        /* mode lease: what follows was read under */
         struct cache_view view;             /* this view of the members */
         struct cache_read read;             /* what is known before the query */
+        bool took;                          /* Redis has given a lease */
         enum cache_read_next next;          /* what the answer says */
         enum cache_bypass why;              /* it says BYPASS */
         bool foreign;                       /* what is there is not ours */
@@ -190,6 +191,9 @@ enum cache_bypass session_redis_ask(struct session_cache *sc, struct session_cac
 /* The same after a miss, for a lease. False: Redis is not to be had. */
 bool session_redis_take(struct session_cache *sc, struct session_cached *x,
                         const struct session_redis_what *what);
+/* The lease of that read is not needed any more. */
+void session_redis_give(struct session_cache *sc, const struct cache_key *key,
+                        const struct cache_read *read);
 void session_redis_forget(struct session_cached *x);
 /* read: what was known before the query. */
 bool session_redis_store(struct session_cache *sc, const struct session_redis_what *what,

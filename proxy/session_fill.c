@@ -111,6 +111,8 @@ void session_fill_drop(struct session_fill **xp)
     if (x == NULL)
         return;
     list_init(&woken);
+    if (x->read.state == CACHE_READ_LEASED && x->config == x->worker->cache->config)
+        session_redis_give(x->worker->cache, &x->key, &x->read); /* it was not stored */
     if (x->flight != NULL)
         cache_flight_land(&x->worker->cache->flights, &x->flight, &woken);
     wake(&woken);

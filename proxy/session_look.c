@@ -320,6 +320,8 @@ static enum session_read told_by_redis(struct look *k, struct session_cached *x)
     case CACHE_READ_FILL:
         return fill(k, x);
     case CACHE_READ_BYPASS:
+        if (x->second.leased && x->second.took)
+            session_redis_give(k->cache, &k->key, &x->second.read);
         break;
     }
     return not_to_be_had(x, x->second.why);

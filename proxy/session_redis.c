@@ -115,6 +115,20 @@ static enum cache_bypass why_not(struct session_cached *x, const struct cache_an
     return in[2].open || in[3].open ? CACHE_BYPASS_WRITE : CACHE_BYPASS_LEASED;
 }
 
+void session_redis_give(struct session_cache *sc, const struct cache_key *key,
+                        const struct cache_read *read)
+{
+    uint8_t digest[CACHE_DIGEST_BYTES];
+    char field[CACHE_FIELD_BYTES + 1];
+    struct cache_redis_where w = where(sc, key->name);
+    struct cache_cmd c;
+    cache_key_digest(key, digest);
+    cache_key_field(digest, field);
+    w.field = str_of(field);
+    cache_lease_give(read, &c);
+    (void)redis_tell(sc->redis, &c, &w);
+}
+
 static enum cache_read_next judge_leased(struct session_cached *x, const struct cache_answer *in)
 {
     const struct cache_view *v = &x->second.view;
@@ -126,6 +140,7 @@ static enum cache_read_next judge_leased(struct session_cached *x, const struct 
         if (x->second.entry == NULL)
             next = taking || x->second.foreign ? CACHE_READ_BYPASS : CACHE_READ_TAKE;
     }
+    x->second.took = taking && in[3].state == CACHE_ANSWER_OK && in[3].a == 1;
     if (next == CACHE_READ_BYPASS && !x->second.foreign)
         x->second.why = why_not(x, in);
     return next;

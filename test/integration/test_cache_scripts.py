@@ -176,6 +176,13 @@ def test_variants_share_the_life_of_the_first(run):
     assert run.redis("PTTL", "k:1") <= 500
 
 
+def test_a_lease_is_given_back_by_who_has_it(run):
+    take(run)
+    assert run("GIVE", ["k:1"], F, "ffff") == 0 and take(run, "b2") == [0, 0]
+    assert run("GIVE", ["k:1"], F, "a1") == 1
+    assert take(run, "b2") == [1, 0] and store(run) == 0
+
+
 def test_a_foreign_key_is_left_alone(run):
     run.redis("SET", "k:1", "theirs")
     for call in (lambda: take(run), lambda: store(run), lambda: run("BEGIN", ["k:1"], "c3", LONG),

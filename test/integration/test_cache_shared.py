@@ -191,6 +191,8 @@ def test_write_that_runs_a_trigger_made_after_it_was_sent_is_seen(pair):
     with pair.q.connect(USER, SECRET, DB) as definer:
         definer.query("BEGIN")
         definer.query(TRIGGER)
+        ready = lambda: all(r["state"] == "ready" for r in pair.q.show("CACHE"))  # noqa: E731
+        wait_for(lambda: pair.d.query("SELECT 1") and ready(), 10)        # it is not there for others yet
         pair.d.query("BEGIN")
         pair.d.send(w.query("INSERT INTO app.ledger VALUES (42, 7)"))
         wait_for(lambda: pair.pg.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1", 10)

@@ -79,6 +79,7 @@ static void scripts_go_by_name_or_by_text(void **state)
         {CACHE_CMD_TAKE_RULE, "|1|p:penstock:rule:db:balance|000000000000000b"},
         {CACHE_CMD_TAKE_ENTRY, "|1|p:balance:42|00112233445566aa|000000000000000a|50|1"},
         {CACHE_CMD_STORE, "|1|p:balance:42|00112233445566aa|000000000000000a|50|V"},
+        {CACHE_CMD_GIVE, "|1|p:balance:42|00112233445566aa|000000000000000a"},
         {CACHE_CMD_KEEP, "|1|p:balance:42|00112233445566aa|50|V"},
         {CACHE_CMD_BEGIN, "|1|p:balance:42|000000000000000a|50"},
         {CACHE_CMD_END, "|1|p:balance:42|000000000000000a"},
