@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define PERIOD_US 100000        /* of a presence */
-#define TICK_US (PERIOD_US / 8) /* a renewal is due every quarter of it */
+#define PERIOD_US 100000 /* of a presence */
+#define TICK_US 12500.   /* a renewal is due every quarter of it */
 #define NAME_MAX (CONFIG_CACHE_MEMBER_MAX + CACHE_MEMBER_RULES + 2)
 
 struct member {
@@ -212,7 +212,7 @@ void member_configure(struct worker *w)
     struct member *m = w->process->member;
     ev_timer_stop(w->loop, &m->timer);
     m->worker = w;
-    ev_timer_set(&m->timer, 0., (double)TICK_US / USEC_PER_SEC);
+    ev_timer_set(&m->timer, 0., TICK_US / USEC_PER_SEC);
     if (w->cache->config->leased)
         ev_timer_start(w->loop, &m->timer);
 }
