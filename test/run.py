@@ -31,7 +31,7 @@ sys.path.insert(0, TEST)
 from support import procs  # noqa: E402
 
 RESULTS = os.path.join(ROOT, "build", "test-results")
-LIMITS = {"docs": 120, "wire": 420, "integration": 600, "drivers": 420, "drivers-all": 2400,
+LIMITS = {"docs": 120, "wire": 420, "integration": 900, "drivers": 420, "drivers-all": 2400,
           "packages": 600, "packages-all": 2400, "consistency": 7200}
 CHECK = ["unit", "docs", "wire", "integration", "drivers", "packages", "checker"]
 READS = "500000"

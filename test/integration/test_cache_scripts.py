@@ -9,6 +9,7 @@ import time
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SOURCES = os.environ.get("PENSTOCK_SOURCES", ROOT)     # those of a mutant
 F, G = "00112233445566aa", "00112233445566bb"  # two variants of an entry
 LONG = 60000
 
@@ -24,8 +25,8 @@ def kinds():
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory):
     program = str(tmp_path_factory.mktemp("scripts") / "print")
-    subprocess.run([os.environ.get("CC", "cc").split()[0], "-std=c11", "-I", ROOT, "-o", program,
-                    f"{ROOT}/test/support/print_cache_scripts.c", f"{ROOT}/cache/cache_script.c"],
+    subprocess.run([os.environ.get("CC", "cc").split()[0], "-std=c11", "-I", SOURCES, "-o", program,
+                    f"{ROOT}/test/support/print_cache_scripts.c", f"{SOURCES}/cache/cache_script.c"],
                    check=True, timeout=60)
     out = subprocess.run([program], check=True, capture_output=True, timeout=10).stdout.split(b"\0")
     by_number = dict(zip(map(int, out[0:-1:2]), out[1::2]))

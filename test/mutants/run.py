@@ -96,7 +96,8 @@ def unit(program):
 
 def pytest(where, name):
     venv = os.path.join(ROOT, "build", "venv", "bin", "python")
-    env = {**os.environ, "PENSTOCK_BIN": os.path.join(TREE, "build", "penstock"), "FULL": "1"}
+    env = {**os.environ, "PENSTOCK_BIN": os.path.join(TREE, "build", "penstock"), "FULL": "1",
+           "PENSTOCK_SOURCES": TREE}
     code, _ = run([venv if os.path.exists(venv) else sys.executable, "-m", "pytest", "-q", "-x",
                    "-p", "no:cacheprovider", os.path.join(ROOT, "test", where), "-k", name],
                   PYTEST_SECONDS, cwd=ROOT, env=env)
