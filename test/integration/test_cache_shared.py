@@ -181,7 +181,8 @@ def test_trigger_made_through_the_other_process_is_soon_known(pair):
         pair.warm(BALANCE.format(42))
         pair.c.query(f"INSERT INTO app.ledger VALUES (42, {n})")
         return pair.c.query(BALANCE.format(42)) == pair.d.query(BALANCE.format(42)) == [[n]]
-    wait_for(right, 5)        # a part of a membership's time
+    # once may be luck while the other process does not know yet, for a part of a membership's time
+    wait_for(lambda: right() and right() and right(), 5)
     assert right() and right()
 
 
@@ -310,9 +311,11 @@ def test_writer_that_vanishes_after_its_write_was_sent(pair):
 
 def test_nothing_is_served_while_a_member_is_missing(pair):
     pair.warm(BALANCE.format(42))
+    missed = lambda: pair.rule()["bypasses"].get("members", 0)  # noqa: E731
+    before = missed()       # there were some while both came up
     pair.q.check_on_stop = False
     pair.q.child.kill()
-    wait_for(lambda: pair.check(BALANCE.format(42)) and pair.rule()["bypasses"].get("members", 0) > 3, 10)
+    wait_for(lambda: pair.check(BALANCE.format(42)) and missed() > before + 3, 10)
     before = pair.hits()
     for _ in range(5):
         assert pair.check(BALANCE.format(42)) == [["4200"]]

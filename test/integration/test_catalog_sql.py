@@ -389,6 +389,7 @@ def test_many_functions_do_not_make_the_planner_compile(session, question):
     assert json.loads(plan[0][0])[0]["Plan"]["Total Cost"] < 50000
 
 
+@pytest.mark.full
 def test_a_long_closure_over_many_tables_ends_in_time(server, question):
     """A guard against a plan that goes quadratic; the figure itself is in pg_catalog.c."""
     server.database("many")

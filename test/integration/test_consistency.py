@@ -196,6 +196,7 @@ async def mostly_reads(trio, port):
 
 
 @pytest.mark.parametrize("consistency, all_reads, quiet", [("session", 0.9, 0.9), ("database", 0, 0.5)])
+@pytest.mark.full
 def test_replicas_that_lag_by_50_ms_serve_most_reads(run, consistency, all_reads, quiet):
     led = run(consistency, mostly_reads, delay=50)
     assert (led.own_stale, led.backwards) == (0, 0)

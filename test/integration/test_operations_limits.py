@@ -284,14 +284,14 @@ def test_query_timeout_of_each_level(pg, proxy, where):
 
 @pytest.mark.penstock_only
 def test_query_timeout_of_a_pipeline_is_that_of_each_request(pg, proxy):
-    p = proxy(pg, config={"query_timeout": 1})
+    p = proxy(pg, config={"query_timeout": 2})
 
     def batch(seconds):
         return w.parse(f"SELECT pg_sleep({seconds})") + w.bind() + w.execute() + w.sync()
 
     with login(p) as c:
-        c.send(batch(0.6) * 3 + batch(20) + batch(0.1))
-        for _ in range(3):
+        c.send(batch(1.1) * 2 + batch(20) + batch(0.1))
+        for _ in range(2):
             assert not w.errors_of(c.read_until())
         assert w.errors_of(c.read_until())[0]["C"] == "57014"
         assert not w.errors_of(c.read_until())
