@@ -180,6 +180,7 @@ def test_reset_all_and_discard_all(world):
     ("SET datestyle TO DEFAULT",),
     ("SET datestyle TO DEFAULT", "SET datestyle TO 'ISO, MDY'"),
     ("RESET ALL", "SET datestyle TO 'ISO, MDY'"),
+    ("RESET ALL; SET datestyle TO 'ISO, MDY'",),
     ("BEGIN; SET datestyle TO DEFAULT; SET datestyle TO 'ISO, MDY'; COMMIT",),
     ("BEGIN; SET datestyle TO 'ISO, MDY'; SET datestyle TO DEFAULT; COMMIT",),
     ("BEGIN; SET datestyle TO 'ISO, MDY'; ROLLBACK",),

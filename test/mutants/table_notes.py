@@ -37,5 +37,5 @@ MUTANTS = (
     m("settings-set-to-the-default", "proxy/session_vars.c",
       "    return a->was_set || (",
       "    return (",
-      "core_settings: reset_of_one_client_is_not_anothers"),
+      "integration/test_fidelity.py: test_default_is_what_the_session_came_with"),
 )
