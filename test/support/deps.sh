@@ -16,7 +16,7 @@ check='redis-server pgbouncer prometheus python3-venv openssl libpam0g-dev libld
     dpkg-dev debhelper lintian systemd bash chromium'
 lint='clang clang-tidy clang-format cppcheck shellcheck'
 sanitize='clang libclang-rt-14-dev'
-packages='debootstrap rpm rpmlint'
+packaging='debootstrap rpm rpmlint'
 bench='valgrind strace pgbouncer'
 
 # Tools that may be there without being Debian's: command:package.  In check, but only if missing.
@@ -40,7 +40,7 @@ check)
     venv=yes
     ;;
 all | check-all | soak)
-    packages="$build $unit $demo $check $lint $sanitize $packages $bench"
+    packages="$build $unit $demo $check $lint $sanitize $packaging $bench"
     commands=$drivers
     venv=yes
     ;;
