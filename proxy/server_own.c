@@ -102,16 +102,6 @@ void server_ask(struct server *s)
     server_arm(s);
 }
 
-/* The names that the database does not list: those of custom settings. */
-static struct varset *custom_names(struct server *s)
-{
-    struct varset *v = varset_empty(&s->conn.worker->vars);
-    for (int i = 0; i < s->question.names->n; i++)
-        if (str_find(s->question.names->vars[i].name, '.') >= 0)
-            varset_change(&v, s->question.names->vars[i].name, STR(""));
-    return v;
-}
-
 /* Only the question for all settings puts the time limits of the session aside; and one of them by
  * name is refused when nobody may look at it, which that one leaves out. */
 bool server_ask_again(struct server *s, const struct flight *f, enum server_error why)
@@ -120,12 +110,6 @@ bool server_ask_again(struct server *s, const struct flight *f, enum server_erro
     if (s->question.tries++ >= ASK_TRIES || (refused && (f->effects & ASK_VARS) == 0))
         return false;
     s->asks |= f->effects | ASK_VARS_ALL;
-    if (refused) {
-        struct varset *kept = custom_names(s);
-        varset_put(&s->question.names);
-        s->question.names = kept;
-        s->asks &= ~(uint32_t)ASK_VARS;
-    }
     return true;
 }
 
