@@ -16,7 +16,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import procs  # noqa: E402
 from support.common import DB, SECRET, USER  # noqa: E402
 from support.cluster import NotAvailable, PgCluster  # noqa: E402
+from support.http import Http  # noqa: E402
 from support.penstock import Penstock, is_pgbouncer  # noqa: E402
+from support.trio import Trio  # noqa: E402
 
 DEFAULT_TIMEOUT = 60
 
@@ -134,3 +136,19 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     if call.when == "call" and outcome.get_result().failed:
         item.failed_call = True
+
+
+@pytest.fixture(scope="module")
+def trio():
+    """A primary with two replicas; a file that wants them otherwise has a fixture of this name."""
+    t = Trio()
+    yield t
+    t.close()
+
+
+@pytest.fixture
+def http():
+    """A port for Penstock's HTTP."""
+    port = Http()
+    yield port
+    port.close()

@@ -7,7 +7,7 @@ from support.penstock import Penstock
 from support.pgwire import ServerError
 from support.procs import wait_for
 from support.relay import Relay
-from support.trio import Trio, section, wait_nodes
+from support.trio import section, wait_nodes
 
 pytestmark = [pytest.mark.penstock_only, pytest.mark.timeout(120)]
 
@@ -27,13 +27,6 @@ class Spoiler(Relay):
                 break
         for s in (sink, source):
             s.close()
-
-
-@pytest.fixture(scope="module")
-def trio():
-    t = Trio()
-    yield t
-    t.close()
 
 
 @pytest.fixture

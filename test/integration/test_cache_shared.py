@@ -53,6 +53,10 @@ class Pair(base.Rig):
         wait_for(hit, 10, lambda: str(self.rule(name)))
         return got
 
+    def missed(self):
+        """How often nothing was served because a member was missing."""
+        return self.rule()["bypasses"].get("members", 0)
+
     def write(self, balance, key=42):
         self.d.query(f"UPDATE app.accounts SET balance = {balance} WHERE user_id = {key}")
 
@@ -311,11 +315,10 @@ def test_writer_that_vanishes_after_its_write_was_sent(pair):
 
 def test_nothing_is_served_while_a_member_is_missing(pair):
     pair.warm(BALANCE.format(42))
-    missed = lambda: pair.rule()["bypasses"].get("members", 0)  # noqa: E731
-    before = missed()       # there were some while both came up
+    before = pair.missed()      # there were some while both came up
     pair.q.check_on_stop = False
     pair.q.child.kill()
-    wait_for(lambda: pair.check(BALANCE.format(42)) and missed() > before + 3, 10)
+    wait_for(lambda: pair.check(BALANCE.format(42)) and pair.missed() > before + 3, 10)
     before = pair.hits()
     for _ in range(5):
         assert pair.check(BALANCE.format(42)) == [["4200"]]
@@ -334,12 +337,11 @@ def test_member_that_ends_in_order_leaves(pair):
 def test_member_with_other_rules_stops_what_it_does_not_know_of(make, proxy):
     pair = make()
     pair.warm(BALANCE.format(42))
-    missed = lambda: pair.rule()["bypasses"].get("members", 0)  # noqa: E731
-    before = missed()       # there were some while both came up
+    before = pair.missed()      # there were some while both came up
     pair.q.extra = pair.q.extra.replace("[cache balance]", "[cache other]")
     pair.q.write()
     pair.q.reload()
-    wait_for(lambda: pair.check(BALANCE.format(42)) and missed() > before + 3, 10)
+    wait_for(lambda: pair.check(BALANCE.format(42)) and pair.missed() > before + 3, 10)
     before = pair.hits()
     pair.write(8)
     assert pair.check(BALANCE.format(42)) == [["8"]] and pair.hits() == before

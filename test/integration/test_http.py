@@ -10,20 +10,12 @@ import pytest
 from support import pgwire as w
 from support import procs
 from support.common import DB, SECRET, USER
-from support.http import Http
 from support.pgwire import ServerError
 from support.penstock import ADMIN, ADMIN_SECRET, STATS, STATS_SECRET
 
 pytestmark = pytest.mark.penstock_only
 
 ROOT = os.path.dirname(procs.BUILD)
-
-
-@pytest.fixture
-def http():
-    port = Http()
-    yield port
-    port.close()
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from support import browser
 from support import pgwire as w
 from support import procs
 from support.common import DB, SECRET, USER
-from support.http import Http
-from support.trio import Trio, section, wait_nodes
+from support.trio import section, wait_nodes
 
 pytestmark = [pytest.mark.penstock_only, pytest.mark.timeout(120),
               pytest.mark.skipif(browser.program() is None, reason="there is no Chromium")]
@@ -22,13 +21,6 @@ PICTURES = os.environ.get("PAGE_PICTURES")      # a folder: pictures to look at 
 def chromium():
     with browser.Browser() as b:
         yield b
-
-
-@pytest.fixture
-def http():
-    port = Http()
-    yield port
-    port.close()
 
 
 @pytest.fixture
@@ -192,13 +184,6 @@ query = SELECT v FROM still WHERE id = $1
 key = kept:$1
 ttl = 300
 """
-
-
-@pytest.fixture(scope="module")
-def trio():
-    t = Trio()
-    yield t
-    t.close()
 
 
 @pytest.fixture

@@ -9,16 +9,9 @@ from support import pgwire as w
 from support.common import DB, SECRET, USER
 from support.pgwire import ServerError
 from support.procs import wait_for
-from support.trio import Trio, nodes_of, section, wait_nodes
+from support.trio import nodes_of, section, wait_nodes
 
 pytestmark = [pytest.mark.penstock_only, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def trio():
-    t = Trio()
-    yield t
-    t.close()
 
 
 @pytest.fixture

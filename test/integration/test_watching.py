@@ -7,10 +7,9 @@ import pytest
 from support import pgwire as w
 from support import procs
 from support.common import DB, SECRET, USER
-from support.http import Http
 from support.procs import wait_for
 from support.redis import Redis
-from support.trio import Trio, nodes_of, section, wait_nodes
+from support.trio import nodes_of, section, wait_nodes
 
 pytestmark = [pytest.mark.penstock_only, pytest.mark.timeout(120)]
 
@@ -24,20 +23,6 @@ query = SELECT v FROM still WHERE id = $1
 key = kept:$1
 ttl = 300
 """
-
-
-@pytest.fixture(scope="module")
-def trio():
-    t = Trio()
-    yield t
-    t.close()
-
-
-@pytest.fixture
-def http():
-    port = Http()
-    yield port
-    port.close()
 
 
 @pytest.fixture
