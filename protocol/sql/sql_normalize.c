@@ -31,7 +31,8 @@ struct pass {
     bool tight;           /* the token before wants no blank after it */
     bool keep_statement;  /* SET, NOTIFY: until the semicolon */
     bool keep_rest;       /* U& was seen */
-    bool set;             /* this statement is SET, and */
+    const char *altered;  /* this statement is ALTER: what stands behind that; else NULL */
+    bool set;             /* this statement is SET, or ALTER of what has settings, and */
     bool hides;           /* what is left of it is its value, which is not shown */
     enum keep_mode armed; /* the next token may open a call whose constants stay */
     enum keep_mode keep;
@@ -117,10 +118,41 @@ static void hide_value(struct pass *ps)
     ps->hides = true;
 }
 
+/* ALTER ROLE ... SET and its like: what has settings is named by the word behind ALTER.  Of TABLE
+ * and others SET says something else, which is no secret. */
+static bool alters_settings(const struct pass *ps)
+{
+    static const char *const objects[] = {" role ",     " user ",      " database ", " system ",
+                                          " function ", " procedure ", " routine "};
+    struct str rest = {ps->altered, (size_t)(ps->out - ps->altered)};
+    for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
+        if (str_starts(rest, str_of(objects[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_set(struct pass *ps, bool first)
+{
+    if (first) {
+        ps->keep_statement = true;
+    } else if (LIKELY(ps->altered == NULL) || !alters_settings(ps)) {
+        return;
+    }
+    ps->set = true;
+    ps->res->kept = true; /* also a value that is a word */
+}
+
 /* w is folded. Only a few first letters and lengths need a closer look. */
 static void look_at_word(struct pass *ps, struct str w, bool first)
 {
     switch (w.p[0]) {
+    case 'a':
+        if (first && str_eq(w, STR("alter"))) {
+            ps->altered = ps->out;
+        }
+        break;
     case 'c':
     case 'e':
         case_word(ps, w);
@@ -137,9 +169,8 @@ static void look_at_word(struct pass *ps, struct str w, bool first)
         if (w.n == 10) {
             ps->armed = keep_for(w);
         }
-        if (first && w.n == 3 && memcmp(w.p, "set", 3) == 0) {
-            ps->keep_statement = ps->set = true;
-            ps->res->kept = true; /* also a value that is a word */
+        if (w.n == 3 && memcmp(w.p, "set", 3) == 0) {
+            on_set(ps, first);
         }
         break;
     case 't':
@@ -280,6 +311,7 @@ static void end_statement(struct pass *ps)
     ps->semicolon |= !ps->at_start;
     ps->at_start = true;
     ps->keep_statement = ps->set = ps->hides = false;
+    ps->altered = NULL;
     ps->armed = KEEP_NONE;
 }
 

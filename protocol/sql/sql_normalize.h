@@ -38,7 +38,8 @@ struct sql_normal {
     uint64_t digest;      /* of text */
     uint32_t nstatements; /* by semicolons; empty ones do not count */
     bool params;          /* holds $n */
-    bool kept;            /* a constant stayed in, because facts hang on it; so of every SET */
+    bool kept;            /* a constant stayed in, because facts hang on it; so of every SET, ALTER
+                          * ROLE ... SET and their like, whose value may be a word */
     bool operators;       /* holds an operator other than a lone asterisk */
     enum sql_normal_state state;
 };

@@ -98,6 +98,20 @@ static void nothing_that_a_client_has_chosen_is_shown(void **state)
         {"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
          "set transaction isolation level serializable"},
         {"SET x FROM CURRENT", "set x from current"},
+        {"ALTER ROLE bob SET app.key = hunter2", "alter role bob set app.key = $?"},
+        {"ALTER USER \"set\" IN DATABASE d SET x TO hunter2; SELECT a = b",
+         "alter user \"set\" in database d set x to $?; select a = b"},
+        {"ALTER ROLE ALL SET search_path = a, 'b', c", "alter role all set search_path = $?"},
+        {"ALTER DATABASE d SET x TO hunter2", "alter database d set x to $?"},
+        {"alter system set x = hunter2", "alter system set x = $?"},
+        {"ALTER FUNCTION f(int, text) STABLE SET x = hunter2",
+         "alter function f(int, text) stable set x = $?"},
+        {"ALTER PROCEDURE s.p SET x TO hunter2", "alter procedure s.p set x to $?"},
+        {"ALTER ROUTINE r SET x TO hunter2", "alter routine r set x to $?"},
+        {"ALTER ROLE bob RENAME TO alice", "alter role bob rename to alice"},
+        {"ALTER DATABASE d SET TABLESPACE t", "alter database d set tablespace t"},
+        {"ALTER TABLE t ALTER a SET DEFAULT b = c", "alter table t alter a set default b = c"},
+        {"ALTER ROLE bob SET x FROM CURRENT", "alter role bob set x from current"},
         {"NOTIFY a, 'B'", "notify a, $?"},
         {"SELECT set_config('a', 'b', false)", "select set_config($?, $?, false)"},
         {"UPDATE t SET x = y", "update t set x = y"},
@@ -113,6 +127,9 @@ static void nothing_that_a_client_has_chosen_is_shown(void **state)
     sql_normalize(STR("SET x = word"), 0, scratch, sizeof(scratch), &out);
     assert_true(out.kept); /* what is shown is asked for */
     assert_text(out.text, "set x = word");
+    sql_normalize(STR("ALTER ROLE bob SET x = word, 'b', 1"), 0, scratch, sizeof(scratch), &out);
+    assert_true(out.kept);
+    assert_text(out.text, "alter role bob set x = word, $?, $?"); /* no facts hang on it */
 }
 
 static void same_statement_has_same_digest_whatever_its_hint(void **state)

@@ -165,6 +165,13 @@ static void no_row_shows_a_constant(void **state)
         {"SELECT pg_advisory_lock(4711)", "SELECT pg_advisory_lock(1)",
          "select pg_advisory_lock($?)"},
         {"ALTER ROLE r PASSWORD 'secret'", "ALTER ROLE r PASSWORD 'x'", "alter role r password $?"},
+        {"ALTER ROLE r SET app.token = secret", "ALTER ROLE r SET app.token = other",
+         "alter role r set app.token = $?"},
+        {"ALTER DATABASE d SET app.token TO secret", "ALTER DATABASE d SET app.token TO 'x'",
+         "alter database d set app.token to $?"},
+        {"ALTER SYSTEM SET app.token = secret", "ALTER SYSTEM SET app.token = other, 1",
+         "alter system set app.token = $?"},
+        {"SET app.token TO secret", "SET app.token TO other", "set app.token to $?"},
         {"SELECT U&'secret' UESCAPE '!'", "SELECT U&'other' UESCAPE '!'", "select $? uescape $?"},
         {"SELEC 'secret'", "SELEC 'other'", "selec $?"},
     };
