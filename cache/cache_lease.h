@@ -61,7 +61,8 @@ struct cache_cmd {
 
 enum cache_answer_state {
     CACHE_ANSWER_OK,
-    CACHE_ANSWER_FAILED,  /* no answer in time, connection lost, an error */
+    CACHE_ANSWER_FAILED,  /* no answer in time, connection lost, an error: it may have been done */
+    CACHE_ANSWER_REFUSED, /* an error that says that it was not done, and nothing of it */
     CACHE_ANSWER_FOREIGN, /* the key is not ours: another type */
 };
 

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "cache/cache_refusal.h"
 #include "cache/cache_script.h"
 
 #include <stdio.h>
@@ -19,7 +20,7 @@
 struct cache_slot {
     struct cache_batch *batch; /* borrowed; NULL: nobody waits any more, or a greeting */
     int index;
-    bool greeting, info;
+    bool greeting, info, writes;
 };
 
 static void set_state(struct cache_link *l, enum cache_link_state to)
@@ -42,6 +43,34 @@ void cache_link_init(struct cache_link *l, const struct cache_link_setup *setup)
 }
 
 /* ---- slots ----------------------------------------------------------------------------------- */
+
+/* It changes something whenever it succeeds. */
+static bool writes(enum cache_cmd_kind kind)
+{
+    switch (kind) {
+    case CACHE_CMD_KEEP:
+    case CACHE_CMD_BEGIN:
+    case CACHE_CMD_END:
+    case CACHE_CMD_RULE_BEGIN:
+    case CACHE_CMD_RULE_END:
+    case CACHE_CMD_RENEW:
+    case CACHE_CMD_LEAVE:
+    case CACHE_CMD_DROP:
+        return true;
+    case CACHE_CMD_TIME:
+    case CACHE_CMD_WORLD:
+    case CACHE_CMD_MEMBERS:
+    case CACHE_CMD_RULE:
+    case CACHE_CMD_ENTRY:
+    case CACHE_CMD_TAKE_RULE:
+    case CACHE_CMD_TAKE_ENTRY:
+    case CACHE_CMD_STORE:
+    case CACHE_CMD_GIVE:
+    case CACHE_CMD_COUNT:
+        break;
+    }
+    return false;
+}
 
 static void push_slot(struct cache_link *l, struct cache_slot slot)
 {
@@ -125,7 +154,7 @@ bool cache_link_tell(struct cache_link *l, const struct cache_cmd *c,
     if (!has_room(l, 1, w))
         return false;
     cache_redis_command(&l->scripts, c, w, &l->out);
-    push_slot(l, (struct cache_slot){.batch = NULL});
+    push_slot(l, (struct cache_slot){.writes = writes(c->kind)});
     CHECK(!l->out.failed); /* half of it was free */
     return true;
 }
@@ -139,7 +168,8 @@ bool cache_link_send(struct cache_link *l, struct cache_batch *b, int n,
     b->seq = l->popped + l->n;
     for (int i = 0; i < n; i++) {
         cache_redis_command(&l->scripts, &b->cmds[i], w, &l->out);
-        push_slot(l, (struct cache_slot){.batch = b, .index = i});
+        push_slot(l,
+                  (struct cache_slot){.batch = b, .index = i, .writes = writes(b->cmds[i].kind)});
     }
     CHECK(!l->out.failed); /* half of it was free */
     buf_reset(&b->values);
@@ -204,6 +234,7 @@ void cache_link_connected(struct cache_link *l, usec_t now)
     l->counts.connects++;
     l->reader = cache_redis_reader_new(s->reply_max);
     l->greetings = 0;
+    l->astray = 0;
     l->greet_until = now + s->greet_timeout;
     if (s->password.n > 0 && s->user.n > 0)
         greet(l, (struct str[]){STR("AUTH"), s->user, s->password}, 3, false);
@@ -245,12 +276,31 @@ static enum status on_greeting(struct cache_link *l, const struct cache_slot *sl
     if (--l->greetings == 0) {
         if (l->state == CACHE_LINK_GREETING)
             set_state(l, CACHE_LINK_UP);
-        l->pause = 0;
+        if (!l->doubted)
+            l->pause = 0;
     }
     return ST_OK;
 }
 
 /* ---- the connection -------------------------------------------------------------------------- */
+
+/* Of commands; reads say nothing, a replica answers them. */
+static enum status judge_server(struct cache_link *l, const struct cache_slot *slot,
+                                const struct cache_reply *reply)
+{
+    if (reply->type == CACHE_REPLY_ERROR && cache_refusal_astray(reply->text)) {
+        l->astray++;
+        l->doubted = l->doubted || l->astray >= CACHE_LINK_ASTRAY;
+    } else if (slot->writes && reply->type != CACHE_REPLY_ERROR) {
+        l->astray = 0;
+        l->doubted = false;
+        l->pause = 0;
+    }
+    if (l->astray < CACHE_LINK_ASTRAY)
+        return ST_OK;
+    (void)snprintf(l->reason, sizeof(l->reason), "takes no writes: " STR_FMT, STR_ARG(reply->text));
+    return ST_DENIED;
+}
 
 static enum status on_reply(struct cache_link *l, const struct cache_reply *reply)
 {
@@ -265,9 +315,10 @@ static enum status on_reply(struct cache_link *l, const struct cache_reply *repl
         send_scripts(l); /* somebody has flushed them; this one has failed */
     l->counts.full += cache_redis_full(reply);
     l->counts.errors += reply->type == CACHE_REPLY_ERROR;
+    enum status st = judge_server(l, &slot, reply);
     if (slot.batch != NULL)
         on_answer(l, &slot, reply);
-    return ST_OK;
+    return st;
 }
 
 enum status cache_link_input(struct cache_link *l, struct str bytes, usec_t now)

@@ -8,7 +8,10 @@
  *
  * Circuit breaker: after a number of failures in a row the connection is given up (cache_link_step
  * says so) and nothing is sent until it has been made anew, after a pause that doubles up to its
- * maximum.  Meanwhile cache_link_send fails at once, which costs a client nothing.
+ * maximum.  Meanwhile cache_link_send fails at once, which costs a client nothing.  The same goes
+ * for a server that refuses writes because it is a replica or is loading: after a fail-over the
+ * name may lead elsewhere.  That it greets proves nothing then, so the pause grows until a write is
+ * taken.
  *
  * Owner thread only.  Callbacks come from within cache_link_input, _step and _lost; they may send.
  */
@@ -23,6 +26,7 @@
 #include "cache/cache_redis.h"
 
 #define CACHE_LINK_FAILURES 5         /* in a row, then the connection is given up */
+#define CACHE_LINK_ASTRAY 3           /* writes refused like that, and none taken in between */
 #define CACHE_LINK_PENDING_MAX 65536u /* commands without answer */
 
 struct cache_link_setup {      /* borrowed for as long as the link lives */
@@ -64,7 +68,8 @@ struct cache_link {
     struct cache_slot *slots;
     size_t first, n, cap;
     uint64_t popped; /* slots so far */
-    uint32_t failures;
+    uint32_t failures, astray;
+    bool doubted; /* given up as astray, and no write was taken since */
     usec_t pause, greet_until, now;
     int greetings;
 };

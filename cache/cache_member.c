@@ -53,6 +53,7 @@ bool cache_member_step(struct cache_member *m, usec_t now, uint64_t fresh, struc
     if (m->asking || m->holders > 0 || now < m->due || now < m->lapse)
         return false;
     m->asking = true;
+    m->before = m->until;
     m->due = now + m->period / RENEWALS;
     if (m->state == CACHE_MEMBER_STRANGER) {
         *out = (struct cache_cmd){.kind = CACHE_CMD_TIME};
@@ -87,6 +88,8 @@ static uint32_t count(const struct cache_member *m, struct str names)
 void cache_member_answer(struct cache_member *m, const struct cache_answer *a, usec_t now)
 {
     m->asking = false;
+    if (a->state == CACHE_ANSWER_REFUSED)
+        m->until = m->before; /* what was sent earlier may still be on its way */
     if (a->state != CACHE_ANSWER_OK || a->ms == 0) {
         m->view.members = 0;
         m->due = now + m->period / RENEWALS;
@@ -139,6 +142,11 @@ usec_t cache_member_lapse(struct cache_member *m, usec_t now)
         return CACHE_MEMBER_NEVER;
     m->lapse = MAX(m->lapse, m->until);
     return MAX(m->until, now);
+}
+
+usec_t cache_member_forgotten(const struct cache_member *m)
+{
+    return m->until;
 }
 
 void cache_member_resume(struct cache_member *m)

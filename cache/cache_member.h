@@ -7,6 +7,8 @@
  *
  * A write that could not be recorded lets the presence lapse: no renewal is sent any more, and
  * after the time that cache_member_lapse returns Redis has forgotten us, so nobody serves anything.
+ * A renewal that Redis refuses sets nothing, so it prolongs nothing either: while Redis answers but
+ * takes no writes, the first one waits and the others find that the time is over.
  * When the write is over (cache_member_resume) the next renewal changes the epoch, which voids
  * every entry there is.
  * Who does not know a rule does not record the writes that it is about.  So a member's name ends
@@ -37,7 +39,8 @@ enum cache_member_state {
 struct cache_member {
     enum cache_member_state state;
     bool joined, asking;
-    usec_t period, until;              /* until: Redis has surely forgotten what was sent so far */
+    usec_t period, until;              /* until: Redis has surely forgotten what was sent so far, */
+    usec_t before;                     /* or all of it but what is asked now */
     usec_t due, told;                  /* next renewal; when the clock was told: */
     uint64_t clock_ms;                 /* Redis' clock then, or earlier */
     usec_t lapse;                      /* nothing is sent before, */
@@ -73,6 +76,9 @@ void cache_member_void(struct cache_member *m);
 /* An unrecorded write wants to be sent or acknowledged. Returns when it may be: CACHE_MEMBER_NEVER,
  * this process has never been a member, so nobody would notice its absence. */
 usec_t cache_member_lapse(struct cache_member *m, usec_t now);
+/* The same while such a write waits, as is known now: sooner, if the renewal that was under way
+ * then was refused. */
+usec_t cache_member_forgotten(const struct cache_member *m);
 /* Its end was acknowledged, or it has failed; once for each lapse. */
 void cache_member_resume(struct cache_member *m);
 /* Under CACHE_PROCEED: it goes on at once, but entries made so far shall not outlive our return. */

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "cache/cache_refusal.h"
 #include "cache/cache_script.h"
 #include "protocol/auth/digest.h"
 
@@ -574,6 +575,8 @@ struct cache_answer cache_redis_answer(const struct cache_cmd *c, const struct c
     if (reply->type == CACHE_REPLY_ERROR) {
         if (memmem(reply->text.p, reply->text.n, "WRONGTYPE", 9) != NULL)
             a.state = CACHE_ANSWER_FOREIGN;
+        else if (cache_refusal_certain(reply->text))
+            a.state = CACHE_ANSWER_REFUSED;
         return a;
     }
     bool ok = false;

@@ -73,6 +73,14 @@ usec_t member_lapse(struct member *m, usec_t now)
     return at;
 }
 
+usec_t member_forgotten(struct member *m)
+{
+    lock(m);
+    usec_t at = cache_member_forgotten(&m->shared.state);
+    unlock(m);
+    return at;
+}
+
 void member_cut_off(struct member *m)
 {
     usec_t now = clock_mono_us(), at = member_lapse(m, now);
@@ -184,7 +192,7 @@ static void step(struct member *m)
                                       .defines = defines};
     if (redis_send(w->cache->redis, &m->batch, 1, &where))
         return;
-    m->batch.answers[0] = (struct cache_answer){.state = CACHE_ANSWER_FAILED};
+    m->batch.answers[0] = (struct cache_answer){.state = CACHE_ANSWER_REFUSED}; /* not sent */
     answered(&m->batch);
 }
 

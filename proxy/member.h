@@ -41,6 +41,7 @@ void member_free(struct member **m);
 void member_look(struct member *m, struct member_view *copy);
 /* As in cache_member.h: when the write may be sent or acknowledged, or CACHE_MEMBER_NEVER. */
 usec_t member_lapse(struct member *m, usec_t now);
+usec_t member_forgotten(struct member *m);
 void member_resume(struct member *m);
 void member_dirty(struct member *m);
 /* All workers go by these rules. */

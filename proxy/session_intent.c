@@ -58,7 +58,7 @@ struct session_ack {
     struct worker *worker;
     struct list intents;
     struct timeout timer;
-    usec_t since, until;
+    usec_t since, until, lapsed; /* made; not before; the membership has lapsed */
     bool corked, holding;
     uint32_t slot; /* of the client, */
     uint64_t id;   /* if it is still this one */
@@ -86,6 +86,12 @@ static void wake_at(struct worker *w, struct timeout *t, usec_t at)
 {
     usec_t length = MAX(at - w->now, STEP_US);
     worker_timeout(w, t, (length + STEP_US - 1) / STEP_US * STEP_US);
+}
+
+/* The membership will have lapsed at `at`, or sooner if a renewal was refused meanwhile. */
+static usec_t look_again(const struct worker *w, usec_t at)
+{
+    return at == CACHE_MEMBER_NEVER ? at : MIN(at, member_forgotten(member_of(w)));
 }
 
 /* ---- what Redis is told ---------------------------------------------------------------------- */
@@ -272,13 +278,12 @@ static enum cache_write_next together(const struct session_claims *c)
 static void lapse(struct session_claims *c)
 {
     struct worker *w = c->server->conn.worker;
-    if (!c->holding)
-        c->until = member_lapse(member_of(w), w->now);
+    c->until = c->holding ? look_again(w, c->until) : member_lapse(member_of(w), w->now);
     c->holding = true;
     if (c->until <= w->now)
         release(c);
     else if (c->corked)
-        wake_at(w, &c->timer, c->until);
+        wake_at(w, &c->timer, MIN(c->until, w->now + AGAIN_US));
 }
 
 static void consider(struct session_claims *c)
@@ -327,7 +332,7 @@ static void on_ack_timer(struct timeout *t)
 {
     struct session_ack *a = container_of(t, struct session_ack, timer);
     struct list *it, *tmp;
-    if (a->until == CACHE_MEMBER_NEVER) { /* nobody would notice our absence: the end it must be */
+    if (a->lapsed == CACHE_MEMBER_NEVER) { /* nobody would notice our absence: the end it must be */
         LIST_EACH(it, tmp, &a->intents)
             if (intent_of(it)->state.state == CACHE_INTENT_UNCLEAR)
                 start_end(intent_of(it));
@@ -394,22 +399,20 @@ static void settle(struct session_ack *a)
         if (!intent_of(it)->free)
             all = MAX(all, cache_lease_may_ack(&intent_of(it)->state, 1, policy_of(w)));
     }
-    if (all == CACHE_WRITE_LAPSE && !a->holding) {
-        usec_t gone = member_lapse(member_of(w), w->now); /* once: MAX looks twice */
-        a->holding = true;
-        a->until = MAX(a->until, gone);
-    }
+    if (a->holding)
+        a->lapsed = look_again(w, a->lapsed);
+    else if (all == CACHE_WRITE_LAPSE)
+        a->lapsed = member_lapse(member_of(w), w->now);
+    a->holding = a->holding || all == CACHE_WRITE_LAPSE;
     /* As long as Redis has the intent nobody is served from it, and after that nobody can fill it
      * with what was before: a client need not wait for ever. */
-    bool over = a->until == CACHE_MEMBER_NEVER && w->now - a->since > UNHEARD_US;
-    if (all == CACHE_WRITE_GO && a->until == CACHE_MEMBER_NEVER)
-        a->until = 0;
-    if (a->until <= w->now || over)
+    bool over = a->lapsed == CACHE_MEMBER_NEVER && w->now - a->since > UNHEARD_US;
+    if (all == CACHE_WRITE_GO && a->lapsed == CACHE_MEMBER_NEVER)
+        a->lapsed = 0;
+    if (MAX(a->until, a->lapsed) <= w->now || over)
         pass_on(a);
-    else if (a->until == CACHE_MEMBER_NEVER)
-        worker_timeout(w, &a->timer, AGAIN_US);
     else
-        wake_at(w, &a->timer, a->until);
+        wake_at(w, &a->timer, a->lapsed > w->now ? MIN(a->lapsed, w->now + AGAIN_US) : a->until);
 }
 
 void session_ack_start(struct session_ack *a, struct server *s)
@@ -417,7 +420,7 @@ void session_ack_start(struct session_ack *a, struct server *s)
     struct session_claims *c = s->claims;
     if (c != NULL && c->holding && list_empty(&c->intents)) {
         a->holding = true; /* until the ends are known */
-        a->until = MAX(a->until, c->until);
+        a->lapsed = c->until;
         c->holding = false;
     }
     settle(a);

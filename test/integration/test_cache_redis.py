@@ -276,6 +276,16 @@ def test_redis_without_memory(start, redis):
         wait_for(lambda: c.query(BALANCE.format(5)) and row(p)["hits"] > before, 10)
 
 
+def test_redis_that_has_become_a_replica(start, redis):
+    p = start()
+    redis("REPLICAOF", "127.0.0.1", "1")
+    assert ask_many(p) < 1
+    wait_for(lambda: ask_many(p) and "takes no writes: READONLY" in p.log_text(), 5, p.log_text)
+    redis("REPLICAOF", "NO", "ONE")
+    with p.connect(USER, SECRET, DB) as c:
+        wait_for(lambda: c.query(BALANCE.format(59)) and redis("EXISTS", "balance:59") == 1, 15)
+
+
 def test_key_of_another_type_is_left_alone(start, redis):
     p = start()
     redis("SET", "balance:42", "mine")

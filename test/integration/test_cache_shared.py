@@ -568,6 +568,55 @@ def test_held_write_waits_until_others_have_noticed(pair):
     assert pair.warm(BALANCE.format(42)) == [["11"]]
 
 
+REFUSALS = {
+    "no right": (("ACL", "SETUSER", "default", "-@scripting"), ("ACL", "SETUSER", "default", "+@all")),
+    "no memory": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    "no replicas": (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_only_the_first_write_waits_while_redis_answers_and_refuses(pair, how):
+    """Renewals go on, and are refused: what they ask for is not what others believe."""
+    def refused():
+        rows = pair.q.show("REDIS")
+        return sum(int(r["errors"]) for r in rows)
+
+    refuse, take = REFUSALS[how]
+    pair.redis("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    pair.warm(BALANCE.format(42))
+    pair.redis(*refuse)
+    pair.write(1)
+    waited = 0
+    for n in range(2, 8):
+        before = refused()
+        wait_for(lambda: refused() > before, 10)        # noqa: B023  a renewal
+        at = time.monotonic()
+        pair.write(n)
+        waited += time.monotonic() - at
+        assert pair.check(BALANCE.format(42)) == [[str(n)]]
+    assert waited < 0.3        # a tenth of a second each, when renewals count
+    pair.redis(*take)
+    pair.wait_until_served()
+    assert pair.warm(BALANCE.format(42)) == [["7"]]
+
+
+def test_connection_to_a_replica_is_given_up_and_made_anew(pair):
+    """After a fail-over the name may lead elsewhere."""
+    pair.warm(BALANCE.format(42))
+    lost = lambda p: sum(int(r["failures"]) for r in p.show("REDIS"))  # noqa: E731
+    before = lost(pair.q)
+    pair.redis("REPLICAOF", "127.0.0.1", "1")
+    for n in range(1, 6):
+        pair.write(n)
+    wait_for(lambda: lost(pair.q) > before, 10, pair.q.log_text)
+    assert "takes no writes: READONLY" in pair.q.log_text()
+    assert slowest(pair.q.connect(USER, SECRET, DB)) < 1
+    pair.redis("REPLICAOF", "NO", "ONE")
+    pair.wait_until_served()
+    wait_for(lambda: pair.warm(BALANCE.format(42)) == [["5"]], 10)
+
+
 def test_acknowledgement_waits_when_the_end_is_not_recorded(pair):
     pair.warm(BALANCE.format(42))
     writer = pair.q.connect(USER, SECRET, DB)

@@ -277,6 +277,38 @@ static void a_lapse_ends_after_all_that_was_sent(void **state)
     assert_false(c.flag);
 }
 
+/* Redis goes on to answer, and takes no writes. */
+static void a_renewal_that_is_refused_prolongs_nothing(void **state)
+{
+    (void)state;
+    struct cache_member m;
+    struct cache_cmd c;
+    const struct cache_answer no = {.state = CACHE_ANSWER_REFUSED};
+    const struct cache_answer lost = {.state = CACHE_ANSWER_FAILED};
+    usec_t now = 1000 * MS;
+    join(&m, &now);
+    usec_t until = m.until;
+    for (int i = 0; i < 8; i++) {
+        now += 30 * MS;
+        assert_true(cache_member_step(&m, now, 1, &c));
+        assert_true(c.kind == CACHE_CMD_RENEW && m.until > until);
+        cache_member_answer(&m, &no, now);
+        assert_true(m.until == until && m.view.members == 0);
+    }
+    assert_int_equal(cache_member_lapse(&m, now), now); /* nobody has to wait */
+    cache_member_resume(&m);
+    now += 30 * MS;
+    assert_true(cache_member_step(&m, now, 1, &c)); /* no answer: it may be on its way */
+    until = m.until;
+    assert_true(until > now);
+    cache_member_answer(&m, &lost, now);
+    now += 30 * MS;
+    assert_true(cache_member_step(&m, now, 1, &c));
+    assert_true(cache_member_lapse(&m, now) > until);
+    cache_member_answer(&m, &no, now);
+    assert_int_equal(cache_member_forgotten(&m), until);
+}
+
 static void dirt_stays_until_a_renewal_was_answered(void **state)
 {
     (void)state;
@@ -416,6 +448,7 @@ int main(void)
         cmocka_unit_test(a_foreign_key_needs_no_intent),
         cmocka_unit_test(presence_is_renewed_with_absolute_deadlines),
         cmocka_unit_test(a_lapse_ends_after_all_that_was_sent),
+        cmocka_unit_test(a_renewal_that_is_refused_prolongs_nothing),
         cmocka_unit_test(dirt_stays_until_a_renewal_was_answered),
         cmocka_unit_test(who_was_never_a_member_cannot_lapse),
         cmocka_unit_test(members_with_other_rules_are_as_good_as_missing),

@@ -233,7 +233,7 @@ static void scripts_that_were_flushed_are_loaded_again(void **state)
     assert_true(cache_link_send(&l, &a.batch, 1, &where, 0));
     buf_reset(&l.out);
     assert_int_equal(in(&l, "-NOSCRIPT No matching script.\r\n", 0), ST_OK);
-    assert_true(a.done == 1 && a.batch.answers[0].state == CACHE_ANSWER_FAILED);
+    assert_true(a.done == 1 && a.batch.answers[0].state == CACHE_ANSWER_REFUSED);
     assert_true(str_starts(buf_str(&l.out), STR("*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n")));
     assert_int_equal(l.state, CACHE_LINK_UP);
     assert_true(cache_link_send(&l, &a.batch, 1, &where, 0));
@@ -241,6 +241,59 @@ static void scripts_that_were_flushed_are_loaded_again(void **state)
         assert_int_equal(in(&l, "$1\r\nx\r\n", 0), ST_OK);
     assert_int_equal(in(&l, ":1\r\n", 0), ST_OK);
     assert_true(a.done == 2 && a.batch.answers[0].state == CACHE_ANSWER_OK);
+    cache_batch_fini(&a.batch);
+    cache_link_fini(&l);
+}
+
+static const char readonly[] = "-READONLY You can't write against a read only replica.\r\n";
+
+/* Writes that are refused, with answers to reads between them. */
+static void is_refused(struct cache_link *l, struct asker *a, int n)
+{
+    for (int i = 0; i < n; i++) {
+        bool last = i == CACHE_LINK_ASTRAY - 1;
+        a->batch.cmds[0] = (struct cache_cmd){.kind = CACHE_CMD_BEGIN, .nonce = 1};
+        assert_true(cache_link_send(l, &a->batch, 1, &where, 0));
+        assert_int_equal(in(l, readonly, 0), last ? ST_DENIED : ST_OK);
+        assert_int_equal(a->batch.answers[0].state, CACHE_ANSWER_REFUSED);
+        a->batch.cmds[0] = (struct cache_cmd){.kind = CACHE_CMD_MEMBERS};
+        assert_true(last || cache_link_send(l, &a->batch, 1, &where, 0));
+        assert_int_equal(last ? ST_OK : in(l, ":1\r\n", 0), ST_OK);
+    }
+}
+
+static void a_server_that_takes_no_writes_is_given_up(void **state)
+{
+    (void)state;
+    struct cache_link l;
+    struct asker a;
+    usec_t pause = 0;
+    cache_link_init(&l, &setup);
+    ask(&a);
+    for (int i = 0; i < 4; i++) { /* that it greets proves nothing */
+        greet(&l, 0);
+        is_refused(&l, &a, CACHE_LINK_ASTRAY);
+        assert_non_null(strstr(l.reason, "takes no writes: READONLY"));
+        cache_link_lost(&l, NULL, 0);
+        assert_true(cache_link_due(&l) > pause);
+        pause = cache_link_due(&l);
+    }
+    greet(&l, 0);
+    is_refused(&l, &a, CACHE_LINK_ASTRAY - 1);
+    a.batch.cmds[0] = (struct cache_cmd){.kind = CACHE_CMD_BEGIN, .nonce = 1};
+    assert_true(cache_link_send(&l, &a.batch, 1, &where, 0));
+    assert_int_equal(in(&l, ":1\r\n", 0), ST_OK);
+    is_refused(&l, &a, CACHE_LINK_ASTRAY - 1); /* counted anew */
+    cache_link_lost(&l, "gone", 0);
+    assert_true(cache_link_due(&l) < pause);
+    /* also by those that nobody waits for */
+    const struct cache_cmd drop = {.kind = CACHE_CMD_DROP};
+    greet(&l, 0);
+    for (int i = 0; i < CACHE_LINK_ASTRAY; i++) {
+        assert_true(cache_link_tell(&l, &drop, &where));
+        assert_int_equal(in(&l, readonly, 0), i < CACHE_LINK_ASTRAY - 1 ? ST_OK : ST_DENIED);
+    }
+    cache_link_lost(&l, NULL, 0);
     cache_batch_fini(&a.batch);
     cache_link_fini(&l);
 }
@@ -297,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_lost_connection_fails_all_and_pauses_longer_each_time),
         cmocka_unit_test(a_greeting_that_fails_says_why),
         cmocka_unit_test(scripts_that_were_flushed_are_loaded_again),
+        cmocka_unit_test(a_server_that_takes_no_writes_is_given_up),
         cmocka_unit_test(what_is_told_keeps_its_place_and_nobody_waits),
         cmocka_unit_test(more_than_it_can_hold_is_refused),
     };

@@ -1,5 +1,6 @@
 /* test_cache_redis.c - bytes of commands, replies whole and in pieces, and what they mean. */
 #include "cache/cache_redis.h"
+#include "cache/cache_refusal.h"
 
 #include "base/hash.h"
 
@@ -235,7 +236,19 @@ static void strange_answers_are_failures(void **state)
     } cases[] = {
         {CACHE_CMD_ENTRY, "-WRONGTYPE Operation against a key\r\n", CACHE_ANSWER_FOREIGN},
         {CACHE_CMD_BEGIN, "-ERR Error running script: WRONGTYPE x\r\n", CACHE_ANSWER_FOREIGN},
-        {CACHE_CMD_BEGIN, "-OOM command not allowed\r\n", CACHE_ANSWER_FAILED},
+        {CACHE_CMD_BEGIN, "-OOM command not allowed\r\n", CACHE_ANSWER_REFUSED},
+        {CACHE_CMD_RENEW, "-READONLY You can't write against a read only replica. script: x\r\n",
+         CACHE_ANSWER_REFUSED},
+        {CACHE_CMD_RENEW,
+         "-ERR Error running script (call to f_x): @user_script:2: @user_script: 2: -MISCONF y\r\n",
+         CACHE_ANSWER_REFUSED},
+        {CACHE_CMD_RENEW, "-NOSCRIPT No matching script.\r\n", CACHE_ANSWER_REFUSED},
+        {CACHE_CMD_RENEW, "-NOPERM User x has no permissions to run the 'evalsha' command\r\n",
+         CACHE_ANSWER_REFUSED},
+        {CACHE_CMD_RENEW, "-NOPERM User x has no permissions to run the 'pexpireat' command\r\n",
+         CACHE_ANSWER_FAILED},
+        {CACHE_CMD_RENEW, "-ERR upstream failure\r\n", CACHE_ANSWER_FAILED},
+        {CACHE_CMD_RENEW, "-READONLYISH x\r\n", CACHE_ANSWER_FAILED},
         {CACHE_CMD_BEGIN, "$1\r\n1\r\n", CACHE_ANSWER_FAILED},
         {CACHE_CMD_BEGIN, ":-1\r\n", CACHE_ANSWER_FAILED},
         {CACHE_CMD_ENTRY, ":1\r\n", CACHE_ANSWER_FAILED},
@@ -252,7 +265,10 @@ static void strange_answers_are_failures(void **state)
     struct cache_reply r = {.type = CACHE_REPLY_ERROR, .text = STR("NOSCRIPT No matching script")};
     assert_true(cache_redis_wants_script(&r) && !cache_redis_full(&r));
     r.text = STR("OOM command not allowed");
-    assert_true(cache_redis_full(&r) && !cache_redis_wants_script(&r));
+    assert_true(cache_redis_full(&r) && !cache_redis_wants_script(&r) &&
+                !cache_refusal_astray(r.text));
+    r.text = STR("LOADING Redis is loading the dataset in memory");
+    assert_true(cache_refusal_astray(r.text) && cache_refusal_certain(r.text));
 }
 
 int main(void)
