@@ -33,6 +33,7 @@ struct session_cache *session_cache_new(struct worker *w)
     sc->redis = redis_new(w, on_redis);
     list_init(&sc->acks);
     list_init(&sc->left);
+    timeout_init(&sc->again, session_intent_again);
     cache_flight_init(&sc->flights);
     list_init(&sc->bindings);
     return sc;

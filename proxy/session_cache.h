@@ -72,7 +72,8 @@ struct session_cache {           /* of a worker */
     struct list acks;            /* acknowledgements that wait (session_intent.c), and */
     struct list left;            /* intents whose end may not have reached Redis */
     uint32_t nleft;
-    usec_t missing_told; /* the last time that members were missing */
+    struct timeout again; /* runs while there are such */
+    usec_t missing_told;  /* the last time that members were missing */
     struct cache_memo *memo;
     struct cache_flights flights;
     struct list bindings;
@@ -228,6 +229,7 @@ void session_intent_lost(struct server *s, bool ended, usec_t until);
 void session_intent_free(struct server *s);
 /* The connection to Redis is new: what the last one may have left there is taken away. */
 void session_intent_clear(struct session_cache *sc);
+void session_intent_again(struct timeout *t);        /* of session_cache.again */
 void session_ack_drop_all(struct session_cache *sc); /* the worker ends */
 
 /* ---- session_write.c ---- */

@@ -15,7 +15,9 @@
  * cache_lease_may_ack decide, here is only when they are asked.
  *
  * A server that is lost with a write under way leaves its intents to their deadlines: the database
- * may still be at it.  Thread: the worker's.
+ * may still be at it.  One that Redis has not answered yet may prove to be no intent at all; then
+ * the membership lapses for as long.  Whose end did not reach Redis is ended later: when there is a
+ * new connection, and now and then.  Thread: the worker's.
  */
 #include "proxy/session_cache.h"
 
@@ -26,6 +28,7 @@
 #define INTENT_MS 300000     /* a statement may run on after its proxy is gone */
 #define JOIN_US USEC_PER_SEC /* a process that has just started becomes a member meanwhile */
 #define AGAIN_US 20000       /* what has failed is tried again */
+#define LEFT_US USEC_PER_SEC /* and what nobody waits for */
 #define STEP_US 10000        /* times are rounded up to: there is a list for each */
 #define SOON_US 1            /* at the next turn */
 #define UNHEARD_US (2 * (int64_t)USEC_PER_SEC) /* an end of who is no member and cannot lapse */
@@ -43,6 +46,8 @@ struct session_intent {
     bool sent;                     /* the write is on its way, or was when it was found out */
     bool reached;                  /* Redis may know of it */
     bool free;                     /* of a process that nobody relies on: it is not a member yet */
+    bool deserted;                 /* its server is lost; only the answer to its begin matters */
+    usec_t deadline;               /* after it Redis has forgotten it too */
 };
 
 struct session_claims {
@@ -59,6 +64,7 @@ struct session_ack {
     struct list intents;
     struct timeout timer;
     usec_t since, until, lapsed; /* made; not before; the membership has lapsed */
+    usec_t lost; /* until then the database may be at what its deserted intents are about */
     bool corked, holding;
     uint32_t slot; /* of the client, */
     uint64_t id;   /* if it is still this one */
@@ -148,12 +154,30 @@ static void intent_free(struct session_intent *i)
     mem_free(i);
 }
 
+/* In Redis it stays until its deadline; if it is not there, the others are closed for as long. */
+static void on_deserted(struct session_intent *i)
+{
+    struct session_ack *a = i->ack;
+    struct worker *w = i->worker;
+    if (i->state.state == CACHE_INTENT_MISSED && !i->free && policy_of(w) != CACHE_PROCEED) {
+        a->until = a->lost;
+        a->lapsed = a->holding ? a->lapsed : member_lapse(member_of(w), w->now);
+        a->holding = true;
+    }
+    intent_free(i);
+    settle(a);
+}
+
 static void answered(struct cache_batch *b)
 {
     struct session_intent *i = container_of(b, struct session_intent, batch);
     told(i, &b->answers[0]);
     if (i->claims != NULL) {
         consider(i->claims);
+        return;
+    }
+    if (i->deserted) {
+        on_deserted(i);
         return;
     }
     if (i->state.state == CACHE_INTENT_HELD || i->state.state == CACHE_INTENT_MISSED)
@@ -177,15 +201,34 @@ static void leave_behind(struct session_intent *i)
     }
     list_remove(&i->link);
     list_push_back(&sc->left, &i->link);
-    sc->nleft++;
+    if (sc->nleft++ == 0)
+        worker_timeout(i->worker, &sc->again, LEFT_US);
 }
 
 void session_intent_clear(struct session_cache *sc)
 {
     struct list *it, *tmp;
-    LIST_EACH(it, tmp, &sc->left)
-        if (!waits(intent_of(it)))
-            start_end(intent_of(it));
+    LIST_EACH(it, tmp, &sc->left) {
+        struct session_intent *i = intent_of(it);
+        if (waits(i))
+            continue;
+        if (i->deadline > sc->worker->now) {
+            start_end(i);
+            continue;
+        }
+        sc->nleft--;
+        intent_free(i);
+    }
+}
+
+/* What Redis has refused, or was too late for, needs no new connection. */
+void session_intent_again(struct timeout *t)
+{
+    struct session_cache *sc = container_of(t, struct session_cache, again);
+    if (redis_is_up(sc->redis))
+        session_intent_clear(sc);
+    if (sc->nleft > 0)
+        worker_timeout(sc->worker, &sc->again, LEFT_US);
 }
 
 /* ---- before a write -------------------------------------------------------------------------- */
@@ -218,6 +261,7 @@ struct session_intent *session_intent_new(struct server *s, const struct cache_s
     i->worker = s->conn.worker;
     i->claims = c;
     i->sent = sent;
+    i->deadline = i->worker->now + INTENT_MS * 1000ll;
     cache_l1_scope_names(scope, &i->database, &i->rule);
     i->name = key != NULL ? str_dup(key->name) : NULL;
     cache_lease_begin(&i->state, key == NULL, random_u64() | 1u, random_u64() | 1u, INTENT_MS,
@@ -358,12 +402,17 @@ struct session_ack *session_ack_new(struct worker *w, struct client *c)
     return a;
 }
 
-void session_ack_add(struct session_ack *a, struct session_intent *i)
+static void move_to(struct session_ack *a, struct session_intent *i)
 {
     list_remove(&i->link);
     list_push_back(&a->intents, &i->link);
     i->claims = NULL;
     i->ack = a;
+}
+
+void session_ack_add(struct session_ack *a, struct session_intent *i)
+{
+    move_to(a, i);
     if (!waits(i))
         start_end(i);
 }
@@ -443,9 +492,15 @@ void session_intent_lost(struct server *s, bool ended, usec_t until)
             session_ack_add(a, i);
             continue;
         }
+        if (waits(i)) {
+            move_to(a, i);
+            i->deserted = true;
+            continue;
+        }
         open = open || (c->holding && i->state.state == CACHE_INTENT_MISSED);
         intent_free(i); /* Redis has it until its deadline */
     }
+    a->lost = until;
     if (open)
         a->until = until; /* as long as the others would be closed */
     session_ack_start(a, s);
@@ -468,4 +523,5 @@ void session_ack_drop_all(struct session_cache *sc)
         ack_free(container_of(l, struct session_ack, link));
     while ((l = list_first(&sc->left)) != NULL)
         intent_free(intent_of(l));
+    timeout_stop(&sc->again);
 }

@@ -298,6 +298,77 @@ def test_connection_lost_in_a_write_is_taken_for_written(make, pg):
         writer.abort()
 
 
+class Swallower(Relay):
+    """Once `swallows` is set nothing arrives any more: it is kept in `kept`, for good."""
+
+    swallows, kept = False, b""
+
+    def _pump(self, source, sink):
+        try:
+            while data := source.recv(65536):
+                if self.swallows:
+                    self.kept += data
+                else:
+                    sink.sendall(data)
+        except OSError:
+            pass
+        self._close(source)
+        self._close(sink)
+
+
+def test_mark_that_is_lost_with_the_server_of_its_write(make, pg, redis):
+    """A write that was sent before there was a rule for it; its server is lost before Redis has answered, then the
+    mark proves not to have arrived.  The database goes on."""
+    with Relay(pg.host, pg.port) as relay, Swallower(redis.host, redis.port) as link:
+        pair = make(through=relay, more="redis_timeout = 1\n")
+        whole = pair.q.extra.replace(f":{redis.port}/", f":{link.port}/")
+        pair.q.extra = whole.replace("[cache balance]", "[cache other]").replace("key = balance", "key = other")
+        pair.q.write()
+        pair.q.reload()
+        rules = lambda: {m.split(b"/")[1] for m in pair.redis("HGET", "penstock:world", "m").split(b",")}  # noqa: E731
+        wait_for(lambda: len(rules()) == 2, 10)        # it is a member by those
+        writer = pair.q.connect(USER, SECRET, DB)
+        with base.locked(pair, base.ROW) as lock:
+            writer.send(w.query("UPDATE app.accounts SET balance = 1 WHERE user_id = 42"))
+            blocked(pair)
+            link.swallows = True
+            pair.q.extra = whole
+            pair.q.write()
+            pair.q.reload()
+            wait_for(lambda: b"penstock:rule:" in link.kept, 5)
+            relay.drop()
+            assert w.errors_of(writer.read_until("EZ"))
+            link.swallows = False
+            link.drop()
+            wait_for(lambda: all(r["state"] == "up" for r in pair.q.show("REDIS")), 10)
+            before, missed = pair.hits(), pair.missed()
+            wait_for(lambda: pair.check(BALANCE.format(42)) and (pair.hits() > before or pair.missed() > missed + 50), 10)
+            lock.query("COMMIT")
+        wait_for(lambda: pg.value("SELECT balance FROM app.accounts WHERE user_id = 42", db=DB) == "1", 10)
+        for _ in range(3):
+            assert pair.check(BALANCE.format(42)) == [["1"]]
+        writer.abort()
+
+
+@pytest.mark.parametrize("policy", ["hold", "refuse"])
+def test_write_that_was_never_sent_leaves_no_mark(make, pg, policy):
+    """Its server is lost while Redis is asked: the mark, if it arrives, is taken away as soon as that is known."""
+    with Relay(pg.host, pg.port) as relay:
+        pair = make(through=relay, more=f"redis_timeout = 1\nwrite_without_redis = {policy}\n")
+        pair.warm(BALANCE.format(42))
+        writer = pair.q.connect(USER, SECRET, DB)
+        writer.query("SELECT 1")
+        pair.redis.freeze()
+        writer.send(w.query("UPDATE app.accounts SET balance = 1 WHERE user_id = 42"))
+        wait_for(lambda: any(r["state"] == "active" for r in pair.q.show("SERVERS")), 5)
+        relay.drop()
+        assert w.errors_of(writer.read_until("EZ"))
+        pair.redis.thaw()
+        assert pair.warm(BALANCE.format(42)) == [["4200"]]
+        assert pair.redis("HGET", "balance:42", "!w") is None
+        writer.abort()
+
+
 def test_writer_that_vanishes_after_its_write_was_sent(pair):
     pair.warm(BALANCE.format(42))
     writer = pair.q.connect(USER, SECRET, DB)
@@ -632,4 +703,5 @@ def test_acknowledgement_waits_when_the_end_is_not_recorded(pair):
         assert pair.check(BALANCE.format(42)) == [["5"]]
     cut_off(pair.redis, False)
     pair.wait_until_served()
+    assert pair.warm(BALANCE.format(42)) == [["5"]]        # the mark is taken away, although no connection was lost
     writer.close()
