@@ -61,6 +61,7 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
     add(&into->sum_us, atomic_load_explicit(&from->sum_us, memory_order_relaxed));
 }
 
+/* From STEPS on the buckets of an octave stand together, STEPS of them. */
 static unsigned octave_of(unsigned i)
 {
     if (i >= STEPS)
@@ -70,13 +71,17 @@ static unsigned octave_of(unsigned i)
 
 uint64_t histogram_fold(const struct histogram *h, uint64_t *octaves, uint64_t *all)
 {
-    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        uint64_t n = atomic_load_explicit(&h->count[i], memory_order_relaxed);
-        if (n == 0)
+    for (unsigned from = 0; from < HISTOGRAM_BUCKETS; from += STEPS) {
+        uint64_t n[STEPS], any = 0;
+        for (unsigned k = 0; k < STEPS; k++)
+            any |= n[k] = atomic_load_explicit(&h->count[from + k], memory_order_relaxed);
+        if (any == 0)
             continue;
-        octaves[octave_of(i)] += n;
-        if (all != NULL)
-            all[i] += n;
+        for (unsigned k = 0; k < STEPS; k++) {
+            octaves[octave_of(from + k)] += n[k];
+            if (all != NULL)
+                all[from + k] += n[k];
+        }
     }
     return atomic_load_explicit(&h->sum_us, memory_order_relaxed);
 }

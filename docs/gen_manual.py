@@ -118,9 +118,11 @@ that are held; rules of the cache that are refused, Redis that does not answer; 
   requests: in a transaction, or for a reason of `penstock_pool_pinned_servers`.
 - `penstock_pool_pinned_servers` shows only reasons that there are, as do errors by code and refusals by
   cause. At most 24 codes a pool are told apart; further ones are `other`.
-- Times are measured from one turn of a worker's loop to another, and each bucket ends at a power of two of
-  microseconds. Histograms are kept only while the port is open: they take 6 KiB a pool and worker.
-  `penstock_pool_wait_seconds` has every client that got a server, so its first bucket are those that did
+- Times are measured from one turn of a worker's loop to another. Buckets end at powers of two of microseconds
+  up to a quarter of a second, and at powers of four beyond; those of waits at powers of four throughout. All
+  of them are always there, also empty ones, and the same for every pool, so that a quantile over several pools
+  is right: `histogram_quantile(0.99, sum by (le) (rate(...)))`. Histograms are kept only while
+  the port is open: they take 6 KiB a pool and worker. `penstock_pool_wait_seconds` has every client that got a server, so its first bucket are those that did
   not wait. `penstock_pool_share_depth` is there for pools that share.
 - **Nodes** are those of SHOW NODES, `penstock_node_requests_total` has the numbers of SHOW ROUTING: `reason` is
   why a request went to that node (`analysis`, `hint`, `not_fresh`, `in_transaction` ..., the words of SHOW LAST).

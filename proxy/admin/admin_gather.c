@@ -236,6 +236,8 @@ static struct admin_pool_row *merged(const struct admin_gather *g, size_t *n, en
     size_t all;
     registry_each_pool(g->admin->process->registry, add_left, &left);
     const struct admin_pool_row **order = in_order(g, &left, &all);
+    r.cap = all + 1; /* rows are large: they are copied once */
+    r.list = mem_resize(NULL, r.cap * sizeof(*r.list));
     for (size_t i = 0; i < all; i++) {
         struct admin_pool_row *last = r.n > 0 ? &r.list[r.n - 1] : NULL;
         if (last != NULL && are_merged(last->shared, order[i]->shared, how)) {

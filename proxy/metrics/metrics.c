@@ -88,27 +88,20 @@ static void worker_refusals(const struct metrics_view *v, const struct metric *m
 
 /* ---- databases and users --------------------------------------------------------------------- */
 
-static void of_name(struct metrics_out *o, const char *label, const char *name, uint64_t value)
-{
-    struct buf b;
-    buf_init(&b, LABELS_MAX);
-    metrics_out_label(&b, label, name);
-    metrics_out_line(o, &(struct metrics_line){.labels = buf_str(&b), .value = value});
-    buf_fini(&b);
-}
-
 static void database(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
     for (size_t i = 0; i < v->sample->ndatabases; i++)
-        of_name(o, "database", v->sample->databases[i].name,
-                metrics_out_number(&v->sample->databases[i], m->at));
+        metrics_out_line(o, &(struct metrics_line){
+                                .labels = v->database_labels[i],
+                                .value = metrics_out_number(&v->sample->databases[i], m->at)});
 }
 
 static void user(const struct metrics_view *v, const struct metric *m, struct metrics_out *o)
 {
     for (size_t i = 0; i < v->sample->nusers; i++)
-        of_name(o, "user", v->sample->users[i].name,
-                metrics_out_number(&v->sample->users[i], m->at));
+        metrics_out_line(
+            o, &(struct metrics_line){.labels = v->user_labels[i],
+                                      .value = metrics_out_number(&v->sample->users[i], m->at)});
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -350,41 +343,74 @@ const size_t metrics_count = ARRAY_LEN(metrics_table);
 
 /* ---- the page -------------------------------------------------------------------------------- */
 
-/* The texts are in *mem, which the caller frees with the list. */
-static struct str *label_pools(const struct metrics_sample *s, struct buf *mem)
+struct labels { /* of rows that appear in many families */
+    struct buf text;
+    struct str *of; /* owned array: parts of text */
+};
+
+static void label_pool(const struct metrics_sample *s, size_t i, struct buf *to)
 {
-    struct str *labels = mem_new((s->npools + 1) * sizeof(*labels));
-    size_t *ends = mem_new((s->npools + 1) * sizeof(*ends));
+    metrics_out_label(to, "database", s->pools[i].shared->db->name);
+    metrics_out_label(to, "user", s->pools[i].shared->user->name);
+}
+
+static void label_database(const struct metrics_sample *s, size_t i, struct buf *to)
+{
+    metrics_out_label(to, "database", s->databases[i].name);
+}
+
+static void label_user(const struct metrics_sample *s, size_t i, struct buf *to)
+{
+    metrics_out_label(to, "user", s->users[i].name);
+}
+
+/* put writes those of row i, of n. */
+static void labels_init(struct labels *l, const struct metrics_sample *s, size_t n,
+                        void (*put)(const struct metrics_sample *s, size_t i, struct buf *to))
+{
+    size_t *ends = mem_new((n + 1) * sizeof(*ends));
     struct buf one;
-    buf_init(mem, LABELS_MAX);
+    l->of = mem_new((n + 1) * sizeof(*l->of));
+    buf_init(&l->text, LABELS_MAX);
     buf_init(&one, LABELS_MAX);
-    for (size_t i = 0; i < s->npools; i++) {
+    for (size_t i = 0; i < n; i++) {
         buf_reset(&one);
-        metrics_out_label(&one, "database", s->pools[i].shared->db->name);
-        metrics_out_label(&one, "user", s->pools[i].shared->user->name);
-        buf_put_str(mem, buf_str(&one));
-        ends[i] = buf_len(mem);
+        put(s, i, &one);
+        buf_put_str(&l->text, buf_str(&one));
+        ends[i] = buf_len(&l->text);
     }
-    for (size_t i = 0, from = 0; i < s->npools; from = ends[i++])
-        labels[i] = (struct str){(const char *)buf_data(mem) + from, ends[i] - from};
+    for (size_t i = 0, from = 0; i < n; from = ends[i++])
+        l->of[i] = (struct str){(const char *)buf_data(&l->text) + from, ends[i] - from};
     buf_fini(&one);
     mem_free(ends);
-    return labels;
+}
+
+static void labels_fini(struct labels *l)
+{
+    mem_free(l->of);
+    buf_fini(&l->text);
 }
 
 void metrics_text(const struct metrics_sample *s, const struct metrics_process *p, struct buf *out)
 {
-    struct buf mem;
+    struct labels pools, databases, users;
     struct metrics_out o = {.to = out};
-    struct str *labels = label_pools(s, &mem);
-    const struct metrics_view v = {.sample = s, .process = p, .pool_labels = labels};
+    labels_init(&pools, s, s->npools, label_pool);
+    labels_init(&databases, s, s->ndatabases, label_database);
+    labels_init(&users, s, s->nusers, label_user);
+    const struct metrics_view v = {.sample = s,
+                                   .process = p,
+                                   .pool_labels = pools.of,
+                                   .database_labels = databases.of,
+                                   .user_labels = users.of};
     for (size_t i = 0; i < metrics_count; i++) {
         metrics_out_head(&o, &metrics_table[i]);
         metrics_table[i].gather(&v, &metrics_table[i], &o);
     }
     buf_put_text(out, "# EOF\n");
-    mem_free(labels);
-    buf_fini(&mem);
+    labels_fini(&pools);
+    labels_fini(&databases);
+    labels_fini(&users);
 }
 
 void metrics_print_manual(FILE *out)

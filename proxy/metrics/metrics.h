@@ -24,7 +24,8 @@ enum metric_type { METRIC_GAUGE, METRIC_COUNTER, METRIC_HISTOGRAM, METRIC_INFO }
 struct metrics_view { /* all there is to be shown */
     const struct metrics_sample *sample;
     const struct metrics_process *process;
-    const struct str *pool_labels; /* of sample->pools */
+    const struct str *pool_labels; /* of sample->pools, as of the others */
+    const struct str *database_labels, *user_labels;
 };
 
 struct metric {

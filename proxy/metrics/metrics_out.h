@@ -14,9 +14,13 @@
 
 struct metric;
 
-struct metrics_out {
+#define METRICS_NAME_MAX 96 /* of a sample without its labels; what does not fit is cut off */
+
+struct metrics_out { /* to is set by whoever makes one; the rest by metrics_out_begin */
     struct buf *to;
-    const struct metric *metric; /* the family being written */
+    const struct metric *metric; /* the family being written, and */
+    size_t name_n;               /* the name of its samples */
+    char name[METRICS_NAME_MAX];
 };
 
 enum metrics_form { METRICS_WHOLE, METRICS_SECONDS };
@@ -31,11 +35,13 @@ struct metrics_line {
     uint64_t value;
 };
 
+/* The lines that follow are of m. */
+void metrics_out_begin(struct metrics_out *o, const struct metric *m);
 void metrics_out_line(struct metrics_out *o, const struct metrics_line *l);
 /* name="value" with what must be escaped; bytes that are no UTF-8 become \xHH. A comma stands in
  * front when there is something in `to` already. */
 void metrics_out_label(struct buf *to, const char *name, const char *value);
-/* # TYPE, # UNIT, # HELP */
+/* metrics_out_begin, and # TYPE, # UNIT, # HELP */
 void metrics_out_head(struct metrics_out *o, const struct metric *m);
 
 /* ---- what gatherers share ---- */
@@ -44,13 +50,18 @@ uint64_t metrics_out_number(const void *row, size_t at);
 
 struct metrics_bound { /* of a histogram's buckets: those before next, which is up to le */
     int next;
-    const char *le;
+    const char *le; /* short */
 };
-/* All samples of a histogram but its sum. */
+#define METRICS_BOUNDS_MAX 24
+/* All samples of a histogram but its sum.  Histograms of one family have the same bounds and all of
+ * their buckets, also empty ones: sums over several, by le, count on that. */
 void metrics_out_histogram(struct metrics_out *o, struct str labels, const uint64_t *counts,
                            const struct metrics_bound *bounds, size_t nbounds);
 /* All samples of one of times: HISTOGRAM_OCTAVES counts, as histogram_fold makes them. */
 void metrics_out_times(struct metrics_out *o, struct str labels, const uint64_t *octaves,
+                       uint64_t sum_us);
+/* The same with half the buckets: of times for which their size matters more than their digits. */
+void metrics_out_waits(struct metrics_out *o, struct str labels, const uint64_t *octaves,
                        uint64_t sum_us);
 
 /* A text as JSON, with its quotes. */

@@ -140,7 +140,8 @@ void metrics_pool_histogram(const struct metrics_view *v, const struct metric *m
 {
     for (size_t i = 0; i < v->sample->npools; i++) {
         const struct measured *x = &v->sample->pools[i].measured;
-        metrics_out_times(o, v->pool_labels[i], x->times[m->at].octaves, x->times[m->at].sum_us);
+        (m->at == MEASURE_WAIT ? metrics_out_waits : metrics_out_times)(
+            o, v->pool_labels[i], x->times[m->at].octaves, x->times[m->at].sum_us);
     }
 }
 

@@ -56,9 +56,13 @@ static void fill_pools(struct metrics_sample *s, const struct admin_gather *g)
 {
     size_t n;
     s->pools = admin_gather_pools(g, &n);
-    for (size_t i = 0; i < n; i++)
-        if (!s->pools[i].probes)
-            s->pools[s->npools++] = s->pools[i];
+    for (size_t i = 0; i < n; i++) {
+        if (s->pools[i].probes)
+            continue;
+        if (s->npools < i)
+            s->pools[s->npools] = s->pools[i];
+        s->npools++;
+    }
 }
 
 static int by_database(const void *x, const void *y)

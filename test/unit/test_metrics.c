@@ -5,12 +5,15 @@
 #include "proxy/metrics/metrics.h"
 #include "proxy/metrics/metrics_trouble.h"
 
+#include "base/histogram.h"
 #include "base/mem.h"
 
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -73,8 +76,9 @@ static void times_are_written_without_rounding(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct buf b;
-        struct metrics_out o = {&b, &m};
+        struct metrics_out o = {.to = &b};
         buf_init(&b, 4096);
+        metrics_out_begin(&o, &m);
         metrics_out_line(&o, &(struct metrics_line){.form = METRICS_SECONDS, .value = cases[i].us});
         assert_text(&b, cases[i].want);
     }
@@ -84,15 +88,94 @@ static void a_line_has_all_its_labels_and_the_suffix_of_its_type(void **state)
 {
     static const struct metric m = {.name = "n", .type = METRIC_COUNTER};
     struct buf b;
-    struct metrics_out o = {&b, &m};
+    struct metrics_out o = {.to = &b};
     (void)state;
     buf_init(&b, 4096);
+    metrics_out_begin(&o, &m);
     metrics_out_line(&o, &(struct metrics_line){.labels = STR("a=\"1\""),
                                                 .extra = "state",
                                                 .extra_value = "idle",
                                                 .value = UINT64_MAX});
     metrics_out_line(&o, &(struct metrics_line){.extra = "w", .extra_value = "0"});
     assert_text(&b, "n_total{a=\"1\",state=\"idle\"} 18446744073709551615\nn_total{w=\"0\"} 0\n");
+}
+
+static void bucket_lines(void (*put)(struct metrics_out *o, struct str labels,
+                                     const uint64_t *octaves, uint64_t sum_us),
+                         const uint64_t *octaves, struct buf *b)
+{
+    static const struct metric m = {.name = "t_seconds", .type = METRIC_HISTOGRAM};
+    struct metrics_out o = {.to = b};
+    buf_init(b, 1 << 16);
+    metrics_out_begin(&o, &m);
+    put(&o, STR("d=\"x\""), octaves, 1500000);
+}
+
+static void a_histogram_has_all_its_buckets_also_empty_ones(void **state)
+{
+    uint64_t none[HISTOGRAM_OCTAVES] = {0}, some[HISTOGRAM_OCTAVES] = {0};
+    struct buf b;
+    (void)state;
+    some[0] = 2;  /* 0 */
+    some[12] = 3; /* below 4.096 ms */
+    some[34] = 1; /* hours */
+    bucket_lines(metrics_out_waits, some, &b);
+    assert_text(&b, "t_seconds_bucket{d=\"x\",le=\"0.000256\"} 2\n"
+                    "t_seconds_bucket{d=\"x\",le=\"0.001024\"} 2\n"
+                    "t_seconds_bucket{d=\"x\",le=\"0.004096\"} 5\n"
+                    "t_seconds_bucket{d=\"x\",le=\"0.016384\"} 5\n"
+                    "t_seconds_bucket{d=\"x\",le=\"0.065536\"} 5\n"
+                    "t_seconds_bucket{d=\"x\",le=\"0.262144\"} 5\n"
+                    "t_seconds_bucket{d=\"x\",le=\"1.048576\"} 5\n"
+                    "t_seconds_bucket{d=\"x\",le=\"4.194304\"} 5\n"
+                    "t_seconds_bucket{d=\"x\",le=\"16.777216\"} 5\n"
+                    "t_seconds_bucket{d=\"x\",le=\"+Inf\"} 6\n"
+                    "t_seconds_count{d=\"x\"} 6\n"
+                    "t_seconds_sum{d=\"x\"} 1.500000\n");
+    for (int i = 0; i < 2; i++) {
+        size_t lines = 0;
+        bucket_lines(metrics_out_times, i > 0 ? some : none, &b);
+        for (size_t k = 0; k < buf_len(&b); k++)
+            lines += buf_data(&b)[k] == '\n';
+        assert_int_equal(lines, 18);
+        buf_fini(&b);
+    }
+}
+
+static void every_time_is_below_the_bound_of_its_bucket(void **state)
+{
+    (void)state;
+    for (uint64_t us = 1; us < (uint64_t)20 * USEC_PER_SEC; us = us * 3 / 2 + 1) {
+        uint64_t octaves[HISTOGRAM_OCTAVES] = {0};
+        struct histogram h = {0};
+        struct buf b;
+        histogram_add(&h, (usec_t)us);
+        assert_int_equal(histogram_fold(&h, octaves, NULL), us);
+        bucket_lines(metrics_out_times, octaves, &b);
+        buf_put_u8(&b, '\0');
+        for (const char *p = (const char *)buf_data(&b); (p = strstr(p, "le=\"")) != NULL; p++) {
+            double le = strtod(p + 4, NULL);
+            bool in = strncmp(strchr(p, '}'), "} 1", 3) == 0;
+            assert_int_equal(in, (double)us < le * 1e6);
+        }
+        buf_fini(&b);
+    }
+}
+
+static void numbers_are_whole(void **state)
+{
+    static const struct metric m = {.name = "n", .type = METRIC_GAUGE};
+    (void)state;
+    for (uint64_t v = 0; v < UINT64_MAX / 20; v = v * 10 + 9) {
+        char want[32];
+        struct buf b;
+        struct metrics_out o = {.to = &b};
+        buf_init(&b, 4096);
+        metrics_out_begin(&o, &m);
+        metrics_out_line(&o, &(struct metrics_line){.value = v});
+        snprintf(want, sizeof(want), "n %" PRIu64 "\n", v);
+        assert_text(&b, want);
+    }
 }
 
 static void a_page_that_does_not_fit_says_so(void **state)
@@ -334,6 +417,9 @@ int main(void)
         cmocka_unit_test(a_text_becomes_json),
         cmocka_unit_test(times_are_written_without_rounding),
         cmocka_unit_test(a_line_has_all_its_labels_and_the_suffix_of_its_type),
+        cmocka_unit_test(a_histogram_has_all_its_buckets_also_empty_ones),
+        cmocka_unit_test(every_time_is_below_the_bound_of_its_bucket),
+        cmocka_unit_test(numbers_are_whole),
         cmocka_unit_test(a_page_that_does_not_fit_says_so),
         cmocka_unit_test(names_end_with_their_unit_and_none_comes_twice),
         cmocka_unit_test(codes_are_told_apart_up_to_a_number_and_odd_ones_are_not_kept),
