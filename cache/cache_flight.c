@@ -5,7 +5,7 @@
 #include "base/mem.h"
 
 struct cache_flight {
-    struct list waiters;
+    struct list early, waiters;
     size_t n;
     char identity[];
 };
@@ -30,6 +30,7 @@ struct cache_flight *cache_flight_join(struct cache_flights *fs, const struct ca
         return NULL;
     }
     f = mem_new(sizeof(*f) + key->identity.n);
+    list_init(&f->early);
     list_init(&f->waiters);
     f->n = key->identity.n;
     memcpy(f->identity, key->identity.p, f->n);
@@ -37,14 +38,31 @@ struct cache_flight *cache_flight_join(struct cache_flights *fs, const struct ca
     return f;
 }
 
-void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *woken)
+bool cache_flight_is_of(const struct cache_flight *f, const struct cache_key *key)
+{
+    return str_eq((struct str){f->identity, f->n}, key->identity);
+}
+
+static void move_all(struct list *from, struct list *to)
+{
+    struct list *node;
+    while ((node = list_pop_front(from)) != NULL)
+        list_push_back(to, node);
+}
+
+void cache_flight_sent(struct cache_flight *f)
+{
+    move_all(&f->waiters, &f->early);
+}
+
+void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *early,
+                       struct list *late)
 {
     struct cache_flight *it = *f;
-    struct list *node;
     *f = NULL;
     CHECK(map_remove(&fs->by_identity, (struct str){it->identity, it->n}) == it);
-    while ((node = list_pop_front(&it->waiters)) != NULL)
-        list_push_back(woken, node);
+    move_all(&it->early, early);
+    move_all(&it->waiters, late);
     mem_free(it);
 }
 

@@ -1,9 +1,8 @@
-/* cache_flight.h - one query per missing key and worker: the others wait and look again.
+/* cache_flight.h - one query per missing key and worker: the others wait for it.
  *
- * A waiter never takes the leader's answer, for that query was sent before the waiter came (threat
- * 12): when the flight lands it repeats its lookup.  A waiter that misses again does not wait a
- * second time (the fill was refused, or the entry is gone): it asks the database by itself.  So a
- * request waits for one query of another, at most.
+ * Who came before the query was sent may take its answer, whatever was written since: it is what
+ * the database said after they had asked.  Who came later may not (threat 12): they repeat their
+ * lookup when the flight lands.
  * One table per worker; the owner's thread only.  Bounded by the waiters, who are clients.
  */
 #ifndef PENSTOCK_CACHE_FLIGHT_H
@@ -14,7 +13,7 @@
 #include "base/map.h"
 #include "cache/cache_key.h"
 
-struct cache_flight; /* somebody's query on its way */
+struct cache_flight; /* somebody's query on its way, or about to be */
 
 struct cache_waiter { /* embedded in who waits */
     struct list node;
@@ -31,9 +30,14 @@ void cache_flight_fini(struct cache_flights *fs); /* none under way */
  * Otherwise NULL, and w is on the list of the flight under way. */
 struct cache_flight *cache_flight_join(struct cache_flights *fs, const struct cache_key *key,
                                        struct cache_waiter *w);
-/* The leader's answer is stored, or will not be. The waiters move to the list `woken` (initialised
- * by the caller), in the order they came; each repeats its lookup. */
-void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *woken);
+/* The flight is about this very identity. */
+bool cache_flight_is_of(const struct cache_flight *f, const struct cache_key *key);
+/* The query is about to be sent: who waits now came before. Once, or not at all. */
+void cache_flight_sent(struct cache_flight *f);
+/* The query has ended, or was given up. Who waited moves to these lists (initialised by the
+ * caller), in the order they came: `early` came before it was sent. */
+void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *early,
+                       struct list *late);
 /* the waiter goes away; also if it is on no list */
 void cache_flight_leave(struct cache_waiter *w);
 

@@ -101,6 +101,15 @@ void cache_l1_write_end(struct cache_l1 *l1, struct cache_write *w);
 /* Instead of the end: nothing of it is served or stored before that time. */
 void cache_l1_write_lost(struct cache_l1 *l1, struct cache_write *w, usec_t until);
 
+/* Readers who find a write open may wait for its end instead of asking the database.  true: that is
+ * worth while, for nothing but writes to the very name are open, and nobody has waited for them in
+ * vain. */
+bool cache_l1_ends_soon(struct cache_l1 *l1, const struct cache_scope *scope,
+                        const struct cache_key *key, usec_t now);
+/* Somebody has waited in vain: nobody else shall until all of them have ended. */
+void cache_l1_outlasts(struct cache_l1 *l1, const struct cache_scope *scope,
+                       const struct cache_key *key);
+
 /* A write that began and ended: CACHE FLUSH. key NULL: the whole scope. */
 void cache_l1_drop(struct cache_l1 *l1, struct cache_scope *scope, const struct cache_key *key);
 void cache_l1_drop_all(struct cache_l1 *l1);

@@ -255,6 +255,8 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
     if (UNLIKELY(c->cached != NULL)) {
         f->fill = c->cached->fill;
         c->cached->fill = NULL;
+        if (f->fill != NULL)
+            session_fill_sent(f->fill);
     }
     if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
         worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);

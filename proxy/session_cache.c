@@ -35,6 +35,7 @@ struct session_cache *session_cache_new(struct worker *w)
     list_init(&sc->left);
     timeout_init(&sc->again, session_intent_again);
     cache_flight_init(&sc->flights);
+    session_await_init(sc);
     list_init(&sc->bindings);
     return sc;
 }
@@ -63,6 +64,7 @@ void session_cache_free(struct session_cache **scp)
     if (sc->worker->index + 1 == p->nworkers)
         member_free(&p->member); /* workers end in their order */
     cache_deps_memo_free(&sc->memo);
+    session_await_fini(sc);
     cache_flight_fini(&sc->flights);
     config_cache_put(&sc->config);
     mem_free(sc);
@@ -316,7 +318,8 @@ void session_cache_client_free(struct client *c)
     struct session_cached *k = c->cached;
     if (k == NULL)
         return;
-    DCHECK(k->fill == NULL && !k->waits && k->second.entry == NULL);
+    DCHECK(k->fill == NULL && !k->waits && k->second.entry == NULL && k->await == NULL &&
+           k->given == NULL);
     session_redis_fini(k);
     varset_put(&k->vars);
     varset_put(&k->told);

@@ -3,6 +3,7 @@
  * session_cache.c   a worker's view of the cache: rules, databases, upkeep
  * session_look.c    a read is looked up: answered, waiting for another's query, or on its way with
  *                   a struct session_fill
+ * session_await.c   a read waits for the end of a write to its key, or for another process's query
  * session_fill.c    the answer to such a query is recorded on its way to the client, and kept
  * session_redis.c   entries in Redis, where that is the store (redis.h)
  * session_intent.c  what other processes must know of a write, before it is sent and after it was
@@ -39,8 +40,8 @@
 /* field, metric (between penstock_cache_ and _total), help; SHOW CACHE has them by field */
 #define SESSION_COUNTERS(X)                                                                        \
     X(hits, "hits", "Reads that were answered from the cache.")                                    \
-    X(misses, "misses", "Reads that found nothing.")                                               \
-    X(waits, "waits", "Of the misses, those that waited for another client's query.")              \
+    X(misses, "misses", "Reads that found nothing and were left to the database.")                 \
+    X(waits, "waits", "Reads that waited for another client's query, or a write, before that.")    \
     X(fills, "fills", "Answers that were put in.")                                                 \
     X(refused, "refused_answers", "Answers that were not kept: too large, or a write came.")       \
     X(invalidations, "invalidations", "Writes that dropped entries of the rule.")
@@ -76,10 +77,13 @@ struct session_cache {           /* of a worker */
     usec_t missing_told;  /* the last time that members were missing */
     struct cache_memo *memo;
     struct cache_flights flights;
+    struct list awaits;        /* struct session_await: reads that wait for the end of a write */
+    struct timeout look_again; /* at these */
     struct list bindings;
 };
 
-struct session_fill; /* a query whose answer is to be kept */
+struct session_fill;  /* a query whose answer is to be kept */
+struct session_await; /* somebody waits until it is worth while to ask */
 
 enum session_second { SECOND_NONE, SECOND_ASKED, SECOND_ANSWERED };
 
@@ -88,13 +92,16 @@ struct session_cached {         /* of a client, from its first statement with a 
     struct cache_session key;
     uint8_t place[CACHE_DIGEST_BYTES]; /* and this: of the binding */
     bool serializable, other_role;
-    bool waits;  /* on `waiter`, state CL_CACHE */
-    bool waited; /* its present request has waited: not again */
+    bool waits;      /* on `waiter`, state CL_CACHE */
+    usec_t patience; /* its present request has waited, and may wait again until then; 0: not yet */
     struct cache_waiter waiter;
-    struct client *client;     /* borrowed: itself */
-    struct session_fill *fill; /* owned: of its request, which has not been sent yet */
-    bool hit;                  /* its last statement with a rule was answered from the cache */
-    struct {                   /* the second level's word on its present request */
+    struct session_await *await; /* owned: it waits for a write, and others for it */
+    struct cache_entry *given;   /* reference: the answer to a query that was sent after it had
+                                    asked */
+    struct client *client;       /* borrowed: itself */
+    struct session_fill *fill;   /* owned: of its request, which has not been sent yet */
+    bool hit;                    /* its last statement with a rule was answered from the cache */
+    struct {                     /* the second level's word on its present request */
         enum session_second state;
         struct cache_batch batch;
         uint8_t digest[CACHE_DIGEST_BYTES]; /* asked for */
@@ -106,6 +113,7 @@ struct session_cached {         /* of a client, from its first statement with a 
         bool took;                          /* Redis has given a lease */
         enum cache_read_next next;          /* what the answer says */
         enum cache_bypass why;              /* it says BYPASS */
+        bool ends_soon;                     /* the same, but not for long */
         bool foreign;                       /* what is there is not ours */
     } second;
     enum cache_bypass why; /* otherwise: why not; NONE: it was not there */
@@ -155,6 +163,32 @@ void session_look_alone(struct client *c);
 /* The client leaves, or its request is refused: nothing is owed to the cache any more. */
 void session_look_forget(struct client *c);
 
+/* ---- session_await.c ---- */
+
+struct session_await_for { /* borrowed */
+    const struct cache_scope *scope;
+    const struct cache_key *key;
+    bool second; /* Redis has to be asked how it stands */
+};
+
+/* The client of x, whose request cannot be answered now, is in state CL_CACHE and its request
+ * looked at again.  false: it has waited long enough.  flight: of the query that it was about to
+ * lead, which is taken over; NULL: none. */
+bool session_await(struct session_cache *sc, struct session_cached *x,
+                   const struct session_await_for *f, struct cache_flight *flight);
+/* Its request is about to be looked at. */
+void session_await_pause(struct session_cached *x);
+/* It may wait for another client's query: for the first time, or it has patience left. */
+bool session_await_may(struct session_cache *sc, struct session_cached *x);
+/* The flight of who waited, as the leader of a query for that key; NULL: x has none. */
+struct cache_flight *session_await_lead(struct session_cached *x, const struct cache_key *key);
+/* It waits no more; those who waited with it look for themselves. Nothing if it does not. */
+void session_await_end(struct session_cached *x);
+/* Something was written to its end: who waited for that looks again. */
+void session_await_look(struct session_cache *sc);
+void session_await_init(struct session_cache *sc);
+void session_await_fini(struct session_cache *sc); /* nobody waits */
+
 /* ---- session_fill.c ---- */
 
 struct session_fill *session_fill_new(struct client *c, const struct session_binding *b,
@@ -163,6 +197,10 @@ void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
                        struct cache_flight *flight);
 /* Its entry is for Redis, with what was read there before. */
 void session_fill_read(struct session_fill *x, const struct cache_read *read);
+/* The answer is for those who wait for it, and is not kept. */
+void session_fill_pass_on(struct session_fill *x);
+/* Its query is about to be sent. */
+void session_fill_sent(struct session_fill *x);
 /* Bytes of the answer, as the client gets them. */
 void session_fill_record(struct session_fill *x, struct str bytes);
 /* No setting of c was reported to be another since the query was looked up, or its answer may not
@@ -170,6 +208,8 @@ void session_fill_record(struct session_fill *x, struct str bytes);
 bool session_fill_as_asked(const struct session_fill *x, const struct client *c);
 /* The answer of s is complete; ok: without an error, and nothing else is open. Frees. */
 void session_fill_done(struct session_fill **x, const struct server *s, bool ok);
+/* It will not be sent. Frees; its flight, which may be NULL, is the caller's. NULL is fine. */
+struct cache_flight *session_fill_cede(struct session_fill **x);
 /* It will not be. Frees; NULL is fine. */
 void session_fill_drop(struct session_fill **x);
 

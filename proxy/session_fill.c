@@ -19,6 +19,7 @@ struct session_fill {
     struct cache_ticket ticket;
     struct cache_read read;      /* where the store is Redis */
     struct cache_flight *flight; /* owned; NULL: nobody else is told */
+    bool passed_on;              /* and not kept */
     struct buf raw;              /* what the client was sent; failed: too much */
     struct cache_key key;
 };
@@ -49,6 +50,17 @@ void session_fill_read(struct session_fill *x, const struct cache_read *read)
     x->read = *read;
 }
 
+void session_fill_pass_on(struct session_fill *x)
+{
+    x->passed_on = true;
+}
+
+void session_fill_sent(struct session_fill *x)
+{
+    if (x->flight != NULL)
+        cache_flight_sent(x->flight);
+}
+
 void session_fill_record(struct session_fill *x, struct str bytes)
 {
     if (!x->raw.failed)
@@ -73,14 +85,18 @@ static struct cache_entry *make_entry(struct session_fill *x)
     return cache_entry_new(&e);
 }
 
-static bool keep(struct session_fill *x)
+/* What is worth to be kept, or told to others. One reference; NULL: nothing. */
+static struct cache_entry *entry_of(struct session_fill *x)
+{
+    const struct session_cache *sc = x->worker->cache;
+    if (x->config != sc->config || !session_cache_ready(sc) || !session_cache_alone(x->worker))
+        return NULL; /* other rules are coming, or another process */
+    return make_entry(x);
+}
+
+static bool keep(struct session_fill *x, struct cache_entry *e)
 {
     struct session_cache *sc = x->worker->cache;
-    if (x->config != sc->config || !session_cache_ready(sc) || !session_cache_alone(x->worker))
-        return false; /* other rules are coming, or another process */
-    struct cache_entry *e = make_entry(x);
-    if (e == NULL)
-        return false;
     struct cache_l1_put put = {.scope = x->binding->scopes[x->rule->index],
                                .key = &x->key,
                                .ticket = x->ticket,
@@ -88,38 +104,57 @@ static bool keep(struct session_fill *x)
                                .now = x->worker->now,
                                .ttl_us = x->rule->ttl_us};
     const struct session_redis_what what = {x->binding, x->rule, &x->key};
-    bool kept = sc->config->redis.host != NULL ? session_redis_store(sc, &what, &x->read, e)
-                                               : cache_l1_store(sc->l1, &put);
-    cache_entry_put(&e);
-    return kept;
+    return sc->config->redis.host != NULL ? session_redis_store(sc, &what, &x->read, e)
+                                          : cache_l1_store(sc->l1, &put);
 }
 
-static void wake(struct list *woken)
+/* e: the answer, for those who had asked before the query was sent. */
+static void wake(struct list *woken, struct cache_entry *e)
 {
     struct list *l;
     while ((l = list_pop_front(woken)) != NULL) {
         struct cache_waiter *w = container_of(l, struct cache_waiter, node);
-        session_look_alone(container_of(w, struct session_cached, waiter)->client);
+        struct session_cached *x = container_of(w, struct session_cached, waiter);
+        session_look_alone(x->client);
+        if (e != NULL)
+            x->given = cache_entry_get(e);
     }
 }
 
-void session_fill_drop(struct session_fill **xp)
+/* Frees; e: what came of it, NULL: nothing. */
+static void end(struct session_fill **xp, struct cache_entry *e)
 {
     struct session_fill *x = *xp;
-    struct list woken;
+    struct list early, late;
     *xp = NULL;
-    if (x == NULL)
-        return;
-    list_init(&woken);
+    list_init(&early);
+    list_init(&late);
     if (x->read.state == CACHE_READ_LEASED && x->config == x->worker->cache->config)
         session_redis_give(x->worker->cache, &x->key, &x->read); /* it was not stored */
     if (x->flight != NULL)
-        cache_flight_land(&x->worker->cache->flights, &x->flight, &woken);
-    wake(&woken);
+        cache_flight_land(&x->worker->cache->flights, &x->flight, &early, &late);
+    wake(&early, e);
+    wake(&late, NULL);
     config_cache_put(&x->config);
     varset_put(&x->told);
     buf_fini(&x->raw);
     mem_free(x);
+}
+
+void session_fill_drop(struct session_fill **xp)
+{
+    if (*xp != NULL)
+        end(xp, NULL);
+}
+
+struct cache_flight *session_fill_cede(struct session_fill **xp)
+{
+    if (*xp == NULL)
+        return NULL;
+    struct cache_flight *flight = (*xp)->flight;
+    (*xp)->flight = NULL;
+    session_fill_drop(xp);
+    return flight;
 }
 
 /* A replica may lack what was written before the ticket was taken. */
@@ -139,11 +174,13 @@ bool session_fill_as_asked(const struct session_fill *x, const struct client *c)
 void session_fill_done(struct session_fill **xp, const struct server *s, bool ok)
 {
     struct session_fill *x = *xp;
-    bool kept = ok && on_primary(s) && keep(x);
-    if (x->config == x->worker->cache->config) {
+    struct cache_entry *e = ok && on_primary(s) ? entry_of(x) : NULL;
+    bool kept = e != NULL && !x->passed_on && keep(x, e);
+    if (!x->passed_on && x->config == x->worker->cache->config) {
         struct session_counts *n = &x->binding->counts[x->rule->index];
         n->fills += kept;
         n->refused += !kept;
     }
-    session_fill_drop(xp);
+    end(xp, e);
+    cache_entry_put(&e);
 }

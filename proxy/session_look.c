@@ -234,11 +234,11 @@ static bool wants_description(const struct wire_req *r)
 static enum session_read missed(struct look *k, struct session_cached *x,
                                 struct cache_ticket ticket)
 {
-    struct cache_flight *flight = cache_flight_join(&k->cache->flights, &k->key, &x->waiter);
-    k->binding->counts[k->rule->index].misses++;
-    if (flight == NULL && !x->waited) {
-        k->binding->counts[k->rule->index].waits++;
-        x->waits = x->waited = true;
+    struct cache_flight *flight = session_await_lead(x, &k->key);
+    if (flight == NULL)
+        flight = cache_flight_join(&k->cache->flights, &k->key, &x->waiter);
+    if (flight == NULL && session_await_may(k->cache, x)) {
+        x->waits = true;
         client_set_state(k->client, CL_CACHE);
         return READ_WAITS;
     }
@@ -276,6 +276,18 @@ static enum session_read wait_for_redis(struct look *k)
 static struct session_redis_what what(const struct look *k)
 {
     return (struct session_redis_what){k->binding, k->rule, &k->key};
+}
+
+/* A write to the key is under way, or somebody else fetches the answer. */
+static enum session_read busy(struct look *k, struct session_cached *x, enum cache_bypass why)
+{
+    const struct session_await_for f = {.scope = k->binding->scopes[k->rule->index],
+                                        .key = &k->key,
+                                        .second = k->cache->config->redis.host != NULL};
+    if (session_await(k->cache, x, &f, session_fill_cede(&x->fill)))
+        return READ_WAITS;
+    x->why = why;
+    return READ_PASS;
 }
 
 /* It is not there: whoever leads the flight asks for a lease first. */
@@ -324,6 +336,8 @@ static enum session_read told_by_redis(struct look *k, struct session_cached *x)
             session_redis_give(k->cache, &k->key, &x->second.read);
         break;
     }
+    if (x->second.ends_soon)
+        return busy(k, x, x->second.why);
     return not_to_be_had(x, x->second.why);
 }
 
@@ -345,6 +359,17 @@ static enum session_read look_in_redis(struct look *k, struct session_cached *x)
     return why == CACHE_BYPASS_NONE ? wait_for_redis(k) : not_to_be_had(x, why);
 }
 
+/* The answer is not worth to be kept, but those who ask before the query is sent are told it. */
+static enum session_read hot(struct look *k, struct session_cached *x)
+{
+    enum session_read did = missed(k, x, (struct cache_ticket){0, 0});
+    if (did == READ_PASS)
+        x->why = CACHE_BYPASS_HOT;
+    if (x->fill != NULL)
+        session_fill_pass_on(x->fill);
+    return did;
+}
+
 static enum session_read look_up(struct look *k, struct session_cached *x)
 {
     struct cache_entry *e = NULL;
@@ -359,11 +384,9 @@ static enum session_read look_up(struct look *k, struct session_cached *x)
     case CACHE_L1_MISS:
         return missed(k, x, ticket);
     case CACHE_L1_WRITE:
-        x->why = CACHE_BYPASS_WRITE;
-        break;
+        return busy(k, x, CACHE_BYPASS_WRITE);
     case CACHE_L1_HOT:
-        x->why = CACHE_BYPASS_HOT;
-        break;
+        return hot(k, x);
     }
     return READ_PASS;
 }
@@ -375,19 +398,66 @@ static bool was_granted(const struct client *c)
     return c->state == CL_BUSY && s->fl_count == 0 && !server_has_state(s) && !c->passthrough;
 }
 
+/* The query of another, sent after this client had asked, has brought the answer. */
+static bool was_given(struct look *k, struct session_cached *x)
+{
+    uint8_t digest[CACHE_DIGEST_BYTES];
+    struct cache_entry *e = x->given;
+    if (e == NULL)
+        return false;
+    x->given = NULL;
+    cache_key_digest(&k->key, digest);
+    if (memcmp(digest, e->digest, sizeof(digest)) == 0 &&
+        (e->desc.n > 0 || !wants_description(k->req))) {
+        (void)hit(k, x, e);
+        return true;
+    }
+    cache_entry_put(&e);
+    return false;
+}
+
+static enum session_read look_at(struct look *k, struct session_cached *x)
+{
+    if (was_given(k, x))
+        return READ_ANSWERED;
+    return k->cache->config->redis.host != NULL ? look_in_redis(k, x) : look_up(k, x);
+}
+
+/* A read counts once, by how it was answered in the end; that it waits, at once. */
+static void settle(struct look *k, struct session_cached *x, enum session_read did, bool waited)
+{
+    struct session_counts *n = &k->binding->counts[k->rule->index];
+    n->waits += x->patience != 0 && !waited;
+    if (did == READ_WAITS)
+        return;
+    if (did == READ_PASS && x->why == CACHE_BYPASS_NONE)
+        n->misses++;
+    else if (did == READ_PASS)
+        n->bypass[x->why]++;
+    x->patience = 0;
+    session_redis_forget(x);
+    session_await_end(x);
+    cache_entry_put(&x->given);
+}
+
 enum session_read session_look(struct client *c, const struct wire_req *r, const struct plan *plan)
 {
     struct session_cache *sc = c->conn.worker->cache;
     struct look k = {.client = c, .req = r, .cache = sc, .binding = c->pool->cache};
-    if (c->state == CL_WAIT || was_granted(c) || !find_statement(&k, plan))
-        return READ_PASS; /* one that waits has been here */
-    k.rule = cache_rule_find(sc->config->set, k.facts);
-    if (k.rule == NULL)
+    if (c->state == CL_WAIT || was_granted(c))
+        return READ_PASS; /* it has been here */
+    if (find_statement(&k, plan))
+        k.rule = cache_rule_find(sc->config->set, k.facts);
+    if (k.rule == NULL) {
+        if (c->cached != NULL)
+            session_look_forget(c); /* it had one when it began to wait */
         return READ_PASS;
+    }
     struct cache_request text = {.text = k.text, .dialect = c->dialect};
     k.rule = cache_key_rule(k.rule, &text);
     struct session_cached *x = session_of(c);
     enum session_read did = READ_PASS;
+    bool waited = x->patience != 0;
     if (x->second.state != SECOND_ANSWERED)
         session_fill_drop(&x->fill); /* its request was begun and came to nothing */
     x->hit = false;
@@ -396,15 +466,10 @@ enum session_read session_look(struct client *c, const struct wire_req *r, const
     if (x->why == CACHE_BYPASS_NONE)
         x->why = make_key(&k, x);
     if (x->why == CACHE_BYPASS_NONE)
-        did = sc->config->redis.host != NULL ? look_in_redis(&k, x) : look_up(&k, x);
-    if (x->why != CACHE_BYPASS_NONE)
+        did = look_at(&k, x);
+    else
         session_fill_drop(&x->fill);
-    if (did != READ_WAITS)
-        session_redis_forget(x);
-    if (did == READ_PASS && x->fill == NULL)
-        k.binding->counts[k.rule->index].bypass[x->why]++;
-    if (did != READ_WAITS)
-        x->waited = false;
+    settle(&k, x, did, waited);
     return did;
 }
 
@@ -413,6 +478,7 @@ void session_look_alone(struct client *c)
     struct session_cached *x = c->cached;
     cache_flight_leave(&x->waiter);
     session_redis_forget(x);
+    session_await_pause(x);
     x->waits = false;
     client_set_state(c, CL_IDLE);
     session_go_on_later(c);
@@ -425,7 +491,10 @@ void session_look_forget(struct client *c)
         return;
     if (x->waits)
         cache_flight_leave(&x->waiter);
-    x->waits = x->waited = false;
+    x->waits = false;
+    x->patience = 0;
     session_redis_forget(x);
     session_fill_drop(&x->fill);
+    session_await_end(x);
+    cache_entry_put(&x->given);
 }

@@ -143,6 +143,10 @@ static enum cache_read_next judge_leased(struct session_cached *x, const struct 
     x->second.took = taking && in[3].state == CACHE_ANSWER_OK && in[3].a == 1;
     if (next == CACHE_READ_BYPASS && !x->second.foreign)
         x->second.why = why_not(x, in);
+    /* A write to all of the rule takes its time; one to the key, or another's query, does not. */
+    x->second.ends_soon = next == CACHE_READ_BYPASS && !in[2].open &&
+                          (x->second.why == CACHE_BYPASS_WRITE ||
+                           x->second.why == CACHE_BYPASS_LEASED);
     return next;
 }
 
@@ -150,7 +154,7 @@ static void answered(struct cache_batch *b)
 {
     struct session_cached *x = container_of(b, struct session_cached, second.batch);
     x->second.state = SECOND_ANSWERED;
-    x->second.foreign = false;
+    x->second.foreign = x->second.ends_soon = false;
     x->second.why = CACHE_BYPASS_STORE;
     x->second.next = x->second.leased ? judge_leased(x, b->answers) : judge(x, b->answers);
     client_set_state(x->client, CL_IDLE);

@@ -388,6 +388,7 @@ void session_write_done(struct server *s, const struct wire_server_event *ev)
             ws->notes[left++] = ws->notes[i];
     }
     ws->n = left;
+    session_await_look(cache_of(s));
 }
 
 void session_write_lost(struct server *s, bool ended)

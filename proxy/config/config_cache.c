@@ -470,9 +470,9 @@ bool config_cache_differs(const struct config_cache *a, const struct config_cach
     if (a == b)
         return false;
     if (a->nrules != b->nrules || a->opt.memory != b->opt.memory ||
-        a->opt.redis_timeout != b->opt.redis_timeout || strcmp(a->opt.store, b->opt.store) != 0 ||
-        strcmp(a->opt.prefix, b->opt.prefix) != 0 || strcmp(a->member, b->member) != 0 ||
-        a->opt.redis_members != b->opt.redis_members ||
+        a->opt.redis_timeout != b->opt.redis_timeout || a->opt.wait != b->opt.wait ||
+        strcmp(a->opt.store, b->opt.store) != 0 || strcmp(a->opt.prefix, b->opt.prefix) != 0 ||
+        strcmp(a->member, b->member) != 0 || a->opt.redis_members != b->opt.redis_members ||
         a->opt.redis_tls_sslmode != b->opt.redis_tls_sslmode ||
         strcmp(a->opt.redis_tls_ca_file, b->opt.redis_tls_ca_file) != 0 ||
         strcmp(a->opt.redis_tls_cert_file, b->opt.redis_tls_cert_file) != 0 ||

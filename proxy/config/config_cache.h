@@ -38,7 +38,7 @@ enum config_cache_mode {
 
 struct config_cache_options { /* [cache] */
     const char *store, *prefix, *redis_password, *redis_name;
-    usec_t redis_timeout;
+    usec_t redis_timeout, wait;
     int redis_members;
     int64_t memory;     /* bytes */
     int64_t max_result; /* bytes */

@@ -69,6 +69,9 @@ const struct config_option config_cache_schema[] = {
              "all writers must use this one process, so [peers] and so_reuseport are refused. "
              "redis://USER:PASSWORD@HOST:PORT/DATABASE: in Redis, for all that use it; in mode "
              "lease all of them must have the same rules. rediss:// is the same with TLS."},
+    {OPTION(wait, CONFIG_TIME), .def = "0.02", .min = 0, .max = USEC_PER_SEC, .unit = "seconds",
+     .help = "How long a read may wait for the end of a write to its own key, or for another "
+             "process that fetches the same answer; then the database is asked. 0: not at all."},
     {OPTION(write_without_redis, CONFIG_ENUM), .def = "hold", .values = without_redis,
      .help =
          "Mode lease with Redis: what becomes of a write that Redis could not be told of. hold: "

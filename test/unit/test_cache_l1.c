@@ -461,38 +461,101 @@ static void no_hit_is_older_than_a_write_that_had_ended(void **state)
     cache_l1_free(&s.r.l1);
 }
 
+static void short_writes_are_told_from_long_ones(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct cache_write w, w2, all;
+    struct cache_key k;
+    start(&r, 1 << 20);
+    make_key(&k, "k:1", "v");
+    assert_false(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
+    begin(&r, "k:1", &w);
+    assert_true(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
+    assert_false(cache_l1_ends_soon(r.l1, r.other, &k, r.now));
+    begin(&r, NULL, &all); /* a write to the table beside it */
+    assert_false(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
+    cache_l1_write_end(r.l1, &all);
+    assert_true(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
+    cache_l1_outlasts(r.l1, r.scope, &k);
+    begin(&r, "k:1", &w2);
+    cache_l1_write_end(r.l1, &w2);
+    assert_false(cache_l1_ends_soon(r.l1, r.scope, &k, r.now)); /* the first one is still open */
+    cache_l1_write_end(r.l1, &w);
+    cache_l1_outlasts(r.l1, r.scope, &k); /* too late to say so: the next one is another */
+    begin(&r, "k:1", &w);
+    assert_true(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
+    cache_l1_write_lost(r.l1, &w, r.now + 100);
+    begin(&r, "k:1", &w);
+    assert_false(cache_l1_ends_soon(r.l1, r.scope, &k, r.now)); /* closed for long anyway */
+    cache_l1_write_end(r.l1, &w);
+    cache_l1_free(&r.l1);
+}
+
 /* ---- flights --------------------------------------------------------------------------------- */
+
+struct flights_rig {
+    struct cache_flights fs;
+    struct cache_waiter w[5];
+    struct cache_key a, b;
+    struct list early, late;
+};
+
+static void take_off(struct flights_rig *r)
+{
+    list_init(&r->early);
+    list_init(&r->late);
+    cache_flight_init(&r->fs);
+    for (size_t i = 0; i < ARRAY_LEN(r->w); i++)
+        list_init(&r->w[i].node);
+    make_key(&r->a, "k", "a");
+    make_key(&r->b, "k", "b");
+}
 
 static void one_asks_and_the_others_wait(void **state)
 {
     (void)state;
-    struct cache_flights fs;
-    struct cache_waiter w[4];
-    struct cache_key a, b;
-    struct list woken;
-    list_init(&woken);
-    cache_flight_init(&fs);
-    for (int i = 0; i < 4; i++)
-        list_init(&w[i].node);
-    make_key(&a, "k", "a");
-    make_key(&b, "k", "b");
-    struct cache_flight *fa = cache_flight_join(&fs, &a, &w[0]);
-    struct cache_flight *fb = cache_flight_join(&fs, &b, &w[0]);
-    assert_true(fa != NULL && fb != NULL && !list_linked(&w[0].node));
+    struct flights_rig r;
+    take_off(&r);
+    struct cache_flight *fa = cache_flight_join(&r.fs, &r.a, &r.w[0]);
+    struct cache_flight *fb = cache_flight_join(&r.fs, &r.b, &r.w[0]);
+    assert_true(fa != NULL && fb != NULL && !list_linked(&r.w[0].node));
+    assert_true(cache_flight_is_of(fa, &r.a) && !cache_flight_is_of(fa, &r.b));
     for (int i = 1; i < 4; i++)
-        assert_null(cache_flight_join(&fs, &a, &w[i]));
-    cache_flight_leave(&w[2]);
-    cache_flight_leave(&w[2]);
-    cache_flight_land(&fs, &fb, &woken);
-    assert_true(list_empty(&woken) && fb == NULL);
-    cache_flight_land(&fs, &fa, &woken);
-    assert_ptr_equal(list_pop_front(&woken), &w[1].node);
-    assert_ptr_equal(list_pop_front(&woken), &w[3].node);
-    assert_true(list_empty(&woken));
-    fa = cache_flight_join(&fs, &a, &w[1]);
+        assert_null(cache_flight_join(&r.fs, &r.a, &r.w[i]));
+    cache_flight_leave(&r.w[2]);
+    cache_flight_leave(&r.w[2]);
+    cache_flight_land(&r.fs, &fb, &r.early, &r.late);
+    assert_true(list_empty(&r.early) && list_empty(&r.late) && fb == NULL);
+    cache_flight_land(&r.fs, &fa, &r.early, &r.late);
+    assert_true(list_empty(&r.early)); /* it was never sent */
+    assert_ptr_equal(list_pop_front(&r.late), &r.w[1].node);
+    assert_ptr_equal(list_pop_front(&r.late), &r.w[3].node);
+    assert_true(list_empty(&r.late));
+    fa = cache_flight_join(&r.fs, &r.a, &r.w[1]);
     assert_non_null(fa);
-    cache_flight_land(&fs, &fa, &woken);
-    cache_flight_fini(&fs);
+    cache_flight_land(&r.fs, &fa, &r.early, &r.late);
+    cache_flight_fini(&r.fs);
+}
+
+static void who_came_before_it_was_sent_is_told_apart(void **state)
+{
+    (void)state;
+    struct flights_rig r;
+    take_off(&r);
+    struct cache_flight *f = cache_flight_join(&r.fs, &r.a, &r.w[0]);
+    for (int i = 1; i < 3; i++)
+        assert_null(cache_flight_join(&r.fs, &r.a, &r.w[i]));
+    cache_flight_sent(f);
+    for (int i = 3; i < 5; i++)
+        assert_null(cache_flight_join(&r.fs, &r.a, &r.w[i]));
+    cache_flight_leave(&r.w[1]);
+    cache_flight_leave(&r.w[3]);
+    cache_flight_land(&r.fs, &f, &r.early, &r.late);
+    assert_ptr_equal(list_pop_front(&r.early), &r.w[2].node);
+    assert_ptr_equal(list_pop_front(&r.late), &r.w[4].node);
+    assert_true(list_empty(&r.early) && list_empty(&r.late));
+    cache_flight_fini(&r.fs);
 }
 
 int main(void)
@@ -513,6 +576,8 @@ int main(void)
         cmocka_unit_test(a_scope_is_one_for_its_names),
         cmocka_unit_test(no_hit_is_older_than_a_write_that_had_ended),
         cmocka_unit_test(one_asks_and_the_others_wait),
+        cmocka_unit_test(who_came_before_it_was_sent_is_told_apart),
+        cmocka_unit_test(short_writes_are_told_from_long_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
