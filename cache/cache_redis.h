@@ -1,4 +1,4 @@
-/* cache_redis.h - commands to bytes, bytes to answers: the only user of hiredis.
+/* cache_redis.h - commands to bytes (cache_redis.c), bytes to answers (cache_reply.c).
  *
  * hiredis is used as a parser without socket (0.14 and 1.x; their tables of functions differ).
  * Nothing is allocated by a length that Redis announces; a reply longer than the reader's limit, or

@@ -25,6 +25,7 @@
 #ifndef PENSTOCK_PROXY_SESSION_CACHE_H
 #define PENSTOCK_PROXY_SESSION_CACHE_H
 
+#include "base/buf.h"
 #include "cache/cache_deps.h"
 #include "cache/cache_flight.h"
 #include "cache/cache_gate.h"
@@ -104,17 +105,18 @@ struct session_cached {         /* of a client, from its first statement with a 
     struct {                     /* the second level's word on its present request */
         enum session_second state;
         struct cache_batch batch;
-        uint8_t digest[CACHE_DIGEST_BYTES]; /* asked for */
-        size_t max;                         /* bytes of an entry */
-        struct cache_entry *entry;          /* reference; NULL: none */
-        bool leased;                        /* mode lease: what follows was read under */
-        struct cache_view view;             /* this view of the members */
-        struct cache_read read;             /* what is known before the query */
-        bool took;                          /* Redis has given a lease */
-        enum cache_read_next next;          /* what the answer says */
-        enum cache_bypass why;              /* it says BYPASS */
-        bool ends_soon;                     /* the same, but not for long */
-        bool foreign;                       /* what is there is not ours */
+        struct buf identity; /* asked for; and its digest */
+        uint8_t digest[CACHE_DIGEST_BYTES];
+        size_t max;                /* bytes of an entry */
+        struct cache_entry *entry; /* reference; NULL: none */
+        bool leased;               /* mode lease: what follows was read under */
+        struct cache_view view;    /* this view of the members */
+        struct cache_read read;    /* what is known before the query */
+        bool took;                 /* Redis has given a lease */
+        enum cache_read_next next; /* what the answer says */
+        enum cache_bypass why;     /* it says BYPASS */
+        bool ends_soon;            /* the same, but not for long */
+        bool foreign;              /* what is there is not ours */
     } second;
     enum cache_bypass why; /* otherwise: why not; NONE: it was not there */
     uint16_t rule;

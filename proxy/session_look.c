@@ -345,10 +345,8 @@ static enum session_read told_by_redis(struct look *k, struct session_cached *x)
 static enum session_read look_in_redis(struct look *k, struct session_cached *x)
 {
     const struct session_redis_what w = what(k);
-    uint8_t digest[CACHE_DIGEST_BYTES];
-    cache_key_digest(&k->key, digest);
     bool told = x->second.state == SECOND_ANSWERED &&
-                memcmp(digest, x->second.digest, sizeof(digest)) == 0 &&
+                str_eq(buf_str(&x->second.identity), k->key.identity) &&
                 x->second.leased == session_redis_leases(k->cache, k->rule);
     x->second.state = SECOND_NONE;
     if (told)

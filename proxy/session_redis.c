@@ -164,11 +164,13 @@ static void answered(struct cache_batch *b)
 void session_redis_init(struct session_cached *x)
 {
     cache_batch_init(&x->second.batch, answered);
+    buf_init(&x->second.identity, CACHE_IDENTITY_MAX);
 }
 
 void session_redis_fini(struct session_cached *x)
 {
     cache_batch_fini(&x->second.batch);
+    buf_fini(&x->second.identity);
 }
 
 void session_redis_forget(struct session_cached *x)
@@ -186,13 +188,15 @@ static bool ask(struct session_cache *sc, struct session_cached *x,
     char field[CACHE_FIELD_BYTES + 1];
     struct cache_redis_where w = where(sc, what->key->name);
     set_rule(&w, what->binding, what->rule);
+    buf_reset(&x->second.identity);
+    buf_put_str(&x->second.identity, what->key->identity);
     cache_key_digest(what->key, x->second.digest);
     cache_key_field(x->second.digest, field);
     w.field = str_of(field);
     w.members = str_of(sc->members.names);
     w.server = redis_server(sc->redis);
     x->second.max = what->rule->max_result + SESSION_ANSWER_EXTRA;
-    if (!redis_send(sc->redis, &x->second.batch, ncmds, &w))
+    if (x->second.identity.failed || !redis_send(sc->redis, &x->second.batch, ncmds, &w))
         return false;
     x->second.state = SECOND_ASKED;
     return true;

@@ -21,7 +21,8 @@ LEDGERS = 200
 READ = "SELECT balance FROM balances WHERE user_id = $1"
 WRITE = "UPDATE balances SET balance = balance + 1 WHERE user_id = $1"
 SUM = "SELECT sum(amount) FROM ledger WHERE user_id = $1"
-CACHED, REDIS, RESPONDER = "penstock, cached", "penstock, Redis", "responder"
+CACHED, RESPONDER = "penstock, cached", "responder"
+REDIS = {"ttl": "penstock, Redis, ttl", "lease": "penstock, Redis, lease"}      # by mode
 
 RULES = f"""[cache]
 {{store}}
@@ -81,18 +82,18 @@ def ended(rig):
         rig.stop()
 
 
-@contextlib.contextmanager
-def in_redis(pg, servers, workers=2):
-    """The same with Redis as the store; rig.redis is it."""
-    redis = Redis()
-    rules = RULES.format(store=f"store = redis://{redis.host}:{redis.port}/0\nmode = ttl\nredis_timeout = 0.05")
-    rig = cached(pg, servers, workers, rules, REDIS)
+def with_redis(pg, servers, redis, mode, workers=2, **kw):
+    """The same with Redis as the store."""
+    rules = RULES.format(store=f"store = redis://{redis.host}:{redis.port}/0\nmode = {mode}\nredis_timeout = 0.05")
+    rig = cached(pg, servers, workers, rules, REDIS[mode], **kw)
     rig.redis = redis
-    try:
+    return rig
+
+
+@contextlib.contextmanager
+def in_redis(pg, servers, mode):
+    with contextlib.closing(Redis()) as redis, ended(with_redis(pg, servers, redis, mode)) as rig:
         yield rig
-    finally:
-        rig.stop()
-        redis.close()
 
 
 def numbers(rig):
@@ -198,6 +199,12 @@ def instructions(bench):
         bench.put("caching", ("instructions of a hit", mode, 64), CACHED, got)
         if got:
             bench.say(f"callgrind, a hit, {mode}: {got:.0f} instructions")
+    for mode, name in REDIS.items():
+        with contextlib.closing(Redis()) as redis:
+            got = bench.attempt(f"callgrind, a hit, {name}", meter.callgrind,
+                                lambda r=redis, m=mode, **kw: with_redis(pg, o.servers, r, m, 1, **kw),
+                                lambda rig, n: work(rig, n, "simple"), 5, 25)
+        bench.put("caching", ("instructions of a hit", "simple", 64), name, got)
 
 
 def ledger(bench):
@@ -210,17 +217,21 @@ def ledger(bench):
 
 def redis_level(bench):
     """Hits in Redis, and what they ask of it."""
+    for mode in REDIS:
+        with in_redis(bench.pg, bench.o.servers, mode) as rig:
+            _redis_hits(bench, rig)
+
+
+def _redis_hits(bench, rig):
     o = bench.o
-    with in_redis(bench.pg, o.servers) as rig:
-        sweep(rig, FEW)
-        for turn in range(o.rounds):
-            for clients in (64, 256, 1000):
-                got = bench.attempt(f"Redis, {clients}", ask, rig, clients, FEW, "simple", seconds=o.seconds,
-                                    look=lambda: {**commands(rig.redis), **counts(rig)})
-                bench.put("caching", ("hit in Redis", "simple", clients), rig.name, got)
-                if got:
-                    bench.say(f"hits in Redis, {clients} clients: {got['tps']:.0f}/s, {got['cpu']:.2f} us, "
-                              f"{got['grown']}")
+    sweep(rig, FEW)
+    for _ in range(o.rounds):
+        for clients in (64, 256, 1000):
+            got = bench.attempt(f"{rig.name}, {clients}", ask, rig, clients, FEW, "simple", seconds=o.seconds,
+                                look=lambda: {**commands(rig.redis), **counts(rig)})
+            bench.put("caching", ("hit in Redis", "simple", clients), rig.name, got)
+            if got:
+                bench.say(f"hits, {rig.name}, {clients} clients: {got['tps']:.0f}/s, {got['cpu']:.2f} us, {got['grown']}")
 
 
 def balances(bench):
@@ -242,5 +253,6 @@ def balances(bench):
         run(rig, False)
     with ended(cached(pg, o.servers, 2)) as rig:
         run(rig)
-    with in_redis(pg, o.servers) as rig:
-        run(rig)
+    for mode in REDIS:
+        with in_redis(pg, o.servers, mode) as rig:
+            run(rig)

@@ -23,9 +23,10 @@ def _hits(data):
 
 
 def _instructions(data):
-    rows = [[mode, shown(runs[CACHED][-1], ".0f")] for (what, mode, _), runs in data.items()
-            if what == "instructions of a hit"]
-    return "Instructions of a hit in user space:\n\n" + table(["protocol", "instructions"], rows) + "\n" if rows else ""
+    rows = [[name, mode, shown(got[-1], ".0f")] for (what, mode, _), runs in data.items()
+            if what == "instructions of a hit" for name, got in runs.items()]
+    return ("Instructions of a hit in user space:\n\n" + table(["through", "protocol", "instructions"], rows) + "\n"
+            if rows else "")
 
 
 def _others(data):
@@ -67,10 +68,11 @@ def aims(data):
         elif what == "sum of a ledger":
             out.append((key + "throughput to direct", ratio(runs, CACHED, "direct", "tps"), 3.0, True))
         elif what == "hit in Redis":
-            out.append((key + "hits per second", mid(runs, REDIS, "tps"), 50000, True))
-            out.append((key + "reads of Redis per hit", _part(runs, REDIS, "reads", "done"), 1.0, False))
+            for name in REDIS.values():
+                out.append((key + f"{name}: hits per second", mid(runs, name, "tps"), 50000, True))
+                out.append((key + f"{name}: reads of Redis per hit", _part(runs, name, "reads", "done"), 1.0, False))
         elif what == "balances":
-            for name in (CACHED, REDIS):
+            for name in (CACHED, *REDIS.values()):
                 xacts, hits = _part(runs, name, "xacts", "done"), _part(runs, name, "hits", "reads")
                 if xacts is not None:
                     out += [(key + f"{name}: part of the reads that hit", hits, 0.9, True),
