@@ -44,13 +44,18 @@ enum cache_cmd_kind {
     CACHE_CMD_END,
     CACHE_CMD_RULE_BEGIN, /* likewise; the generation becomes fresh */
     CACHE_CMD_RULE_END,
-    CACHE_CMD_RENEW, /* be a member (nonce: the incarnation) until ms; flag: epoch becomes fresh.
+    CACHE_CMD_RENEW,  /* be a member (nonce: the incarnation) until ms; flag: epoch becomes fresh.
                         answer: a = epoch, b = hash of the names, value = the names, ms = clock,
                         c = number of the definitions */
-    CACHE_CMD_LEAVE, /* no member any more; epoch becomes fresh */
-    CACHE_CMD_DROP,  /* CACHE FLUSH of an entry: END without an intent */
+    CACHE_CMD_LEAVE,  /* no member any more; epoch becomes fresh */
+    CACHE_CMD_DROP,   /* CACHE FLUSH of an entry: END without an intent */
+    CACHE_CMD_CENSUS, /* answer: value = "NAME=1,NAME=0": the members, and who of them is there */
+    CACHE_CMD_FORGET, /* a member that is not there is none any more; epoch becomes fresh. answer: a
+                         as enum cache_forget */
     CACHE_CMD_COUNT,
 };
+
+enum cache_forget { CACHE_FORGET_NOBODY, CACHE_FORGET_DONE, CACHE_FORGET_PRESENT };
 
 struct cache_cmd {
     enum cache_cmd_kind kind;

@@ -57,6 +57,8 @@ static bool writes(enum cache_cmd_kind kind)
     case CACHE_CMD_LEAVE:
     case CACHE_CMD_DROP:
         return true;
+    case CACHE_CMD_CENSUS:
+    case CACHE_CMD_FORGET: /* of nobody changes nothing */
     case CACHE_CMD_TIME:
     case CACHE_CMD_WORLD:
     case CACHE_CMD_MEMBERS:

@@ -233,6 +233,20 @@ static void write_renew(struct args *a, const struct cache_redis_scripts *s,
     add(a, w->defines ? STR("1") : STR("0"));
 }
 
+/* Members are others than us: the script makes the keys of their presences. */
+static void write_census(struct args *a, const struct cache_redis_scripts *s,
+                         const struct cache_cmd *c, const struct cache_redis_where *w)
+{
+    add_script(a, s, c->kind, 1);
+    add_key(a, w, STR("world"), STR(""), STR(""));
+    add_key(a, w, STR("member"), STR(""), STR(""));
+    add_hex(a, w->server);
+    if (c->kind == CACHE_CMD_CENSUS)
+        return;
+    add(a, w->member);
+    add_hex(a, c->fresh);
+}
+
 static void write_ask(struct args *a, const struct cache_cmd *c, const struct cache_redis_where *w)
 {
     add(a, STR("HMGET"));
@@ -287,6 +301,10 @@ void cache_redis_command(const struct cache_redis_scripts *s, const struct cache
     case CACHE_CMD_RENEW:
     case CACHE_CMD_LEAVE:
         write_renew(&a, s, c, w);
+        break;
+    case CACHE_CMD_CENSUS:
+    case CACHE_CMD_FORGET:
+        write_census(&a, s, c, w);
         break;
     case CACHE_CMD_COUNT:
         UNREACHABLE();

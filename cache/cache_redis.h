@@ -1,4 +1,5 @@
-/* cache_redis.h - commands to bytes (cache_redis.c), bytes to answers (cache_reply.c).
+/* cache_redis.h - commands to bytes (cache_redis.c), bytes to replies (cache_redis_reply.c), and what
+ * a reply means to its command (cache_redis_answer.c).
  *
  * hiredis is used as a parser without socket (0.14 and 1.x; their tables of functions differ).
  * Nothing is allocated by a length that Redis announces; a reply longer than the reader's limit, or
@@ -21,7 +22,7 @@ struct cache_redis_where {           /* what a command is about; unused ones emp
     struct str prefix;               /* before every key; may be empty */
     struct str database, rule, name; /* name: of the entry ("balance:42") */
     struct str field;                /* of the variant */
-    struct str member;               /* our own name */
+    struct str member;               /* our own name; FORGET: whom */
     struct str members;              /* all names, with commas, as the answer to RENEW had them */
     struct str value;                /* STORE */
     uint64_t server;                 /* of the connection: a presence that was copied is none */

@@ -136,6 +136,28 @@ static const char leave[] = /* name fresh defines; what it left unrecorded is vo
     "redis.call('DEL',KEYS[2])\n"
     "return 1\n";
 
+/* there(n): a member's presence, on this server. */
+#define THERE                                                                                      \
+    "local function there(n)"                                                                      \
+    " return redis.call('EXISTS',ARGV[1]..':'..n..':'..ARGV[2]) end\n"
+
+static const char census[] = THERE /* presences server */
+    "local out={}\n"
+    "for n in string.gmatch(redis.call('HGET',KEYS[1],'m') or '','[^,]+') do"
+    " out[#out+1]=n..'='..there(n) end\n"
+    "return table.concat(out,',')\n";
+
+/* With its rules or without. Nothing is changed when it is there, and what it may have left
+ * unrecorded is void with the epoch. */
+static const char forget[] = THERE /* presences server name fresh */
+    "local out,found={},false\n"
+    "for n in string.gmatch(redis.call('HGET',KEYS[1],'m') or '','[^,]+') do\n"
+    " if n~=ARGV[3] and string.match(n,'^(.*)/')~=ARGV[3] then out[#out+1]=n\n"
+    " elseif there(n)==1 then return 2 else found=true end end\n"
+    "if not found then return 0 end\n"
+    "redis.call('HSET',KEYS[1],'m',table.concat(out,','),'e',ARGV[4])\n"
+    "return 1\n";
+
 const char *cache_script_text(enum cache_cmd_kind kind)
 {
     switch (kind) {
@@ -162,6 +184,10 @@ const char *cache_script_text(enum cache_cmd_kind kind)
         return renew;
     case CACHE_CMD_LEAVE:
         return leave;
+    case CACHE_CMD_CENSUS:
+        return census;
+    case CACHE_CMD_FORGET:
+        return forget;
     case CACHE_CMD_TIME:
     case CACHE_CMD_WORLD:
     case CACHE_CMD_MEMBERS:

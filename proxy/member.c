@@ -15,14 +15,13 @@
 
 #define PERIOD_US 100000 /* of a presence */
 #define TICK_US 12500.   /* a renewal is due every quarter of it */
-#define NAME_MAX (CONFIG_CACHE_MEMBER_MAX + CACHE_MEMBER_RULES + 2)
 
 struct member {
     struct {
         pthread_mutex_t lock;
         struct cache_member state;
         char names[MEMBER_NAMES_MAX]; /* of those that the view is about */
-        char name[NAME_MAX];          /* ours; empty: no rules yet */
+        char name[MEMBER_NAME_MAX];   /* ours; empty: no rules yet */
         uint64_t place;               /* hash of where the world is; 0: not known yet */
         uint64_t definitions;         /* their number in Redis, as far as it is known */
         uint32_t defined, told;       /* changes through this process so far; told to Redis */
@@ -62,6 +61,13 @@ void member_look(struct member *m, struct member_view *copy)
     copy->view = m->shared.state.view;
     copy->joined = m->shared.state.joined;
     memcpy(copy->names, m->shared.names, sizeof(copy->names));
+    unlock(m);
+}
+
+void member_name(struct member *m, char *dst, size_t cap)
+{
+    lock(m);
+    (void)str_copy(dst, cap, str_of(m->shared.name));
     unlock(m);
 }
 
@@ -173,7 +179,7 @@ static void answered(struct cache_batch *b)
 static void step(struct member *m)
 {
     struct worker *w = m->worker;
-    char name[NAME_MAX];
+    char name[MEMBER_NAME_MAX];
     lock(m);
     bool due = m->shared.name[0] != '\0' && cache_member_step(&m->shared.state, clock_mono_us(),
                                                               random_u64() | 1u, &m->batch.cmds[0]);

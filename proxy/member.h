@@ -23,6 +23,7 @@ struct worker;
 struct member;
 struct config_cache;
 
+#define MEMBER_NAME_MAX (CONFIG_CACHE_MEMBER_MAX + CACHE_MEMBER_RULES + 2)
 #define MEMBER_NAMES_MAX (CACHE_REDIS_MEMBERS * (CACHE_REDIS_NAME_MAX + 1))
 
 struct member_view {  /* a worker's copy */
@@ -37,6 +38,8 @@ void member_free(struct member **m);
 
 /* ---- any worker ---- */
 
+/* Our own name, with its rules; empty: there are none yet. cap: MEMBER_NAME_MAX. */
+void member_name(struct member *m, char *dst, size_t cap);
 /* Brings the copy up to date. */
 void member_look(struct member *m, struct member_view *copy);
 /* As in cache_member.h: when the write may be sent or acknowledged, or CACHE_MEMBER_NEVER. */

@@ -6,7 +6,7 @@ _penstock_console()
     local words
     words=$(penstock "${COMP_WORDS[1]}" --help 2>/dev/null | grep -Eo -- '--[a-z]+' | sort -u)
     [ "${COMP_WORDS[1]}" = ctl ] && words="$words SHOW SET RELOAD PAUSE RESUME SUSPEND DISABLE ENABLE RECONNECT
-        WAIT_CLOSE KILL KILL_CLIENT SHUTDOWN UPGRADE"
+        WAIT_CLOSE KILL KILL_CLIENT SHUTDOWN UPGRADE CACHE DRAIN UNDRAIN EXPLAIN RESET"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$1")
 }
 

@@ -136,13 +136,22 @@ static void set_faked(struct admin *a, struct admin_reply *r)
     admin_answer(a, r);
 }
 
+static void do_cache(struct admin *a, struct admin_reply *r)
+{
+    if (r->cmd.kind == CMD_CACHE_FLUSH)
+        admin_cache_flush(a, r);
+    else
+        admin_members_forget(a, r);
+}
+
 /* ---- the switch ------------------------------------------------------------------------------ */
 
 static void dispatch(struct admin *a, struct admin_reply *r)
 {
     switch (r->cmd.kind) {
     case CMD_CACHE_FLUSH:
-        admin_cache_flush(a, r);
+    case CMD_CACHE_FORGET:
+        do_cache(a, r);
         break;
     case CMD_DISABLE:
     case CMD_ENABLE:

@@ -51,6 +51,7 @@ static const struct right {
     const char *tag;
 } rights[CMDS] = {
     [CMD_CACHE_FLUSH] = {ADMIN_FULL, "CACHE FLUSH"},
+    [CMD_CACHE_FORGET] = {ADMIN_FULL, "CACHE FORGET MEMBER"},
     [CMD_DISABLE] = {ADMIN_FULL, "DISABLE"},
     [CMD_DRAIN] = {ADMIN_FULL, "DRAIN"},
     [CMD_ENABLE] = {ADMIN_FULL, "ENABLE"},
@@ -81,7 +82,7 @@ const char *const admin_command_help =
     "\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE"
     "\n\tSHOW DNS_HOSTS|DNS_ZONES"
     "\n\tSHOW STATEMENTS"
-    "\n\tSHOW CACHE|REDIS"
+    "\n\tSHOW CACHE|CACHE_MEMBERS|REDIS"
     "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
     "\n\tSET key = arg"
     "\n\tRELOAD"
@@ -101,7 +102,8 @@ const char *const admin_command_help =
     "\n\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS"
     "\n\tUPGRADE"
     "\n\tWAIT_CLOSE [<db>]"
-    "\n\tCACHE FLUSH [<rule>|<key>]";
+    "\n\tCACHE FLUSH [<rule>|<key>]"
+    "\n\tCACHE FORGET MEMBER <member>";
 
 /* ---- lexing ---------------------------------------------------------------------------------- */
 
@@ -248,10 +250,24 @@ static bool parse_explain(struct str s, struct admin_command *out)
     return s.n > 0 && str_copy(out->statement, sizeof(out->statement), s);
 }
 
-/* After CACHE: FLUSH, and what. */
+/* After CACHE FORGET: the word MEMBER, and whom. */
+static bool parse_forget(struct str s, struct admin_command *out)
+{
+    bool quoted;
+    out->kind = CMD_CACHE_FORGET;
+    return skip_blanks(&s) && str_ieq(take_word(&s), STR("member")) &&
+           parse_arg(&s, ARG_NODE, out, &quoted) && out->arg[0] != '\0' && at_end(s);
+}
+
+/* After CACHE: FLUSH, and what; or FORGET. */
 static bool parse_cache(struct str s, struct admin_command *out)
 {
-    if (!skip_blanks(&s) || !str_ieq(take_word(&s), STR("flush")))
+    if (!skip_blanks(&s))
+        return false;
+    struct str what = take_word(&s);
+    if (str_ieq(what, STR("forget")))
+        return parse_forget(s, out);
+    if (!str_ieq(what, STR("flush")))
         return false;
     return at_end(s) || (is_blank(s.p[0]) && parse_value(&s, out) && at_end(s));
 }

@@ -16,6 +16,7 @@
 
 enum admin_command_kind {
     CMD_CACHE_FLUSH,
+    CMD_CACHE_FORGET, /* MEMBER */
     CMD_DISABLE,
     CMD_DRAIN,
     CMD_ENABLE,
@@ -48,11 +49,11 @@ enum admin_command_kind {
 
 struct admin_command {
     enum admin_command_kind kind;
-    const struct admin_view *view;           /* CMD_SHOW */
-    const struct admin_view_faked *faked;    /* CMD_SHOW_FAKED, CMD_SET_FAKED */
-    uint64_t client;                         /* CMD_KILL_CLIENT */
-    char arg[ADMIN_ARG_MAX + 1];             /* database, node, or key of SET; empty: none */
-    char value[ADMIN_VALUE_MAX + 1];         /* CMD_SET; CMD_CACHE_FLUSH: rule or key, empty: all */
+    const struct admin_view *view;        /* CMD_SHOW */
+    const struct admin_view_faked *faked; /* CMD_SHOW_FAKED, CMD_SET_FAKED */
+    uint64_t client;                      /* CMD_KILL_CLIENT */
+    char arg[ADMIN_ARG_MAX + 1];          /* database, node, member, or key of SET; empty: none */
+    char value[ADMIN_VALUE_MAX + 1];      /* CMD_SET; CMD_CACHE_FLUSH: rule or key, empty: all */
     char statement[ADMIN_STATEMENT_MAX + 1]; /* CMD_EXPLAIN */
 };
 

@@ -74,6 +74,12 @@ static void on_worker(struct worker *w, void *arg)
         worker_post_call(w, on_worker, g);
         return;
     }
+    if (!part->later)
+        admin_gather_done(g);
+}
+
+void admin_gather_done(struct admin_gather *g)
+{
     if (atomic_fetch_sub_explicit(&g->left, 1, memory_order_acq_rel) > 1)
         return;
     g->m.deliver = on_gathered;

@@ -351,6 +351,7 @@ static bool show_now(struct admin *a, struct admin_reply *r)
         return true;
     case VIEW_ACTIVE_SOCKETS:
     case VIEW_CACHE:
+    case VIEW_CACHE_MEMBERS:
     case VIEW_CLIENTS:
     case VIEW_FDS:
     case VIEW_LISTS:
@@ -401,6 +402,8 @@ void admin_show(struct admin *a, struct admin_reply *r)
         admin_nodes_show(a, r);
     else if (view == VIEW_CACHE)
         admin_cache_show(a, r);
+    else if (view == VIEW_CACHE_MEMBERS)
+        admin_members_show(a, r);
     else if (view == VIEW_PEER_POOLS)
         gather(a, r, admin_live_peers, finish_peer_pools);
     else if (view == VIEW_STATEMENTS)

@@ -35,6 +35,7 @@ static const struct wire_column cache[] = {
     T("rule"),    T("database"), T("mode"),          T("store"),     T("state"),
     Q("entries"), Q("hits"),     Q("misses"),        N("hit_ratio"), Q("waits"),
     Q("fills"),   Q("refused"),  Q("invalidations"), T("bypasses"),  T("why")};
+static const struct wire_column cache_members[] = {T("name"), T("rules"), T("state"), I("self")};
 static const struct wire_column config[] = {T("key"), T("value"), T("default"), T("changeable")};
 static const struct wire_column databases[] = {T("name"),
                                                T("host"),
@@ -171,6 +172,7 @@ static const struct wire_column workers[] = {
 const struct admin_view admin_views[VIEWS] = {
     {"active_sockets", VIEW_ACTIVE_SOCKETS, ADMIN_STATS, WITH(sockets)},
     {"cache", VIEW_CACHE, ADMIN_STATS, WITH(cache)},
+    {"cache_members", VIEW_CACHE_MEMBERS, ADMIN_STATS, WITH(cache_members)},
     {"clients", VIEW_CLIENTS, ADMIN_STATS, WITH(connections)},
     {"config", VIEW_CONFIG, ADMIN_STATS, WITH(config)},
     {"databases", VIEW_DATABASES, ADMIN_STATS, WITH(databases)},

@@ -16,6 +16,7 @@ enum admin_role { ADMIN_STATS, ADMIN_FULL }; /* the least that a command asks fo
 enum admin_view_id {
     VIEW_ACTIVE_SOCKETS,
     VIEW_CACHE,
+    VIEW_CACHE_MEMBERS,
     VIEW_CLIENTS,
     VIEW_CONFIG,
     VIEW_DATABASES,

@@ -94,6 +94,7 @@ struct admin_part { /* of a gather: one worker's */
     size_t npools, cap_pools;
     uint64_t after; /* the last pool that has a row: pool->serial */
     bool more;      /* collect has not finished, and is called again in the next turn */
+    bool later;     /* nor will it in a turn: admin_gather_done follows */
     uint64_t (*times)[HISTOGRAM_BUCKETS]; /* owned, MEASURE_TIMES of them; NULL: not wanted */
     struct admin_peer_row *peers; /* owned array: those that this worker passes requests on to */
     size_t npeers;
@@ -140,6 +141,8 @@ struct admin_gather {
 /* For a gather that the caller fills in and starts. reply and wait may be NULL. */
 struct admin_gather *admin_gather_new(struct admin *a, struct admin_reply *reply);
 void admin_gather_start(struct admin_gather *g);
+/* On a worker whose collect has set part->later: the part is complete now. */
+void admin_gather_done(struct admin_gather *g);
 void admin_gather_free_all(struct admin *a);
 /* Sum over workers. */
 void admin_gather_counts(const struct admin_gather *g, struct admin_counts *out);
@@ -222,6 +225,10 @@ const char *admin_cache_state(const struct config_cache_rule *rule,
 /* Each takes the reply. */
 void admin_cache_show(struct admin *a, struct admin_reply *r);
 void admin_cache_flush(struct admin *a, struct admin_reply *r);
+
+/* admin_members.c: each takes the reply. */
+void admin_members_show(struct admin *a, struct admin_reply *r);
+void admin_members_forget(struct admin *a, struct admin_reply *r);
 
 /* admin_entries.c: all rows. */
 void admin_entries_databases(struct admin *a, struct buf *b);

@@ -677,6 +677,9 @@ def test_flush_by_rule_and_by_key(rig):
     rig.pg.sql("UPDATE app.accounts SET balance = 7", DB)        # not through the proxy: still served
     assert rig.c.query(BALANCE.format(1)) == [["100"]]
     with rig.p.console() as con:
+        assert con.query("SHOW CACHE_MEMBERS") == []
+        with pytest.raises(w.ServerError, match="no rule of mode lease"):
+            con.query("CACHE FORGET MEMBER one")
         con.query("CACHE FLUSH balance:1")
         assert rig.check(BALANCE.format(1)) == [["7"]]
         assert rig.c.query(BALANCE.format(2)) == [["200"]]

@@ -233,6 +233,42 @@ def test_the_world_is_made_by_the_first_and_grows(run):
     assert renew(run, "two", "e7") == ["e6", "two", 1]
 
 
+def census(run):
+    return run("CENSUS", ["world"], "member", "5e")
+
+
+def forget(run, name, fresh="f0"):
+    return run("FORGET", ["world"], "member", "5e", name, fresh)
+
+
+def join(run, name, fresh, **kw):
+    """As renew, on the server 5e."""
+    deadline = clock(run) + kw.get("period", 1000)
+    return run("RENEW", ["world", f"member:{name}:5e"], name, "1c", deadline, fresh, 0, 1000, 0, 0)[:3]
+
+
+def test_members_and_who_of_them_is_there(run):
+    assert census(run) == ""
+    join(run, "one/aa", "e1")
+    join(run, "two/aa", "e2")
+    assert census(run) == "one/aa=1,two/aa=1"
+    run.redis("DEL", "member:two/aa:5e")
+    assert census(run) == "one/aa=1,two/aa=0"
+
+
+@pytest.mark.parametrize("name", ["two", "two/aa"])
+def test_a_member_that_is_gone_can_be_forgotten(run, name):
+    for n, member in enumerate(("one/aa", "two/aa", "atwo/aa")):
+        join(run, member, f"e{n}")
+    assert forget(run, name) == 2 and forget(run, "nobody") == 0 and forget(run, "wo") == 0
+    assert run.redis("HMGET", "world", "e", "m") == ["e2", "one/aa,two/aa,atwo/aa"]
+    run.redis("DEL", "member:two/aa:5e")
+    assert forget(run, name) == 1
+    assert run.redis("HMGET", "world", "e", "m") == ["f0", "one/aa,atwo/aa"]        # what it left unrecorded is void
+    assert forget(run, name) == 0
+    assert join(run, "two/aa", "e9")[:2] == ["e9", "one/aa,atwo/aa,two/aa"]        # it was not gone for good
+
+
 def test_with_other_rules_a_member_takes_its_own_place(run):
     renew(run, "one/aa", "e1")
     renew(run, "two/aa", "e2")

@@ -398,6 +398,39 @@ def test_nothing_is_served_while_a_member_is_missing(pair):
     pair.wait_until_served()
 
 
+def name_of(p):
+    """As in the list of members."""
+    return next(r["name"] for r in p.show("CACHE_MEMBERS") if r["self"] == "1")
+
+
+def test_member_that_is_gone_for_good_is_forgotten_on_the_console(pair):
+    pair.warm(BALANCE.format(42))
+    mine, lost = name_of(pair.p), name_of(pair.q)
+    assert {r["name"]: (r["state"], r["self"]) for r in pair.p.show("CACHE_MEMBERS")} == {
+        mine: ("present", "1"), lost: ("present", "0")}
+    assert len({r["rules"] for r in pair.p.show("CACHE_MEMBERS")}) == 1
+    with pair.p.console() as con:
+        for name, why in ((lost, "present"), (mine, "this process"), ("nobody", "no such member")):
+            with pytest.raises(w.ServerError, match=why):
+                con.query(f"CACHE FORGET MEMBER {name}")
+        pair.q.check_on_stop = False
+        pair.q.child.kill()
+        wait_for(lambda: ("missing", lost) in {(r["state"], r["name"]) for r in pair.p.show("CACHE_MEMBERS")}, 5)
+        before, missed = pair.hits(), pair.missed()
+        wait_for(lambda: pair.check(BALANCE.format(42)) and pair.missed() > missed + 3, 10)
+        assert pair.hits() == before
+        con.query(f"CACHE FORGET MEMBER {lost}")
+        assert [r["name"] for r in pair.p.show("CACHE_MEMBERS")] == [mine]
+        pair.wait_until_served()
+        pair.q.start()        # it was not gone
+        wait_for(lambda: len(pair.p.show("CACHE_MEMBERS")) == 2, 10)
+        pair.wait_until_served()
+        pair.redis.kill()
+        wait_for(lambda: {r["state"] for r in pair.p.show("CACHE_MEMBERS")} == {"unknown"}, 5)
+        with pytest.raises(w.ServerError, match="cannot be reached"):
+            con.query("CACHE FORGET MEMBER nobody")
+
+
 def test_member_that_ends_in_order_leaves(pair):
     pair.warm(BALANCE.format(42))
     pair.q.stop()
