@@ -113,6 +113,10 @@ that are held; rules of the cache that are refused, Redis that does not answer; 
 - Counters of a pool are those of all workers together, and those of pools that a worker has closed since;
   they equal SHOW STATS. Gauges of a pool equal SHOW POOLS: `cl_active` is all states of
   `penstock_pool_clients` but `waiting`, `sv_active` is `active` and `shared` of `penstock_pool_servers`.
+- Pools of a cluster have a label `node`, as SHOW POOLS has the column: one pool for each node with its servers and
+  what happened on them, beside the entry's own, without the label, that has the clients. Each metric is shown of
+  the one or of the others, as its row below says; the sum over nodes is that of SHOW STATS. What a node has
+  counted stays there when its pool is closed. Pools without a cluster have no such label.
 - States of a client: `idle` has no server, `waiting` is queued for one, `active` runs a request on a server
   of its own, `sharing` runs a read on a server that others use too, `holding` keeps its server between
   requests: in a transaction, or for a reason of `penstock_pool_pinned_servers`.

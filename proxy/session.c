@@ -53,10 +53,10 @@ void session_served(struct client *c, struct server *s)
     c->server = s;
     c->xact_at = w->now;
     s->request_wall = c->request_wall;
-    c->pool->stats.server_assignments++;
+    s->pool->stats.server_assignments++; /* of its node, in a cluster */
     c->waited = c->wait_at != 0 ? w->now - c->wait_at : 0;
-    c->pool->stats.wait_time += (uint64_t)c->waited;
-    measure_took(&c->pool->measure, MEASURE_WAIT, c->waited);
+    s->pool->stats.wait_time += (uint64_t)c->waited;
+    measure_took(&s->pool->measure, MEASURE_WAIT, c->waited);
     c->wait_at = 0;
     c->told_queued = false;
     c->timed_out = 0;
@@ -261,7 +261,7 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
     if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
         worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
     s->request_at = w->now;
-    c->pool->stats.queries += c->first_start == 0;
+    s->pool->stats.queries += c->first_start == 0;
     c->first_start = 0;
     if (c->route != NULL)
         session_route_sent(c, s, f, plan);

@@ -82,8 +82,8 @@ static void send_to(struct client *c, struct server *s, const struct wire_req *r
     struct flight *f = session_push(c, s, r, plan);
     f->ended = true;
     client_set_state(c, CL_SHARED);
-    c->pool->stats.shared += s->fl_count > 1;
-    measure_depth(&c->pool->measure, s->fl_count);
+    s->pool->stats.shared += s->fl_count > 1;
+    measure_depth(&s->pool->measure, s->fl_count);
     session_send(c, s, f, r);
     conn_dirty(&s->conn);
     pool_share_fed(s);

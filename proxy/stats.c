@@ -2,7 +2,7 @@
 #include "proxy/stats.h"
 
 const struct stats_name stats_names[STATS_N] = {
-#define X(field, name, total, metric, unit, help)                                                  \
+#define X(field, name, total, metric, unit, side, help)                                            \
     {name, total, metric, unit, help, offsetof(struct stats, field)},
     STATS_COUNTERS(X)
 #undef X
@@ -17,7 +17,7 @@ uint64_t stats_value(const struct stats *s, int i)
 
 void stats_add(struct stats *into, const struct stats *from)
 {
-#define X(field, name, total, metric, unit, help) into->field += from->field;
+#define X(field, name, total, metric, unit, side, help) into->field += from->field;
     STATS_COUNTERS(X)
 #undef X
 }

@@ -136,7 +136,7 @@ static int by_name(const void *x, const void *y)
     return d != 0 ? d : strcmp(a->shared->node, b->shared->node);
 }
 
-enum merging { PER_DATABASE, PER_USER, PER_NODE };
+enum merging { PER_DATABASE, PER_USER, PER_NODE, PER_NODE_COUNTED };
 
 static bool are_merged(const struct pool_shared *a, const struct pool_shared *b, enum merging how)
 {
@@ -212,7 +212,7 @@ static void add_left(void *arg, struct pool_shared *p)
 
 static bool wanted(const struct admin_gather *g, const struct admin_pool_row *row, enum merging how)
 {
-    if (!row->left_only)
+    if (!row->left_only || how == PER_NODE_COUNTED) /* these: drop_closed() */
         return true;
     return how == PER_DATABASE &&
            config_find_database(admin_config(g->admin), str_of(row->shared->db->name)) != NULL;
@@ -270,6 +270,28 @@ struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *
 struct admin_pool_row *admin_gather_nodes(const struct admin_gather *g, size_t *n)
 {
     return merged(g, n, PER_NODE);
+}
+
+/* Of each database and user: all rows, or none if no worker has a pool of them for clients. */
+static size_t drop_closed(struct admin_pool_row *rows, size_t n)
+{
+    size_t kept = 0;
+    for (size_t from = 0, to; from < n; from = to) {
+        bool open = false;
+        for (to = from; to < n && are_merged(rows[from].shared, rows[to].shared, PER_USER); to++)
+            open |= !rows[to].left_only && !rows[to].probes;
+        for (size_t i = from; i < to && open; i++, kept++)
+            if (kept < i)
+                rows[kept] = rows[i];
+    }
+    return kept;
+}
+
+struct admin_pool_row *admin_gather_counted(const struct admin_gather *g, size_t *n)
+{
+    struct admin_pool_row *rows = merged(g, n, PER_NODE_COUNTED);
+    *n = drop_closed(rows, *n);
+    return rows;
 }
 
 struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n)

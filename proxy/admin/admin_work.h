@@ -152,6 +152,8 @@ struct admin_pool_row *admin_gather_pools(const struct admin_gather *g, size_t *
 /* The same, with a cluster's nodes apart: the entry's own row, which has the clients, comes
  * first. */
 struct admin_pool_row *admin_gather_nodes(const struct admin_gather *g, size_t *n);
+/* The same with what nodes have counted whose pools are closed, while their entry has a pool. */
+struct admin_pool_row *admin_gather_counted(const struct admin_gather *g, size_t *n);
 /* The same per database: stats only. */
 struct admin_pool_row *admin_gather_databases(const struct admin_gather *g, size_t *n);
 /* expected: how many there will be, or so; not 0. */

@@ -246,7 +246,8 @@ static void sample(struct http *h, enum ask_kind kind)
     if (one->under_way)
         return;
     *one = (struct sampling){h, kind, true};
-    metrics_sample_take(h->process->admin, kind == ASK_STATE, on_sampled, one);
+    metrics_sample_take(h->process->admin,
+                        kind == ASK_STATE ? METRICS_FOR_PAGE : METRICS_FOR_SCRAPE, on_sampled, one);
 }
 
 static void nothing(struct worker *w, struct admin_gather *g, struct admin_part *part)

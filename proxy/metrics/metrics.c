@@ -107,7 +107,7 @@ static void user(const struct metrics_view *v, const struct metric *m, struct me
 /* ---- the table ------------------------------------------------------------------------------- */
 
 enum {
-#define X(field, name, total, metric, unit, help) STAT_##field,
+#define X(field, name, total, metric, unit, side, help) STAT_##field,
     STATS_COUNTERS(X)
 #undef X
 };
@@ -131,6 +131,9 @@ enum {
 #define G METRIC_GAUGE
 #define C METRIC_COUNTER
 #define POOL "database, user"
+#define SERVERS_OF "database, user, node" /* counted by the pool of a node, in a cluster */
+#define SIDE_STATS_OF_CLIENTS POOL
+#define SIDE_STATS_OF_SERVERS SERVERS_OF
 #define NODE "cluster, node"
 #define CACHE "rule, database"
 
@@ -211,9 +214,10 @@ const struct metric metrics_table[] = {
     {"penstock_user_clients", G, "", "user", "Clients of this user.", user, USER(clients)},
 
     {"penstock_pool_clients", G, "", POOL ", state", "Clients by state.", metrics_pool_clients, 0},
-    {"penstock_pool_servers", G, "", POOL ", state", "Servers by state.", metrics_pool_servers, 0},
-    {"penstock_pool_servers_limit", G, "", POOL,
-     "pool_size, of each node in a cluster; 0: no limit.", metrics_pool_number, ROW(limit)},
+    {"penstock_pool_servers", G, "", SERVERS_OF ", state", "Servers by state.",
+     metrics_pool_servers, 0},
+    {"penstock_pool_servers_limit", G, "", SERVERS_OF,
+     "pool_size, of each node in a cluster; 0: no limit.", metrics_pool_limit, ROW(limit)},
     {"penstock_pool_oldest_wait_seconds", G, "seconds", POOL,
      "How long the first of the waiting clients has waited.", metrics_pool_time, ROW(maxwait)},
     {"penstock_pool_longest_transaction_seconds", G, "seconds", POOL,
@@ -223,36 +227,37 @@ const struct metric metrics_table[] = {
     {"penstock_pool_longest_idle_in_transaction_seconds", G, "seconds", POOL,
      "For how long the worst of them has sent nothing.", metrics_pool_time,
      ROW(longest_idle_in_tx)},
-    {"penstock_pool_pinned_servers", G, "", POOL ", reason",
+    {"penstock_pool_pinned_servers", G, "", SERVERS_OF ", reason",
      "Servers that stay with their client, by reason; one may have several.", metrics_pool_pins, 0},
-    {"penstock_pool_cancels_in_flight", G, "", POOL, "Cancel requests on their way to servers.",
-     metrics_pool_number, ROW(cancels)},
-    {"penstock_pool_in_flight_requests", G, "", POOL,
+    {"penstock_pool_cancels_in_flight", G, "", SERVERS_OF,
+     "Cancel requests on their way to servers.", metrics_pool_number, ROW(cancels)},
+    {"penstock_pool_in_flight_requests", G, "", SERVERS_OF,
      "Requests that servers have not answered yet.", metrics_pool_number, ROW(in_flight)},
-    {"penstock_pool_share_width", G, "", POOL,
-     "On how many servers, at most, clients share; summed over workers.", metrics_pool_number,
+    {"penstock_pool_share_width", G, "", SERVERS_OF,
+     "On how many servers, at most, clients share; summed over workers.", metrics_pool_limit,
      ROW(share_width)},
-    {"penstock_pool_failing_workers", G, "", POOL,
+    {"penstock_pool_failing_workers", G, "", SERVERS_OF,
      "Workers whose last connection to the database failed.", metrics_pool_number, ROW(failing)},
 
-#define X(field, name, total, metric, unit, help)                                                  \
-    {"penstock_pool_" metric, C, STATS_UNIT_##unit, POOL, help, metrics_pool_stat, STAT_##field},
+#define X(field, name, total, metric, unit, side, help)                                            \
+    {"penstock_pool_" metric, C,           STATS_UNIT_##unit, SIDE_##side, help,                   \
+     metrics_pool_stat,       STAT_##field},
     STATS_COUNTERS(X)
 #undef X
 
-        {"penstock_pool_wait_seconds", METRIC_HISTOGRAM, "seconds", POOL,
+        {"penstock_pool_wait_seconds", METRIC_HISTOGRAM, "seconds", SERVERS_OF,
          "How long clients waited for their server; 0 for those that did not.",
          metrics_pool_histogram, MEASURE_WAIT},
-    {"penstock_pool_query_seconds", METRIC_HISTOGRAM, "seconds", POOL,
+    {"penstock_pool_query_seconds", METRIC_HISTOGRAM, "seconds", SERVERS_OF,
      "How long requests took, from being sent to the end of their answer.", metrics_pool_histogram,
      MEASURE_REQUEST},
-    {"penstock_pool_transaction_seconds", METRIC_HISTOGRAM, "seconds", POOL,
+    {"penstock_pool_transaction_seconds", METRIC_HISTOGRAM, "seconds", SERVERS_OF,
      "How long transactions took, from their server to their end.", metrics_pool_histogram,
      MEASURE_XACT},
-    {"penstock_pool_share_depth", METRIC_HISTOGRAM, "", POOL,
+    {"penstock_pool_share_depth", METRIC_HISTOGRAM, "", SERVERS_OF,
      "Requests in flight on a shared server when one was sent, that one included.",
      metrics_pool_depth, 0},
-    {"penstock_pool_errors", C, "", POOL ", code",
+    {"penstock_pool_errors", C, "", SERVERS_OF ", code",
      "Errors of the database in answers to clients, by its code.", metrics_pool_errors, 0},
     {"penstock_pool_refusals", C, "", POOL ", cause",
      "Errors of the proxy's own that clients were told, by cause.", metrics_pool_refusals, 0},
@@ -260,9 +265,9 @@ const struct metric metrics_table[] = {
      metrics_pool_timeouts, 0},
     {"penstock_pool_cancels", C, "", POOL, "Requests that their client asked to be stopped.",
      metrics_pool_number, COUNT(cancels)},
-    {"penstock_pool_server_logins", C, "", POOL, "Connections to the database that were made.",
-     metrics_pool_number, COUNT(logins)},
-    {"penstock_pool_failed_server_logins", C, "", POOL,
+    {"penstock_pool_server_logins", C, "", SERVERS_OF,
+     "Connections to the database that were made.", metrics_pool_number, COUNT(logins)},
+    {"penstock_pool_failed_server_logins", C, "", SERVERS_OF,
      "Attempts to connect to the database that failed.", metrics_pool_number, COUNT(failed_logins)},
     {"penstock_worker_refusals", C, "", "worker, cause",
      "Errors that clients were told which had no pool yet, by cause.", worker_refusals, 0},
@@ -352,6 +357,8 @@ static void label_pool(const struct metrics_sample *s, size_t i, struct buf *to)
 {
     metrics_out_label(to, "database", s->pools[i].shared->db->name);
     metrics_out_label(to, "user", s->pools[i].shared->user->name);
+    if (s->pools[i].shared->node[0] != '\0')
+        metrics_out_label(to, "node", s->pools[i].shared->node);
 }
 
 static void label_database(const struct metrics_sample *s, size_t i, struct buf *to)

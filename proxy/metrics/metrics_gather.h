@@ -17,7 +17,8 @@
 
 METRICS_GATHERER(metrics_pool_number); /* at: offset in struct admin_pool_row, as of time */
 METRICS_GATHERER(metrics_pool_time);
-METRICS_GATHERER(metrics_pool_stat); /* at: which of STATS_COUNTERS */
+METRICS_GATHERER(metrics_pool_limit); /* the same as the number */
+METRICS_GATHERER(metrics_pool_stat);  /* at: which of STATS_COUNTERS */
 METRICS_GATHERER(metrics_pool_clients);
 METRICS_GATHERER(metrics_pool_servers);
 METRICS_GATHERER(metrics_pool_pins);

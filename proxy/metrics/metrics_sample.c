@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 struct question {
+    enum metrics_use use;
     void (*done)(void *arg, struct metrics_sample *s);
     void *arg;
 };
@@ -52,10 +53,10 @@ static void add_user(void *arg, struct user_shared *u)
 }
 
 /* Control connections of clusters are nobody's pool: what they find out is told of the nodes. */
-static void fill_pools(struct metrics_sample *s, const struct admin_gather *g)
+static void fill_pools(struct metrics_sample *s, const struct admin_gather *g, enum metrics_use use)
 {
     size_t n;
-    s->pools = admin_gather_pools(g, &n);
+    s->pools = use == METRICS_FOR_SCRAPE ? admin_gather_counted(g, &n) : admin_gather_pools(g, &n);
     for (size_t i = 0; i < n; i++) {
         if (s->pools[i].probes)
             continue;
@@ -205,7 +206,7 @@ static void gathered(struct admin_gather *g)
         s->workers[i] = g->parts[i].counts;
         add_times(s->times, g->parts[i].times);
     }
-    fill_pools(s, g);
+    fill_pools(s, g, q->use);
     fill_databases(s, p->registry, cfg);
     fill_users(s, p->registry);
     fill_statements(s, g);
@@ -231,16 +232,16 @@ static void collect_all(struct worker *w, struct admin_gather *g, struct admin_p
         admin_statements_collect(w, g, part);
 }
 
-void metrics_sample_take(struct admin *a, bool statements,
+void metrics_sample_take(struct admin *a, enum metrics_use use,
                          void (*done)(void *arg, struct metrics_sample *s), void *arg)
 {
     struct admin_gather *g = admin_gather_new(a, NULL);
     struct question *q = mem_new(sizeof(*q));
-    *q = (struct question){done, arg};
+    *q = (struct question){use, done, arg};
     g->arg = q;
     g->free_arg = mem_free;
     g->measures = true;
-    g->collect = statements ? collect_all : collect;
+    g->collect = use == METRICS_FOR_PAGE ? collect_all : collect;
     g->finish = gathered;
     admin_gather_start(g);
 }

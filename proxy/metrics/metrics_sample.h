@@ -55,7 +55,8 @@ struct metrics_sample {
     struct refs refs;
     usec_t taken_wall;
     struct metrics_totals totals;
-    struct admin_pool_row *pools; /* owned arrays, in the order of names */
+    struct admin_pool_row
+        *pools; /* owned arrays, in the order of names; one for each node, or all */
     size_t npools;
     struct metrics_database *databases;
     size_t ndatabases;
@@ -74,10 +75,15 @@ struct metrics_sample {
 
 #define METRICS_STATEMENTS 20
 
+enum metrics_use {
+    METRICS_FOR_SCRAPE, /* pools of nodes apart */
+    METRICS_FOR_PAGE,   /* pools of nodes together; statements */
+};
+
 /* Asks the workers; done gets the sample (one reference, which is its own) on the main thread,
  * later, and arg. Not at all when the process ends before that: the caller keeps arg until then.
  * Main thread, while there are workers. */
-void metrics_sample_take(struct admin *a, bool statements,
+void metrics_sample_take(struct admin *a, enum metrics_use use,
                          void (*done)(void *arg, struct metrics_sample *s), void *arg);
 struct metrics_sample *metrics_sample_get(struct metrics_sample *s);
 void metrics_sample_put(struct metrics_sample **s);

@@ -7,6 +7,7 @@ import pytest
 from support import pgwire as w
 from support import procs
 from support.common import DB, SECRET, USER
+from support.pgwire import ServerError
 from support.procs import wait_for
 from support.redis import Redis
 from support.trio import nodes_of, section, wait_nodes
@@ -84,6 +85,72 @@ def test_nodes_are_those_of_the_console(start, trio, http):
         assert {s.labels["database"] for s in scrape.all("penstock_pool_servers")} == {DB}
         assert {s.labels["alarm"]: s.value for s in scrape.all("penstock_cluster_alarm", cluster="main")} == {
             "two_primaries": 0, "other_system": 0, "old_primary": 0}
+
+
+# Column of SHOW STATS -> counter of its pools.
+COUNTERS = {"server_assignment_count": "server_assignments", "xact_count": "transactions", "query_count": "queries",
+            "received": "client_received_bytes", "sent": "server_received_bytes", "client_login_count": "client_logins"}
+
+
+def assert_counters(p, scrape):
+    stats = next(r for r in p.show("STATS") if r["database"] == DB)
+    for column, name in COUNTERS.items():
+        assert scrape.sum(f"penstock_pool_{name}_total", database=DB) == int(stats["total_" + column]) > 0, column
+    for column, name in (("xact", "transaction"), ("query", "query"), ("wait", "wait")):
+        shown = scrape.sum(f"penstock_pool_{name}_time_seconds_total", database=DB)
+        assert round(shown * 1e6) == int(stats[f"total_{column}_time"]), column
+        assert round(scrape.sum(f"penstock_pool_{name}_seconds_sum", database=DB) * 1e6) == round(shown * 1e6)
+
+
+def test_pools_of_nodes_are_told_apart(start, trio, http):
+    p = start()
+    with login(p) as c:
+        read_until_replica(p, trio, c)
+        for i in range(30):
+            c.query("SELECT 1")
+            c.query(f"UPDATE t SET v = v + 1 WHERE id = {i + 1}")
+        with pytest.raises(ServerError):
+            c.query("UPDATE t SET v = v / 0")
+        scrape, rows = http.scrape(), {r["node"] or None: r for r in p.show("POOLS") if r["database"] == DB}
+        nodes = nodes_of(p)
+        assert None in rows and set(rows) - {None} <= set(nodes)
+        assert {s.labels.get("node") for s in scrape.all("penstock_pool_clients")} == {None}
+        assert {s.labels.get("node") for s in scrape.all("penstock_pool_servers")} == set(rows) - {None}
+        for name in ("servers_limit", "share_width", "in_flight_requests", "query_seconds_count"):
+            assert {s.labels.get("node") for s in scrape.all(f"penstock_pool_{name}")} == set(rows) - {None}, name
+        assert scrape.sum("penstock_pool_clients", user=USER) == int(rows[None]["cl_active"]) == 1
+        for node in set(rows) - {None}:
+            of = dict(database=DB, user=USER, node=node)
+            assert scrape.get("penstock_pool_transactions_total", **of) == int(nodes[node]["transactions"])
+            assert scrape.get("penstock_pool_servers", state="idle", **of) == int(rows[node]["sv_idle"])
+            assert scrape.sum("penstock_pool_servers", **of) == scrape.sum("penstock_node_servers", node=node)
+            given = scrape.get("penstock_pool_server_assignments_total", **of)
+            assert scrape.get("penstock_pool_wait_seconds_count", **of) == given
+        primary = f"{trio.primary.host}:{trio.primary.port}"
+        assert [(s.labels["node"], s.value) for s in scrape.all("penstock_pool_errors_total")] == [(primary, 1)]
+        assert_counters(p, scrape)
+
+
+def test_what_nodes_have_counted_stays_when_their_pools_are_closed(start, trio, http):
+    p = start()
+    with login(p) as c:
+        read_until_replica(p, trio, c)
+        c.query("UPDATE t SET v = v + 1 WHERE id = 9")
+        before = {s.labels["node"]: s.value for s in http.scrape().all("penstock_pool_transactions_total")}
+        assert sum(before.values()) > 1
+        p.databases = {DB: {"host": trio.primary.host, "port": trio.primary.port, "dbname": DB}}
+        p.extra = ""
+        p.reload()
+        wait_for(lambda: [r["node"] for r in p.show("POOLS") if r["database"] == DB] == [""], 15,
+                 lambda: p.show("POOLS"))
+        c.query("SELECT 1")
+        scrape = http.scrape()
+        for node, n in before.items():
+            of = dict(database=DB, user=USER, node=node)
+            assert scrape.sum("penstock_pool_transactions_total", **of) == n
+            assert scrape.sum("penstock_pool_servers", **of) == 0
+        assert scrape.sum("penstock_pool_transactions_total") > sum(before.values())
+        assert_counters(p, scrape)
 
 
 def test_the_lag_of_a_replica_that_stands_still_is_seen(start, trio, http):

@@ -191,6 +191,68 @@ static void a_page_that_does_not_fit_says_so(void **state)
     mem_free(s);
 }
 
+static size_t lines_with(const struct buf *b, const char *name, const char *labels)
+{
+    char line[256];
+    size_t n = 0;
+    snprintf(line, sizeof(line), "\n%s{%s", name, labels);
+    for (const char *p = (const char *)buf_data(b); (p = strstr(p, line)) != NULL; p++)
+        n++;
+    return n;
+}
+
+static void servers_are_shown_of_nodes_and_clients_of_their_entry(void **state)
+{
+    static struct db_shared plain = {.name = "plain"}, app = {.name = "app"};
+    static struct user_shared u = {.name = "u"};
+    static struct pool_shared shared[] = {{.db = &app, .user = &u, .node = ""},
+                                          {.db = &app, .user = &u, .node = "n:1"},
+                                          {.db = &plain, .user = &u, .node = ""}};
+    static const char *const of_servers[] = {"penstock_pool_servers",
+                                             "penstock_pool_servers_limit",
+                                             "penstock_pool_share_width",
+                                             "penstock_pool_queries_total",
+                                             "penstock_pool_wait_seconds_bucket",
+                                             "penstock_pool_server_logins_total"};
+    static const char *const of_clients[] = {
+        "penstock_pool_clients", "penstock_pool_oldest_wait_seconds",
+        "penstock_pool_client_logins_total", "penstock_pool_timeouts_total"};
+    struct metrics_sample *s = mem_new(sizeof(*s));
+    struct metrics_process p = {0};
+    struct buf b;
+    (void)state;
+    s->npools = ARRAY_LEN(shared);
+    s->pools = mem_new(s->npools * sizeof(*s->pools));
+    for (size_t i = 0; i < s->npools; i++)
+        s->pools[i] = (struct admin_pool_row){.shared = &shared[i],
+                                              .cluster = i < 2 ? (const struct cluster *)s
+                                                               : NULL, /* is not looked into */
+                                              .limit = 20,
+                                              .share_width = 8};
+    s->pools[0].stats.xacts = 7; /* may be of a time before the cluster: nothing is lost */
+    buf_init(&b, 1 << 20);
+    metrics_text(s, &p, &b);
+    buf_put_u8(&b, '\0');
+    for (size_t i = 0; i < ARRAY_LEN(of_servers); i++) {
+        assert_int_equal(lines_with(&b, of_servers[i], "database=\"app\",user=\"u\"}"), 0);
+        assert_int_equal(lines_with(&b, of_servers[i], "database=\"app\",user=\"u\",state"), 0);
+        assert_int_equal(lines_with(&b, of_servers[i], "database=\"app\",user=\"u\",le"), 0);
+        assert_true(lines_with(&b, of_servers[i], "database=\"app\",user=\"u\",node=\"n:1\"") > 0);
+        assert_true(lines_with(&b, of_servers[i], "database=\"plain\",user=\"u\"") > 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(of_clients); i++) {
+        assert_int_equal(lines_with(&b, of_clients[i], "database=\"app\",user=\"u\",node"), 0);
+        assert_true(lines_with(&b, of_clients[i], "database=\"app\",user=\"u\"") > 0);
+        assert_true(lines_with(&b, of_clients[i], "database=\"plain\",user=\"u\"") > 0);
+    }
+    assert_non_null(strstr((const char *)buf_data(&b),
+                           "penstock_pool_transactions_total{database=\"app\",user=\"u\"} 7\n"));
+    assert_null(strstr((const char *)buf_data(&b), "database=\"plain\",user=\"u\",node"));
+    buf_fini(&b);
+    mem_free(s->pools);
+    mem_free(s);
+}
+
 static void names_end_with_their_unit_and_none_comes_twice(void **state)
 {
     (void)state;
@@ -421,6 +483,7 @@ int main(void)
         cmocka_unit_test(every_time_is_below_the_bound_of_its_bucket),
         cmocka_unit_test(numbers_are_whole),
         cmocka_unit_test(a_page_that_does_not_fit_says_so),
+        cmocka_unit_test(servers_are_shown_of_nodes_and_clients_of_their_entry),
         cmocka_unit_test(names_end_with_their_unit_and_none_comes_twice),
         cmocka_unit_test(codes_are_told_apart_up_to_a_number_and_odd_ones_are_not_kept),
         cmocka_unit_test(a_depth_is_noted_in_the_bucket_that_it_is_not_above),
