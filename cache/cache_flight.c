@@ -55,6 +55,17 @@ void cache_flight_sent(struct cache_flight *f)
     move_all(&f->waiters, &f->early);
 }
 
+void cache_flight_answered(struct cache_flight *f, struct list *early)
+{
+    move_all(&f->early, early);
+}
+
+struct cache_waiter *cache_flight_next(struct cache_flight *f)
+{
+    struct list *node = list_pop_front(&f->waiters);
+    return node == NULL ? NULL : container_of(node, struct cache_waiter, node);
+}
+
 void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *early,
                        struct list *late)
 {

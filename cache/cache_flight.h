@@ -32,8 +32,13 @@ struct cache_flight *cache_flight_join(struct cache_flights *fs, const struct ca
                                        struct cache_waiter *w);
 /* The flight is about this very identity. */
 bool cache_flight_is_of(const struct cache_flight *f, const struct cache_key *key);
-/* The query is about to be sent: who waits now came before. Once, or not at all. */
+/* The query is about to be sent: who waits now came before. */
 void cache_flight_sent(struct cache_flight *f);
+/* The query has been answered: those who came before it was sent move to `early`. The flight goes
+ * on with who came later. */
+void cache_flight_answered(struct cache_flight *f, struct list *early);
+/* Takes the first of those who wait off the list; NULL: nobody does. */
+struct cache_waiter *cache_flight_next(struct cache_flight *f);
 /* The query has ended, or was given up. Who waited moves to these lists (initialised by the
  * caller), in the order they came: `early` came before it was sent. */
 void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *early,

@@ -61,7 +61,6 @@ struct cache_line {
     uint32_t open;
     uint8_t wasted, skipped;
     bool used;
-    bool slow;    /* a write that is open lasts longer than anybody waits */
     size_t bytes; /* of the line and its cells */
     size_t n;
     char name[];
@@ -468,7 +467,6 @@ static void end_line(struct cache_l1 *l1, struct cache_write *w, usec_t until)
     invalidate(s, l);
     l->lost_until = MAX(l->lost_until, until);
     if (--l->open == 0) {
-        l->slow = false;
         list_push_front(&s->recent, &l->recent);
         (void)make_room(s, 0, atomic_load(&l1->shared.shard_bytes), NULL);
     }
@@ -515,21 +513,9 @@ bool cache_l1_ends_soon(struct cache_l1 *l1, const struct cache_scope *scope,
     struct shard *s = shard_of(l1, scope, key, &hash);
     lock(s);
     const struct cache_line *l = find_line(s, scope, key, hash);
-    bool soon = l != NULL && l->open > 0 && l->lost_until <= now && !l->slow;
+    bool soon = l != NULL && l->open > 0 && l->lost_until <= now;
     unlock(s);
     return soon;
-}
-
-void cache_l1_outlasts(struct cache_l1 *l1, const struct cache_scope *scope,
-                       const struct cache_key *key)
-{
-    uint64_t hash;
-    struct shard *s = shard_of(l1, scope, key, &hash);
-    lock(s);
-    struct cache_line *l = find_line(s, scope, key, hash);
-    if (l != NULL)
-        l->slow = l->open > 0;
-    unlock(s);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

@@ -102,13 +102,9 @@ void cache_l1_write_end(struct cache_l1 *l1, struct cache_write *w);
 void cache_l1_write_lost(struct cache_l1 *l1, struct cache_write *w, usec_t until);
 
 /* Readers who find a write open may wait for its end instead of asking the database.  true: that is
- * worth while, for nothing but writes to the very name are open, and nobody has waited for them in
- * vain. */
+ * worth while, for nothing but writes to the very name are open. */
 bool cache_l1_ends_soon(struct cache_l1 *l1, const struct cache_scope *scope,
                         const struct cache_key *key, usec_t now);
-/* Somebody has waited in vain: nobody else shall until all of them have ended. */
-void cache_l1_outlasts(struct cache_l1 *l1, const struct cache_scope *scope,
-                       const struct cache_key *key);
 
 /* A write that began and ended: CACHE FLUSH. key NULL: the whole scope. */
 void cache_l1_drop(struct cache_l1 *l1, struct cache_scope *scope, const struct cache_key *key);

@@ -1,5 +1,5 @@
-/* cache_redis.h - commands to bytes (cache_redis.c), bytes to replies (cache_redis_reply.c), and what
- * a reply means to its command (cache_redis_answer.c).
+/* cache_redis.h - commands to bytes (cache_redis.c), bytes to replies (cache_redis_reply.c), and
+ * what a reply means to its command (cache_redis_answer.c).
  *
  * hiredis is used as a parser without socket (0.14 and 1.x; their tables of functions differ).
  * Nothing is allocated by a length that Redis announces; a reply longer than the reader's limit, or

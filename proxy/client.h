@@ -6,8 +6,8 @@
  *   CL_AUTH     exchange of credentials    -> CL_WELCOME, CL_CLOSED
  *   CL_WELCOME  no server known yet: waits for the settings to report -> CL_IDLE, CL_CLOSED
  *   CL_IDLE     logged in, no server       -> CL_WAIT, CL_CACHE, CL_BUSY, CL_SHARED, CL_ENDING
- *   CL_CACHE    another client's query for the same answer is on its way; its request is in the
- *               input buffer -> CL_IDLE (to look again), CL_ENDING
+ *   CL_CACHE    Redis, another client's query for the same answer or a write to its key is waited
+ *               for; its request is in the input buffer -> CL_IDLE (to look again), CL_ENDING
  *   CL_WAIT     queued for a server; its request is in the input buffer
  *               -> CL_BUSY, CL_SHARED, CL_IDLE, CL_ENDING
  *   CL_BUSY     holds a server, something is in flight -> CL_IDLE, CL_HELD, CL_ENDING

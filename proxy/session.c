@@ -257,6 +257,8 @@ struct flight *session_push(struct client *c, struct server *s, const struct wir
         c->cached->fill = NULL;
         if (f->fill != NULL)
             session_fill_sent(f->fill);
+        DCHECK(c->cached->await == NULL && c->cached->given == NULL);
+        c->cached->counted = false;
     }
     if (s->tx == TX_IDLE && !timeout_running(&c->tx_timeout))
         worker_timeout(w, &c->tx_timeout, c->pool->limits[CONFIG_TRANSACTION]);
@@ -381,6 +383,16 @@ static enum taken go_on_there(struct client *c, const struct wire_req *r, struct
     return start_on(c, s, r, plan);
 }
 
+static enum session_read look_in_cache(struct client *c, const struct wire_req *r,
+                                       const struct plan *plan)
+{
+    if (c->pool->cache != NULL && !c->aborted && !session_begun(c))
+        return session_look(c, r, plan);
+    if (c->cached != NULL)
+        session_look_forget(c); /* it waited, and then its rules went away */
+    return READ_PASS;
+}
+
 /* A request that has not begun yet. */
 static enum taken start_request(struct client *c, const struct wire_req *r)
 {
@@ -397,8 +409,7 @@ static enum taken start_request(struct client *c, const struct wire_req *r)
     if (!again && c->route != NULL)
         session_route_judge(c, r, &plan);
     enum taken t;
-    bool cached = c->pool->cache != NULL && !c->aborted && !session_begun(c);
-    enum session_read did = cached ? session_look(c, r, &plan) : READ_PASS;
+    enum session_read did = look_in_cache(c, r, &plan);
     bool may_be_ours = did == READ_PASS && !again && (c->route != NULL || c->pool->cache != NULL);
     enum ours ours = may_be_ours && !c->aborted ? session_ours(c, r, &plan) : OURS_NOT;
     if (did == READ_ANSWERED)

@@ -8,8 +8,8 @@
  * of a query; then a single query answers them all.
  *
  * Waiting only moves a look-up to a later time: what may be served is decided when it comes.  It is
- * bounded by the option wait, counted from the first time that the request waits for anything.  Who
- * has waited for a write in vain says so (cache_l1_outlasts), and nobody else waits for that one.
+ * bounded by the option wait, and by a number of queries of others.  Who has waited for a write in
+ * vain says so, and for a while nobody else of that worker waits for that key.
  * Called by session_look.c, session_fill.c and session_write.c.  Thread: the worker's.
  */
 #include "proxy/session_cache.h"
@@ -18,6 +18,8 @@
 #include "base/mem.h"
 
 #define AGAIN_US 1000  /* for what ends on another worker */
+#define RIDES_MAX 2    /* queries of others that a request waits for */
+#define VAIN_TIMES 10  /* as long as somebody has waited in vain */
 #define SECOND_US 3000 /* Redis is asked how it stands, by one reader of a key and worker */
 
 struct session_await {
@@ -40,12 +42,27 @@ static usec_t now_of(const struct session_cache *sc)
     return sc->worker->now;
 }
 
-bool session_await_may(struct session_cache *sc, struct session_cached *x)
+bool session_await_ride(struct session_cached *x)
 {
-    if (x->patience != 0)
-        return now_of(sc) < x->patience;
-    x->patience = now_of(sc) + sc->config->opt.wait;
-    return true;
+    return x->rides < RIDES_MAX && ++x->rides > 0;
+}
+
+static struct session_vain *vain_of(struct session_cache *sc, const struct cache_key *key)
+{
+    return &sc->vain[key->hash % SESSION_VAIN];
+}
+
+static bool is_vain(struct session_cache *sc, const struct cache_key *key)
+{
+    const struct session_vain *v = vain_of(sc, key);
+    return v->hash == key->hash && now_of(sc) < v->until;
+}
+
+/* So that what takes long costs one reader of a worker its patience now and then, not each. */
+static void was_vain(struct session_cache *sc, const struct cache_key *key)
+{
+    *vain_of(sc, key) = (struct session_vain){
+        .hash = key->hash, .until = now_of(sc) + VAIN_TIMES * sc->config->opt.wait};
 }
 
 /* ---- those who wait -------------------------------------------------------------------------- */
@@ -125,22 +142,24 @@ static struct session_await *begin(struct session_cache *sc, struct session_cach
 
 /* Whether it is worth while, and x has patience left. */
 static bool may_wait(struct session_cache *sc, struct session_cached *x,
-                     const struct session_await_for *f)
+                     const struct session_await_for *f, bool leads)
 {
-    if (sc->config->opt.wait == 0 ||
+    if (sc->config->opt.wait == 0 || is_vain(sc, f->key) ||
         (!f->second && !cache_l1_ends_soon(sc->l1, f->scope, f->key, now_of(sc))))
         return false;
-    if (session_await_may(sc, x))
+    if (x->patience == 0)
+        x->patience = now_of(sc) + sc->config->opt.wait;
+    if (now_of(sc) < x->patience)
         return true;
-    if (!f->second)
-        cache_l1_outlasts(sc->l1, f->scope, f->key);
+    if (leads) /* it has watched it for so long */
+        was_vain(sc, f->key);
     return false;
 }
 
 bool session_await(struct session_cache *sc, struct session_cached *x,
                    const struct session_await_for *f, struct cache_flight *flight)
 {
-    if (!may_wait(sc, x, f)) {
+    if (!may_wait(sc, x, f, flight != NULL || x->await != NULL)) {
         if (flight != NULL)
             land(sc, flight);
         return false;
@@ -156,6 +175,18 @@ bool session_await(struct session_cache *sc, struct session_cached *x,
             worker_timeout(sc->worker, &sc->look_again, AGAIN_US);
     }
     client_set_state(x->client, CL_CACHE);
+    return true;
+}
+
+bool session_await_pass_on(struct session_cache *sc, const struct session_await_for *f,
+                           struct cache_flight *flight)
+{
+    struct cache_waiter *w = cache_flight_next(flight);
+    if (w == NULL)
+        return false;
+    struct session_cached *x = container_of(w, struct session_cached, waiter);
+    x->await = begin(sc, x, f, flight);
+    session_look_alone(x->client);
     return true;
 }
 

@@ -65,6 +65,12 @@ struct session_binding { /* a database entry, as the cache of this worker sees i
     struct session_counts *counts;                      /* owned, by rule */
 };
 
+#define SESSION_VAIN 64
+struct session_vain { /* somebody has waited for that key in vain: nobody else does, until then */
+    uint64_t hash;
+    usec_t until;
+};
+
 struct session_cache {           /* of a worker */
     struct config_cache *config; /* reference */
     struct cache_l1 *l1;         /* borrowed from the process */
@@ -78,8 +84,9 @@ struct session_cache {           /* of a worker */
     usec_t missing_told;  /* the last time that members were missing */
     struct cache_memo *memo;
     struct cache_flights flights;
-    struct list awaits;        /* struct session_await: reads that wait for the end of a write */
-    struct timeout look_again; /* at these */
+    struct list awaits; /* struct session_await: reads that wait for the end of a write */
+    struct session_vain vain[SESSION_VAIN]; /* by key; others of the same place give way */
+    struct timeout look_again;              /* at these */
     struct list bindings;
 };
 
@@ -94,7 +101,9 @@ struct session_cached {         /* of a client, from its first statement with a 
     uint8_t place[CACHE_DIGEST_BYTES]; /* and this: of the binding */
     bool serializable, other_role;
     bool waits;      /* on `waiter`, state CL_CACHE */
-    usec_t patience; /* its present request has waited, and may wait again until then; 0: not yet */
+    usec_t patience; /* its present request waits for writes until then; 0: it has not yet */
+    uint8_t rides;   /* for so many queries of others it has waited */
+    bool counted;    /* it has been looked at in vain before */
     struct cache_waiter waiter;
     struct session_await *await; /* owned: it waits for a write, and others for it */
     struct cache_entry *given;   /* reference: the answer to a query that was sent after it had
@@ -180,8 +189,12 @@ bool session_await(struct session_cache *sc, struct session_cached *x,
                    const struct session_await_for *f, struct cache_flight *flight);
 /* Its request is about to be looked at. */
 void session_await_pause(struct session_cached *x);
-/* It may wait for another client's query: for the first time, or it has patience left. */
-bool session_await_may(struct session_cache *sc, struct session_cached *x);
+/* It may wait for another client's query once more. */
+bool session_await_ride(struct session_cached *x);
+/* The answer to the query of that flight is not kept: one of those who came after it was sent looks
+ * again, and the others wait for that one. false: there is nobody. */
+bool session_await_pass_on(struct session_cache *sc, const struct session_await_for *f,
+                           struct cache_flight *flight);
 /* The flight of who waited, as the leader of a query for that key; NULL: x has none. */
 struct cache_flight *session_await_lead(struct session_cached *x, const struct cache_key *key);
 /* It waits no more; those who waited with it look for themselves. Nothing if it does not. */

@@ -121,20 +121,32 @@ static void wake(struct list *woken, struct cache_entry *e)
     }
 }
 
-/* Frees; e: what came of it, NULL: nothing. */
-static void end(struct session_fill **xp, struct cache_entry *e)
+/* Those who wait are told, or look again. e: what came of it, NULL: nothing. */
+static void tell(struct session_fill *x, struct cache_entry *e, bool kept)
 {
-    struct session_fill *x = *xp;
+    struct session_cache *sc = x->worker->cache;
     struct list early, late;
-    *xp = NULL;
+    const struct session_await_for f = {.scope = x->binding->scopes[x->rule->index],
+                                        .key = &x->key,
+                                        .second = sc->config->redis.host != NULL};
     list_init(&early);
     list_init(&late);
+    cache_flight_answered(x->flight, &early);
+    if (e == NULL || kept || !session_await_pass_on(sc, &f, x->flight))
+        cache_flight_land(&sc->flights, &x->flight, &early, &late);
+    wake(&early, e);
+    wake(&late, NULL);
+}
+
+/* Frees. */
+static void end(struct session_fill **xp, struct cache_entry *e, bool kept)
+{
+    struct session_fill *x = *xp;
+    *xp = NULL;
     if (x->read.state == CACHE_READ_LEASED && x->config == x->worker->cache->config)
         session_redis_give(x->worker->cache, &x->key, &x->read); /* it was not stored */
     if (x->flight != NULL)
-        cache_flight_land(&x->worker->cache->flights, &x->flight, &early, &late);
-    wake(&early, e);
-    wake(&late, NULL);
+        tell(x, e, kept);
     config_cache_put(&x->config);
     varset_put(&x->told);
     buf_fini(&x->raw);
@@ -144,7 +156,7 @@ static void end(struct session_fill **xp, struct cache_entry *e)
 void session_fill_drop(struct session_fill **xp)
 {
     if (*xp != NULL)
-        end(xp, NULL);
+        end(xp, NULL, false);
 }
 
 struct cache_flight *session_fill_cede(struct session_fill **xp)
@@ -181,6 +193,6 @@ void session_fill_done(struct session_fill **xp, const struct server *s, bool ok
         n->fills += kept;
         n->refused += !kept;
     }
-    end(xp, e);
+    end(xp, e, kept);
     cache_entry_put(&e);
 }

@@ -237,7 +237,7 @@ static enum session_read missed(struct look *k, struct session_cached *x,
     struct cache_flight *flight = session_await_lead(x, &k->key);
     if (flight == NULL)
         flight = cache_flight_join(&k->cache->flights, &k->key, &x->waiter);
-    if (flight == NULL && session_await_may(k->cache, x)) {
+    if (flight == NULL && session_await_ride(x)) {
         x->waits = true;
         client_set_state(k->client, CL_CACHE);
         return READ_WAITS;
@@ -360,9 +360,12 @@ static enum session_read look_in_redis(struct look *k, struct session_cached *x)
 /* The answer is not worth to be kept, but those who ask before the query is sent are told it. */
 static enum session_read hot(struct look *k, struct session_cached *x)
 {
+    x->why = CACHE_BYPASS_HOT;
+    if (k->client->route != NULL)
+        return READ_PASS; /* a replica may answer that, but not for others */
     enum session_read did = missed(k, x, (struct cache_ticket){0, 0});
-    if (did == READ_PASS)
-        x->why = CACHE_BYPASS_HOT;
+    if (did == READ_WAITS)
+        x->why = CACHE_BYPASS_NONE;
     if (x->fill != NULL)
         session_fill_pass_on(x->fill);
     return did;
@@ -421,21 +424,33 @@ static enum session_read look_at(struct look *k, struct session_cached *x)
     return k->cache->config->redis.host != NULL ? look_in_redis(k, x) : look_up(k, x);
 }
 
+static bool has_waited(const struct session_cached *x)
+{
+    return x->patience != 0 || x->rides != 0;
+}
+
+static void forget_waits(struct session_cached *x)
+{
+    x->patience = 0;
+    x->rides = 0;
+    session_redis_forget(x);
+    session_await_end(x);
+    cache_entry_put(&x->given);
+}
+
 /* A read counts once, by how it was answered in the end; that it waits, at once. */
 static void settle(struct look *k, struct session_cached *x, enum session_read did, bool waited)
 {
     struct session_counts *n = &k->binding->counts[k->rule->index];
-    n->waits += x->patience != 0 && !waited;
+    n->waits += has_waited(x) && !waited;
     if (did == READ_WAITS)
         return;
-    if (did == READ_PASS && x->why == CACHE_BYPASS_NONE)
+    if (did == READ_PASS && !x->counted && x->why == CACHE_BYPASS_NONE)
         n->misses++;
-    else if (did == READ_PASS)
+    else if (did == READ_PASS && !x->counted)
         n->bypass[x->why]++;
-    x->patience = 0;
-    session_redis_forget(x);
-    session_await_end(x);
-    cache_entry_put(&x->given);
+    x->counted = did == READ_PASS; /* it may come back before it is sent */
+    forget_waits(x);
 }
 
 enum session_read session_look(struct client *c, const struct wire_req *r, const struct plan *plan)
@@ -455,7 +470,7 @@ enum session_read session_look(struct client *c, const struct wire_req *r, const
     k.rule = cache_key_rule(k.rule, &text);
     struct session_cached *x = session_of(c);
     enum session_read did = READ_PASS;
-    bool waited = x->patience != 0;
+    bool waited = has_waited(x);
     if (x->second.state != SECOND_ANSWERED)
         session_fill_drop(&x->fill); /* its request was begun and came to nothing */
     x->hit = false;
@@ -489,10 +504,7 @@ void session_look_forget(struct client *c)
         return;
     if (x->waits)
         cache_flight_leave(&x->waiter);
-    x->waits = false;
-    x->patience = 0;
-    session_redis_forget(x);
+    x->waits = x->counted = false;
     session_fill_drop(&x->fill);
-    session_await_end(x);
-    cache_entry_put(&x->given);
+    forget_waits(x);
 }

@@ -465,7 +465,7 @@ static void short_writes_are_told_from_long_ones(void **state)
 {
     (void)state;
     struct rig r;
-    struct cache_write w, w2, all;
+    struct cache_write w, all;
     struct cache_key k;
     start(&r, 1 << 20);
     make_key(&k, "k:1", "v");
@@ -476,14 +476,6 @@ static void short_writes_are_told_from_long_ones(void **state)
     begin(&r, NULL, &all); /* a write to the table beside it */
     assert_false(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
     cache_l1_write_end(r.l1, &all);
-    assert_true(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
-    cache_l1_outlasts(r.l1, r.scope, &k);
-    begin(&r, "k:1", &w2);
-    cache_l1_write_end(r.l1, &w2);
-    assert_false(cache_l1_ends_soon(r.l1, r.scope, &k, r.now)); /* the first one is still open */
-    cache_l1_write_end(r.l1, &w);
-    cache_l1_outlasts(r.l1, r.scope, &k); /* too late to say so: the next one is another */
-    begin(&r, "k:1", &w);
     assert_true(cache_l1_ends_soon(r.l1, r.scope, &k, r.now));
     cache_l1_write_lost(r.l1, &w, r.now + 100);
     begin(&r, "k:1", &w);

@@ -62,7 +62,8 @@ static void readers_wait_for_the_write_and_one_query_answers_all(void **state)
     cached_end(&x);
 }
 
-/* The write takes longer than they wait: they ask, and who comes then does not wait for it. */
+/* The write takes longer than they wait: they ask, and who comes then does not wait for it, for a
+ * while. */
 static void nobody_waits_long(void **state)
 {
     (void)state;
@@ -166,6 +167,85 @@ static void who_came_before_the_query_was_sent_is_told_its_answer(void **state)
     cached_end(&x);
 }
 
+/* A key that is always written before it is read is not kept, but a query is shared: by those who
+ * came before it was sent, and by all who came later in one more. */
+static void hot_key_costs_two_queries_however_many_ask(void **state)
+{
+    (void)state;
+    struct cached x;
+    cached_begin(&x, WAITING);
+    for (int i = 0; i < 4; i++) {
+        cached_miss(&x, 0, 0, "a");
+        cached_runs(&x, 1, 0, WRITE, DONE);
+    }
+    assert_int_equal(counts(&x)->bypass[CACHE_BYPASS_HOT], 1);
+    cached_asks(&x, 0, 0);
+    for (int i = 1; i < 4; i++)
+        cached_say(&x, i, READ);
+    rig_accepts_nothing(x.r);
+    cached_row(&x, 0, "b");
+    cached_hears(&x, 0, "b");
+    peer_hears(x.r, &x.s[0], READ);
+    cached_row(&x, 0, "c");
+    for (int i = 1; i < 4; i++)
+        cached_hears(&x, i, "c");
+    peer_hears_nothing(x.r, &x.s[0]);
+    assert_int_equal(counts(&x)->bypass[CACHE_BYPASS_HOT], 3);
+    cached_end(&x);
+}
+
+/* What a read has waited for a query is not taken from its patience with writes. */
+static void long_query_does_not_make_a_young_write_a_long_one(void **state)
+{
+    (void)state;
+    struct cached x;
+    cached_begin(&x, WAITING);
+    cached_asks(&x, 0, 0);
+    cached_say(&x, 2, READ);
+    rig_wait(x.r, 100 * MSEC);
+    cached_say(&x, 1, WRITE);
+    rig_toy_server(x.r, &x.s[1]);
+    peer_hears(x.r, &x.s[1], WRITE);
+    cached_row(&x, 0, "a");
+    cached_hears(&x, 0, "a"); /* too late to be kept, and too early for the other one */
+    cached_say(&x, 3, READ);
+    peer_hears_nothing(x.r, &x.s[0]);
+    rig_accepts_nothing(x.r);
+    peer_say(&x.s[1], DONE);
+    peer_hears(x.r, &x.c[1], DONE);
+    int s = peer_pending(&x.s[0]) ? 0 : 1;
+    peer_hears(x.r, &x.s[s], READ);
+    cached_row(&x, s, "b");
+    cached_hears(&x, 2, "b");
+    cached_hears(&x, 3, "b");
+    cached_end(&x);
+}
+
+/* Its request goes on without the cache, and it holds up nobody. */
+static void rules_that_go_away_leave_nobody_waiting(void **state)
+{
+    (void)state;
+    struct cached x;
+    cached_begin(&x, WAITING);
+    writes(&x, 1);
+    cached_say(&x, 0, READ);
+    cached_say(&x, 2, READ);
+    rig_accepts_nothing(x.r);
+    rig_reload(x.r, POOL, NULL);
+    written(&x, 1);
+    rig_wait(x.r, 2 * MSEC);
+    struct session_cache *sc = rig_worker(x.r)->cache;
+    assert_true(list_empty(&sc->awaits));
+    rig_toy_server(x.r, &x.s[1]);
+    peer_hears(x.r, &x.s[0], READ);
+    peer_hears(x.r, &x.s[1], READ);
+    cached_row(&x, 0, "b");
+    cached_row(&x, 1, "b");
+    cached_hears(&x, 0, "b");
+    cached_hears(&x, 2, "b");
+    cached_end(&x);
+}
+
 /* Threat 12: between the query and the question something was written and acknowledged. */
 static void who_came_after_the_query_was_sent_is_not(void **state)
 {
@@ -214,6 +294,9 @@ int main(void)
         cmocka_unit_test(who_waits_for_a_write_and_leaves_disturbs_nobody),
         cmocka_unit_test(write_that_is_lost_is_not_waited_for),
         cmocka_unit_test(who_came_before_the_query_was_sent_is_told_its_answer),
+        cmocka_unit_test(hot_key_costs_two_queries_however_many_ask),
+        cmocka_unit_test(long_query_does_not_make_a_young_write_a_long_one),
+        cmocka_unit_test(rules_that_go_away_leave_nobody_waiting),
         cmocka_unit_test(who_came_after_the_query_was_sent_is_not),
         cmocka_unit_test(cancelled_wait_leaves_nothing_behind),
     };
