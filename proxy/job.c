@@ -13,7 +13,7 @@ static bool job_vars(struct server *s, const struct job *j)
     const struct wire *wire = conn_wire(&s->conn);
     struct wire_var delta[JOB_VARS_MAX];
     struct varset *want = j->vars != NULL ? j->vars : s->conn.worker->vars.empty;
-    int n = varset_diff(s->vars, want, delta, JOB_VARS_MAX);
+    int n = session_vars_delta(s, want, delta, JOB_VARS_MAX);
     if (n > JOB_VARS_MAX)
         return false;
     if (n > 0)

@@ -139,6 +139,8 @@ struct server_question {
     struct varset *names;    /* what was set or reset (WAS_RESET) by name; those to ask for */
     struct varset *answered; /* settings being collected from an ASK_VARS_ALL */
     bool reset_seen;         /* a RESET or DISCARD ran since the settings were asked for */
+    bool in_full;            /* what was bound has not named all that it sets */
+    bool locally;            /* something was set for a transaction only: perhaps a role */
     bool of_prepared;        /* the question under way includes ASK_PREPARED, and */
     int nmatched;            /* statements in the answer to that are as recorded */
     int tries;               /* questions cut off in a row */

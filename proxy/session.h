@@ -87,6 +87,10 @@ void session_limits_lifted(struct server *s, struct flight *f, enum server_error
 /* Code that nobody could look into may have left settings that the database does not list: they
  * are reset without being known, with those on record. */
 void session_forget_unlisted(struct server *s);
+/* What must be set or reset on s to have it as in want; writes at most max entries, returns how
+ * many there would be. The slices live as long as both sets. */
+int session_vars_delta(const struct server *s, const struct varset *want, struct wire_var *delta,
+                       int max);
 /* Whether the database is known to take this setting. */
 bool session_var_known(const struct pool *p, const struct wire_var *v);
 /* A row of the answer, and its end; not ok: there is none, and what f asked for stays unknown. */

@@ -280,10 +280,9 @@ static void on_done(struct server *s, const struct wire_server_event *ev)
     }
     server_pop(s);
     session_begin_cancel(begins, s);
+    report_before(s);
     if (s->state == SV_ACTIVE && !session_share_let_go(s))
         session_settle(s);
-    else
-        report_before(s);
 }
 
 /* Counts a server that is held outside a transaction; true: one too many (max_pinned). */

@@ -34,8 +34,9 @@ static struct str pair_key(const struct wire_var *v, char *dst, size_t cap)
     return (struct str){dst, v->name.n + 1 + v->value.n};
 }
 
-/* Cannot fail: a reset, or a pair that this database has taken before and that depends on nothing
- * else. */
+/* Cannot fail with the rights of the user who logged in: a pair that they have set before and that
+ * depends on nothing else, or a reset. What other rights have set may not be theirs to reset, but
+ * such a server is tainted (session_note_asks). */
 static bool sure(const struct pool *p, const struct wire_var *v)
 {
     char key[1024];
@@ -67,10 +68,40 @@ static void remember_accepted(struct pool *p, const struct varset *vars)
     }
 }
 
+/* Rights decide what may be set, and a change of the user takes the role away: so the identity is
+ * put on again behind whatever but free text changes before it. */
+static bool needs_identity(const struct wire *wire, const struct wire_var *delta, int n)
+{
+    for (int i = 0; i < n; i++) {
+        int rank = wire->var_rank(delta[i].name);
+        bool is_free = wire->var_free != NULL && wire->var_free(delta[i].name);
+        if (rank == 1 || (rank == 0 && !is_free))
+            return true;
+    }
+    return false;
+}
+
+int session_vars_delta(const struct server *s, const struct varset *want, struct wire_var *delta,
+                       int max)
+{
+    const struct wire *wire = conn_wire(&s->conn);
+    int given = varset_diff(s->vars, want, delta, max), n = given;
+    if (n > max || !needs_identity(wire, delta, n))
+        return n;
+    for (int i = 0; i < want->n; i++) {
+        bool there = wire->var_rank(want->vars[i].name) == 0;
+        for (int k = 0; k < given && !there; k++)
+            there = delta[k].name.p == want->vars[i].name.p;
+        if (!there && n++ < max)
+            delta[n - 1] = want->vars[i];
+    }
+    return n;
+}
+
 static enum prelude put_vars(struct client *c, struct server *s)
 {
     struct wire_var delta[DELTA_MAX];
-    int n = varset_diff(s->vars, c->vars, delta, DELTA_MAX);
+    int n = session_vars_delta(s, c->vars, delta, DELTA_MAX);
     bool wait = false;
     if (n == 0)
         return PRELUDE_NONE;
@@ -210,7 +241,7 @@ enum prelude session_prelude(struct client *c, struct server *s, const struct wi
     if (c->passthrough && s->session_begun)
         return PRELUDE_NONE;
     if (s->tx == TX_IDLE) {
-        bool strange = s->tainted_by != 0 && s->tainted_by != c->id;
+        bool strange = s->tainted_by != 0 && (s->tainted_by != c->id || s->vars != c->vars);
         bool sequences = sequences_show(c, s, plan->effects);
         if ((strange || sequences || s->vars != c->vars) && session_lift_limits(s, c, NULL))
             return PRELUDE_WAIT;
@@ -300,19 +331,20 @@ static uint32_t surprise(uint32_t effects, uint32_t tags)
 /* It names all that it resets. */
 static bool resets_by_name(const struct flight *f)
 {
-    return f->facts != NULL && f->facts->nvars > 0 && f->facts->vars_reset &&
-           (f->effects & (FX_VARS_ALL | FX_UNKNOWN)) == 0;
+    bool named = f->facts == NULL ? (f->effects & FX_VARS_NAMED) != 0
+                                  : f->facts->nvars > 0 && f->facts->vars_reset;
+    return named && (f->effects & (FX_VARS_ALL | FX_UNKNOWN)) == 0;
 }
 
-static void note_names(struct server *s, const struct facts *f)
+/* What a statement sets or resets by name. True: that does not say it all. */
+static bool note_vars(struct server *s, const struct facts *f)
 {
-    bool fits = f != NULL && s->question.names->n + f->nvars <= ASK_NAMES_MAX;
-    if (!fits || f->nvars == 0 || f->vars_reset)
-        s->asks |= ASK_VARS_ALL;
+    bool fits = s->question.names->n + f->nvars <= ASK_NAMES_MAX;
     if (!fits)
-        s->question.reset_seen = s->question.reset_seen || f == NULL || f->vars_reset;
+        s->question.reset_seen = s->question.reset_seen || f->vars_reset;
     for (int i = 0; fits && i < f->nvars; i++)
         varset_change(&s->question.names, f->vars[i], f->vars_reset ? STR(WAS_RESET) : STR(""));
+    return !fits || f->nvars == 0 || f->vars_reset;
 }
 
 /* The name of a custom setting, as far as its form goes. */
@@ -332,8 +364,8 @@ void session_note_bound(struct server *s, const struct facts *f, const struct wi
     struct str values[16];
     if ((f->effects & (FX_VARS_NAMED | FX_VARS_ALL)) == 0)
         return;
-    for (int i = 0; i < f->nvars && s->question.names->n < ASK_NAMES_MAX; i++)
-        varset_change(&s->question.names, f->vars[i], STR(""));
+    if (note_vars(s, f))
+        s->question.in_full = true;
     const struct wire *wire = conn_wire(&s->conn);
     int n = wire->bind_texts == NULL ? 0 : wire->bind_texts(bind, values, 16);
     if ((f->effects & FX_VARS_ALL) == 0)
@@ -341,6 +373,26 @@ void session_note_bound(struct server *s, const struct facts *f, const struct wi
     for (int i = 0; i < n && s->question.names->n < ASK_NAMES_MAX; i++)
         if (like_custom(values[i]))
             varset_change(&s->question.names, values[i], STR(""));
+}
+
+/* What is set now may be set with more rights than those of the user who logged in: in a role that
+ * is on record, or in one of this transaction. */
+static bool has_other_rights(const struct server *s)
+{
+    for (int i = 0; i < s->vars->n; i++)
+        if (conn_wire(&s->conn)->var_rank(s->vars->vars[i].name) != 0)
+            return true;
+    return s->question.locally;
+}
+
+/* Everything was reset, also what had been set by name before. */
+static void note_reset(struct server *s)
+{
+    struct varset *names = varset_get(s->question.names);
+    s->question.reset_seen = true;
+    for (int i = 0; i < names->n; i++)
+        varset_change(&s->question.names, names->vars[i].name, STR(WAS_RESET));
+    varset_put(&names);
 }
 
 void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
@@ -351,8 +403,8 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
         asks |= ASK_TEMP;
     if ((s->pins & PIN_CURSOR) && (tags & WT_CURSOR))
         asks |= ASK_CURSORS;
-    s->question.reset_seen = s->question.reset_seen || (tags & WT_DISCARD) != 0 ||
-                             ((tags & WT_RESET) && !resets_by_name(f));
+    if ((tags & WT_DISCARD) != 0 || ((tags & WT_RESET) && !resets_by_name(f)))
+        note_reset(s);
     if (tags & WT_DISCARD) {
         session_vars_reset(s);
         if (f->client != NULL) {
@@ -364,10 +416,14 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
         asks = s->question.reset_seen ? asks_of(FX_UNKNOWN) : 0;
     }
     s->asks |= asks;
-    if (asks & ASK_VARS)
-        note_names(s, f->facts);
-    if ((s->asks & ASK_VARS_ALL) && f->client != NULL)
+    if ((asks & ASK_VARS) && (f->facts != NULL ? note_vars(s, f->facts) : s->question.in_full))
+        s->asks |= ASK_VARS_ALL;
+    s->question.locally = s->question.locally || (f->effects & FX_LOCAL) != 0;
+    if (f->client != NULL &&
+        ((s->asks & ASK_VARS_ALL) || ((s->asks & ASK_VARS) && has_other_rights(s))))
         s->tainted_by = f->client->id;
+    if (s->asks == 0 && s->tx == TX_IDLE)
+        s->question.locally = false;
 }
 
 void session_vars_reset(struct server *s)
@@ -398,6 +454,16 @@ static bool set_to_default(const struct server *s, const struct wire_answer *a)
                           !str_eq(varset_find(s->question.names, a->var.name), STR(WAS_RESET)));
 }
 
+/* A custom setting is empty after a reset, on a server whose login did not bring it. */
+static bool reset_to_nothing(const struct server *s, const struct wire_answer *a)
+{
+    if (s->client == NULL || a->var.value.n > 0 || str_find(a->var.name, '.') < 0 ||
+        varset_find(s->client->startup, a->var.name).p == NULL)
+        return false;
+    struct str named = varset_find(s->question.names, a->var.name);
+    return named.p == NULL ? s->question.reset_seen : str_eq(named, STR(WAS_RESET));
+}
+
 void session_ask_row(struct server *s, const struct wire_server_event *ev)
 {
     struct wire_answer a;
@@ -409,7 +475,9 @@ void session_ask_row(struct server *s, const struct wire_server_event *ev)
     case ASK_VARS:
     case ASK_VARS_ALL:
         varset_change(&s->question.answered, a.var.name,
-                      a.is_default && !set_to_default(s, &a) ? STR_NONE : a.var.value);
+                      (a.is_default && !set_to_default(s, &a)) || reset_to_nothing(s, &a)
+                          ? STR_NONE
+                          : a.var.value);
         break;
     case ASK_LOCKS:
         set_pin(s, PIN_LOCK, a.held);
@@ -442,7 +510,7 @@ static void keep_startup(struct client *c)
 
 void session_ask_done(struct server *s, const struct flight *f, bool ok)
 {
-    s->question.reset_seen = false;
+    s->question.reset_seen = s->question.locally = s->question.in_full = false;
     if (s->question.of_prepared)
         session_prepared_end(s);
     s->question.of_prepared = false;
@@ -473,7 +541,8 @@ void session_ask_done(struct server *s, const struct flight *f, bool ok)
     varset_put(&c->vars);
     c->vars = varset_get(s->vars);
     keep_startup(c);
-    remember_accepted(s->pool, s->vars);
+    if (s->tainted_by == 0)
+        remember_accepted(s->pool, s->vars);
 }
 
 void session_vars_accepted(struct server *s)

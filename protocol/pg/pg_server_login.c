@@ -46,6 +46,7 @@ void pg_server_login_free(struct pg_server_login **l)
     if (!*l)
         return;
     scram_drop(*l);
+    mem_wipe(&(*l)->key, sizeof((*l)->key));
     mem_free(*l);
     *l = NULL;
 }

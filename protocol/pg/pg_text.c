@@ -191,34 +191,38 @@ static void put_delta(const struct wire_var *v, struct buf *out)
     buf_put_text(out, ",false)");
 }
 
-#define VARS_PASSES 6
-#define PASS_ROLE 4
+#define VARS_PASSES 7
 
-/* The encoding comes first, for the values are in it. A role is left before anything is set with
- * the rights that the session's user has, and the new one is entered behind that. A time limit must
- * not strike the rest. */
+/* The encoding comes first, for the values are in it. Role and user are left before anything is set
+ * with the rights of the user who logged in, and the new ones are entered behind that. A time limit
+ * must not strike the rest. */
 static int vars_pass(const struct wire_var *v)
 {
     int rank = pg_text_var_rank(v->name);
     if (rank == 2)
-        return v->value.p == NULL ? 1 : PASS_ROLE;
+        return v->value.p == NULL ? 1 : 5;
     if (rank == 1)
-        return 2;
+        return v->value.p == NULL ? 2 : 4;
     if (str_ieq(v->name, STR("client_encoding")))
         return 0;
-    return is_limit(v->name) ? 5 : 3;
+    return is_limit(v->name) ? 6 : 3;
+}
+
+/* Something else is to be left first. */
+static bool is_left(const struct wire_var *v, int pass)
+{
+    const struct wire_var reset = {v->name, STR_NONE};
+    return pg_text_var_rank(v->name) != 0 && v->value.p != NULL && vars_pass(&reset) == pass;
 }
 
 void pg_text_vars(const struct wire_var *delta, int n, struct buf *out)
 {
     for (int pass = 0; pass < VARS_PASSES; pass++) {
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             if (vars_pass(&delta[i]) == pass)
                 put_delta(&delta[i], out);
-        for (int i = 0; pass == 1 && i < n; i++) {
-            struct wire_var left = {delta[i].name, STR_NONE};
-            if (vars_pass(&delta[i]) == PASS_ROLE)
-                put_delta(&left, out);
+            if (is_left(&delta[i], pass))
+                put_delta(&(struct wire_var){delta[i].name, STR_NONE}, out);
         }
     }
 }

@@ -54,6 +54,15 @@ def penstock(pg):
     p.close()
 
 
+@pytest.fixture(scope="module")
+def rights(pg):
+    """Roles that may set more than the user who logs in, and a login that may become anybody."""
+    pg.role("boss", "boss secret")
+    pg.sql("ALTER ROLE boss SUPERUSER; CREATE ROLE strong SUPERUSER; CREATE ROLE weak; CREATE ROLE weaker; "
+           f"GRANT strong, weak TO {USER}; GRANT weak TO weaker")
+    return pg
+
+
 def code_of(c, *data):
     errors = w.errors_of(c.ask(*data))
     return errors[0]["C"] if errors else None
@@ -190,15 +199,24 @@ def test_reset_all_and_discard_all(world):
     ("SET statement_timeout = 0", "RESET ALL"),
     ("SET statement_timeout = 0", "SET extra_float_digits = 3", "RESET extra_float_digits"),
     ("SET datestyle TO 'ISO, MDY'", "BEGIN; SET datestyle TO DEFAULT; ROLLBACK"),
+    ("SET ROLE NONE",), ("SET ROLE NONE", "RESET ROLE"), ("SET ROLE NONE", "RESET extra_float_digits"),
+    ("SET ROLE NONE", "DISCARD ALL"),
 ], ids=" | ".join)
-def test_default_is_what_the_session_came_with(world, pg, steps):
-    came = {"DateStyle": "German, DMY", "extra_float_digits": "0", "statement_timeout": "5s"}
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_default_is_what_the_session_came_with(world, rights, steps, extended):
+    came = {"DateStyle": "German, DMY", "extra_float_digits": "0", "statement_timeout": "5s",
+            "options": "-c role=weak"}
     c = world.connect(**came)
-    with RawClient.login(pg.port, USER, SECRET, DB, **came) as direct:
+
+    def run(who, sql):
+        one = extended and (";" not in sql)
+        return code_of(who, *([w.parse(sql), w.bind([]), w.execute(), w.sync()] if one else [w.query(sql)]))
+
+    with RawClient.login(rights.port, USER, SECRET, DB, **came) as direct:
         for sql in ("SELECT 1",) + steps:
             world.stir()
-            assert code_of(c, w.query(sql)) == code_of(direct, w.query(sql))
-        for name in came:
+            assert run(c, sql) == run(direct, sql)
+        for name in ("DateStyle", "extra_float_digits", "statement_timeout", "role"):
             same(world, c, f"SHOW {name}", direct.value(f"SHOW {name}"))
 
 
@@ -213,6 +231,86 @@ def test_reported_settings_are_reported(world):
     assert c.params["TimeZone"] == "Europe/Paris"
     c.query("ROLLBACK")
     assert c.params["TimeZone"] == "Asia/Tokyo"
+
+
+def test_setting_is_told_before_the_answer_that_depends_on_it(world):
+    """RESET shows the database's own default for a moment. What follows is German again, and a client that
+    is told so too late reads it wrong."""
+    for clean in ("DISCARD ALL", "RESET ALL", "RESET DateStyle", "SET DateStyle TO DEFAULT"):
+        c = world.connect(DateStyle="German, DMY")
+        c.query("SELECT 1")
+        c.query(clean)
+        c.send(w.query("SELECT '2026-01-31'::date"))
+        row = c.read_until("D")[-1]
+        assert (row.fields["values"], c.params["DateStyle"]) == ([b"31.01.2026"], "German, DMY"), clean
+        c.read_until()
+
+
+@pytest.mark.parametrize("steps, want", [
+    (("RESET app.tenant",), "came"), (("RESET ALL",), "came"), (("SET app.tenant TO DEFAULT",), "came"),
+    (("BEGIN; RESET ALL; COMMIT",), "came"), (("DISCARD ALL",), "came"),
+    (("BEGIN", "RESET app.tenant", "SET app.tenant = ''", "COMMIT"), ""),
+    (("BEGIN", "SET app.tenant = ''", "RESET ALL", "COMMIT"), "came"),
+    (("SET app.tenant = ''", "RESET work_mem"), ""), (("RESET ALL", "SET app.tenant = ''"), ""),
+    (("RESET ALL; SET app.tenant = 'y'",), "y")])
+def test_custom_setting_that_a_client_came_with_is_what_reset_returns_to(world, steps, want):
+    c = world.connect(options="-c app.tenant=came")
+    for sql in ("SET app.tenant = 'x'",) + steps:
+        world.stir()
+        c.query(sql)
+    same(world, c, "SELECT current_setting('app.tenant')", want)
+
+
+STRONG = [("SET LOCAL ROLE strong; SET log_statement = 'all'",),
+          ("BEGIN", "SET LOCAL ROLE strong", "SET log_statement = 'all'", "COMMIT"),
+          ("SET ROLE strong", "SET log_statement = 'all'"),
+          ("SET ROLE strong; SET log_statement = 'all'; RESET ROLE",),
+          ("SET ROLE strong", "SET log_statement = 'all'", "SET work_mem = '1MB'")]
+
+
+@pytest.mark.parametrize("steps", STRONG, ids=" | ".join)
+def test_setting_that_the_login_may_not_reset_stays_with_its_client(rights, proxy, steps):
+    """Neither does a stranger's request run under it, nor is the stranger sent away."""
+    p = proxy(rights, pool_size=1)
+    a, b = (p.connect(USER, SECRET, DB) for _ in range(2))
+    assert b.value("SHOW log_statement") == "none"
+    for sql in steps:
+        a.query(sql)
+    for _ in range(2):
+        assert b.query("SELECT current_setting('log_statement'), current_user") == [["none", USER]]
+    a.close()
+    b.close()
+
+
+def test_setting_of_a_superuser_that_has_become_another(rights, proxy):
+    """Its role may not set it, and neither may the role of who comes next take it away."""
+    p = proxy(rights, pool_size=2, users={"boss": "boss secret"}, config={"server_round_robin": 1})
+    a, b = (p.connect("boss", "boss secret", DB) for _ in range(2))
+    ask = "SELECT current_user, session_user, current_setting('log_statement')"
+    for c in (a, b):
+        c.query("SET ROLE weak")
+    a.query("RESET ROLE")
+    a.query("SET log_statement = 'all'")
+    a.query("SET ROLE weak")
+    for _ in range(4):
+        assert a.query(ask) == [["weak", "boss", "all"]]
+        assert b.query(ask) == [["weak", "boss", "none"]]
+    a.close()
+    b.close()
+
+
+def test_role_is_kept_where_the_session_user_changes(rights, proxy):
+    p = proxy(rights, pool_size=1, users={"boss": "boss secret"})
+    a, b, c = (p.connect("boss", "boss secret", DB) for _ in range(3))
+    for x, user in ((a, USER), (b, "weaker")):
+        x.query(f"SET SESSION AUTHORIZATION {user}")
+        x.query("SET ROLE weak")
+    c.query("SET ROLE weak")
+    for _ in range(3):
+        for x, user in ((a, USER), (b, "weaker"), (c, "boss")):
+            assert x.query("SELECT current_user, session_user") == [["weak", user]]
+    for x in (a, b, c):
+        x.close()
 
 
 def test_setting_changed_inside_a_function_stays_with_its_client(world):

@@ -147,9 +147,10 @@ static void settings_go_out_in_order_of_rank(void **state)
     /* The encoding before all values; the old identity is left before the new one is taken. */
     text_is(&b, "SELECT pg_catalog.set_config(E'client_encoding',E'UTF8',false);"
                 "RESET \"role\";"
-                "SELECT pg_catalog.set_config(E'Session_Authorization',E's',false);"
+                "RESET \"Session_Authorization\";"
                 "RESET \"a\".\"b\";"
                 "SELECT pg_catalog.set_config(E'x',E'\\\\''',false);"
+                "SELECT pg_catalog.set_config(E'Session_Authorization',E's',false);"
                 "SELECT pg_catalog.set_config(E'role',E'r',false);"
                 "SELECT pg_catalog.set_config(E'statement_timeout',E'1',false)");
     buf_fini(&b);
