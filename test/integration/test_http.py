@@ -4,6 +4,7 @@ import glob
 import os
 import re
 import socket
+import time
 
 import pytest
 
@@ -324,8 +325,10 @@ def test_login_of_console_users(pg, proxy, http):
     assert status == 401 and headers["www-authenticate"].startswith("Basic ")
     for login in ((STATS, "wrong"), (STATS, ""), ("nobody", STATS_SECRET), (USER, SECRET), ("", "")):
         assert http.ask("/metrics", login=login)[0] == 401, login
-    for login in ((STATS, STATS_SECRET), (ADMIN, ADMIN_SECRET)):
-        assert http.ask("/metrics", login=login)[0] == 200
+    for path in ("/", "/metrics", "/state.json"):
+        assert http.ask(path)[0] == 401, path
+        for login in ((STATS, STATS_SECRET), (ADMIN, ADMIN_SECRET)):
+            assert http.ask(path, login=login)[0] == 200, path
     for header in ("Basic", "Basic !!!", "Bearer abc", "Basic " + "A" * 5000):
         assert http.ask("/metrics", headers={"Authorization": header})[0] == 401
     assert http.status("/healthz") == 200
@@ -464,6 +467,25 @@ def test_a_client_that_goes_away_in_the_middle_leaves_nothing(watched, http):
         with socket.create_connection(("127.0.0.1", http.port), 10) as s:
             s.sendall(request)
     procs.wait_for(lambda: http.status("/metrics") == 200)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(110)
+def test_a_request_has_a_minute(watched, http):
+    """Whoever sends a byte now and then is never silent, and is sent away all the same."""
+    with socket.create_connection(("127.0.0.1", http.port), 10) as s:
+        s.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+
+        def ended():
+            try:
+                s.sendall(b"a")
+                return False
+            except OSError:
+                return True
+        began = time.monotonic()
+        procs.wait_for(ended, 90, "the connection to be closed")
+        assert time.monotonic() - began > 50
+    assert http.status("/healthz") == 200
 
 
 # ---- configuration ----------------------------------------------------------------------------------

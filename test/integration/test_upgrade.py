@@ -508,6 +508,21 @@ def test_upgrade_timeout_cuts_a_transaction_that_does_not_end(pg, proxy, heirs):
     in_tx.close()
 
 
+def test_the_http_port_goes_over_to_the_new_process(pg, proxy, heirs, http):
+    p = proxy(pg, config=http.config())
+    with login(p) as old:
+        old.query("BEGIN")
+        assert http.scrape().get("penstock_clients") == 1
+        second = heirs.upgrade(p)
+        wait_for(lambda: http.scrape().get("penstock_clients") == 0, 10, "the new process to answer")
+        for _ in range(20):     # and nobody else
+            assert http.scrape().get("penstock_clients") == 0
+        old.query("COMMIT")
+    assert p.child.wait(10) == 0
+    assert exists(second) and http.status("/readyz") == 200
+    p.check_on_stop = False
+
+
 def test_a_pid_file_that_cannot_be_written_does_not_end_the_new_process(pg, proxy, heirs):
     """By then the old one has closed its listeners: nobody would serve."""
     p = proxy(pg)

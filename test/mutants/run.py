@@ -26,6 +26,7 @@ from mutants.table import MUTANTS  # noqa: E402
 from mutants.table_answers import MUTANTS as ANSWERS_MUTANTS  # noqa: E402
 from mutants.table_cache import MUTANTS as CACHE_MUTANTS  # noqa: E402
 from mutants.table_cluster import MUTANTS as CLUSTER_MUTANTS  # noqa: E402
+from mutants.table_http import MUTANTS as HTTP_MUTANTS  # noqa: E402
 from mutants.table_notes import MUTANTS as NOTES_MUTANTS  # noqa: E402
 from support import procs  # noqa: E402
 
@@ -176,8 +177,8 @@ def attempt(m):
 
 def main():
     names = [a for a in sys.argv[1:] if not a.startswith("-")]
-    chosen = [m for m in MUTANTS + CACHE_MUTANTS + ANSWERS_MUTANTS + CLUSTER_MUTANTS + NOTES_MUTANTS
-              if not names or m.name in names]
+    tables = MUTANTS + CACHE_MUTANTS + ANSWERS_MUTANTS + CLUSTER_MUTANTS + NOTES_MUTANTS + HTTP_MUTANTS
+    chosen = [m for m in tables if not names or m.name in names]
     procs.install()
     copy_tree()
     if shutil.which("ccache"):

@@ -135,11 +135,35 @@ static void a_request_that_never_ends_is_ended(void **state)
     close(next);
 }
 
+static void a_connection_lives_as_long_as_its_requests_end(void **state)
+{
+    struct http_address a = free_port();
+    struct http_server *s = start(&a);
+    usec_t minute = HTTP_SERVER_REQUEST_S * (usec_t)USEC_PER_SEC;
+    int kept = visit(&a, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    (void)state;
+    hear_all(kept, "ok\n");
+    usec_t between = clock_mono_us();
+    const char *again = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_int_equal(write(kept, again, strlen(again)), (ssize_t)strlen(again));
+    hear_all(kept, "ok\n");
+    int other = visit(&a, again);
+    hear_all(other, "ok\n"); /* by then the second request is over for the server too */
+    http_server_expire(s, between + minute);
+    assert_int_equal(hear(kept, 0), -1);
+    http_server_expire(s, clock_mono_us() + minute + 1);
+    assert_int_equal(hear(kept, WAIT_MS), 0);
+    http_server_free(&s);
+    close(kept);
+    close(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_port_belongs_to_one_process_and_its_heir),
         cmocka_unit_test(a_request_that_never_ends_is_ended),
+        cmocka_unit_test(a_connection_lives_as_long_as_its_requests_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
