@@ -255,7 +255,7 @@ static bool write_identity(const struct cache_rule *r, const struct cache_sessio
 {
     char *start = out->bytes + CACHE_KEY_TEXT;
     struct writer w = {.p = start, .end = out->bytes + sizeof(out->bytes)};
-    put(&w, (struct str){(const char *)&r->text_hash, sizeof(r->text_hash)});
+    put(&w, (struct str){(const char *)&r->entry_hash, sizeof(r->entry_hash)});
     put(&w, (struct str){(const char *)s->digest, CACHE_DIGEST_BYTES});
     if (r->nusers > 0) {
         put_length(&w, SHARED_USER);

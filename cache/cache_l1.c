@@ -9,9 +9,6 @@
  * A scope has a generation and a count of open writes, both atomic: a cell is worth nothing once
  * its generation is not the scope's.  Order: a writer counts itself open, then moves the
  * generation; a reader loads the generation, then looks whether a write is open.
- *
- * A line with an open write is on no recency list, so that it stays; one with a lost write is
- * passed over when room is made.
  */
 #include "cache/cache_l1.h"
 
@@ -20,61 +17,15 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "cache/cache_l1_line.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #define SHARDS_MAX 64u
 #define SHARD_BYTES_MIN ((size_t)1 << 20)
-#define EVICT_TRIES 64
 #define WASTED_MAX 3u /* so many stores in a row that were never used: the name is hot */
 #define HOT_RETRY 16u /* of such a name one miss in so many is stored all the same */
 #define BUCKETS_MIN 64u
-
-struct cache_scope {
-    struct cache_scope *next;
-    char *database, *rule; /* owned */
-    uint64_t seed;
-    struct {
-        _Atomic uint64_t generation, open, entries, bytes;
-        _Atomic int64_t lost_until;
-    } shared;
-};
-
-struct cell {
-    struct cell *next;
-    struct cache_entry *entry; /* reference */
-    uint64_t generation;
-    usec_t expires;
-    bool used;
-    size_t n;
-    char identity[];
-};
-
-struct cache_line {
-    struct cache_line *chain; /* in its bucket */
-    struct list recent;       /* unlinked while a write is open */
-    struct cell *cells;       /* owned */
-    struct cache_scope *scope;
-    uint64_t hash, changed;
-    usec_t lost_until;
-    uint32_t open;
-    uint8_t wasted, skipped;
-    bool used;
-    size_t bytes; /* of the line and its cells */
-    size_t n;
-    char name[];
-};
-
-struct shard {
-    pthread_mutex_t lock;
-    struct cache_line **buckets; /* owned; a power of two */
-    size_t nbuckets, nlines, ncells, bytes;
-    uint64_t stamp, forgotten, evicted, refused;
-    uint64_t dice;
-    usec_t now; /* the latest that a caller has told */
-    struct list recent;
-};
 
 struct cache_l1 {
     struct {
@@ -171,108 +122,6 @@ static struct shard *shard_of(struct cache_l1 *l1, const struct cache_scope *sco
     return &l1->shared.shards[(*hash >> 32) & (l1->nshards - 1)];
 }
 
-static struct cache_line *find_line(const struct shard *s, const struct cache_scope *scope,
-                                    const struct cache_key *key, uint64_t hash)
-{
-    struct cache_line *l = s->buckets[hash & (s->nbuckets - 1)];
-    while (l != NULL && !(l->hash == hash && l->scope == scope && l->n == key->name.n &&
-                          memcmp(l->name, key->name.p, l->n) == 0))
-        l = l->chain;
-    return l;
-}
-
-static void drop_cell(struct shard *s, struct cache_line *l, struct cell **at)
-{
-    struct cell *c = *at;
-    size_t n = sizeof(*c) + c->n + cache_entry_bytes(c->entry);
-    *at = c->next;
-    l->bytes -= n;
-    s->bytes -= n;
-    s->ncells--;
-    atomic_fetch_sub_explicit(&l->scope->shared.entries, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&l->scope->shared.bytes, n, memory_order_relaxed);
-    cache_entry_put(&c->entry);
-    mem_free(c);
-}
-
-static void drop_cells(struct shard *s, struct cache_line *l)
-{
-    while (l->cells != NULL)
-        drop_cell(s, l, &l->cells);
-}
-
-/* What it remembers of the past is remembered for the whole shard from now on. */
-static void drop_line(struct shard *s, struct cache_line *l)
-{
-    struct cache_line **at = &s->buckets[l->hash & (s->nbuckets - 1)];
-    while (*at != l)
-        at = &(*at)->chain;
-    *at = l->chain;
-    s->forgotten = MAX(s->forgotten, l->changed);
-    drop_cells(s, l);
-    list_remove(&l->recent);
-    s->bytes -= l->bytes;
-    s->nlines--;
-    mem_free(l);
-}
-
-static void grow(struct shard *s)
-{
-    size_t n = 2 * s->nbuckets;
-    struct cache_line **to = mem_new(n * sizeof(*to));
-    for (size_t i = 0; i < s->nbuckets; i++) {
-        for (struct cache_line *l = s->buckets[i], *next; l != NULL; l = next) {
-            next = l->chain;
-            l->chain = to[l->hash & (n - 1)];
-            to[l->hash & (n - 1)] = l;
-        }
-    }
-    mem_free(s->buckets);
-    s->buckets = to;
-    s->nbuckets = n;
-}
-
-static struct cache_line *make_line(struct shard *s, struct cache_scope *scope,
-                                    const struct cache_key *key, uint64_t hash)
-{
-    if (s->nlines >= s->nbuckets)
-        grow(s);
-    struct cache_line *l = mem_new(sizeof(*l) + key->name.n);
-    l->scope = scope;
-    l->hash = hash;
-    l->changed = s->forgotten;
-    l->n = key->name.n;
-    memcpy(l->name, key->name.p, l->n);
-    l->bytes = sizeof(*l) + l->n;
-    l->chain = s->buckets[hash & (s->nbuckets - 1)];
-    s->buckets[hash & (s->nbuckets - 1)] = l;
-    list_init(&l->recent);
-    list_push_front(&s->recent, &l->recent);
-    s->nlines++;
-    s->bytes += l->bytes;
-    return l;
-}
-
-/* Room for n more bytes; keep is not thrown out. false: there is none. */
-static bool make_room(struct shard *s, size_t n, size_t max, const struct cache_line *keep)
-{
-    for (int tries = 0; s->bytes + n > max && tries < EVICT_TRIES; tries++) {
-        struct list *node = list_last(&s->recent);
-        if (node == NULL)
-            break;
-        struct cache_line *l = container_of(node, struct cache_line, recent);
-        if (l == keep || l->used || l->lost_until > s->now) {
-            l->used = false;
-            list_remove(node);
-            list_push_front(&s->recent, node);
-            continue;
-        }
-        drop_line(s, l);
-        s->evicted++;
-    }
-    return s->bytes + n <= max;
-}
-
 static bool line_closed(const struct cache_line *l, usec_t now)
 {
     return l->open > 0 || l->lost_until > now;
@@ -280,24 +129,15 @@ static bool line_closed(const struct cache_line *l, usec_t now)
 
 /* ---- readers --------------------------------------------------------------------------------- */
 
-static struct cell **find_cell(struct cache_line *l, struct str identity)
-{
-    struct cell **at = &l->cells;
-    while (*at != NULL &&
-           !((*at)->n == identity.n && memcmp((*at)->identity, identity.p, identity.n) == 0))
-        at = &(*at)->next;
-    return *at == NULL ? NULL : at;
-}
-
 /* The line is there and open for reading. */
 static bool look_in(struct shard *s, struct cache_line *l, const struct cache_l1_ask *ask,
                     uint64_t generation, struct cache_entry **out)
 {
-    struct cell **at = find_cell(l, ask->key->identity);
+    struct cell **at = cache_l1_line_cell(l, ask->key->identity);
     if (at == NULL)
         return false;
     if ((*at)->generation != generation || (*at)->expires <= ask->now) {
-        drop_cell(s, l, at);
+        cache_l1_line_drop_cell(s, l, at);
         return false;
     }
     if (ask->want_desc && (*at)->entry->desc.n == 0)
@@ -324,7 +164,7 @@ enum cache_l1_result cache_l1_lookup(struct cache_l1 *l1, const struct cache_l1_
         return CACHE_L1_WRITE;
     lock(s);
     s->now = MAX(s->now, ask->now);
-    struct cache_line *l = find_line(s, ask->scope, ask->key, hash);
+    struct cache_line *l = cache_l1_line_find(s, ask->scope, ask->key, hash);
     if (l != NULL) {
         if (line_closed(l, ask->now))
             res = CACHE_L1_WRITE;
@@ -333,7 +173,8 @@ enum cache_l1_result cache_l1_lookup(struct cache_l1 *l1, const struct cache_l1_
         else if (is_hot(l))
             res = CACHE_L1_HOT;
     }
-    *ticket = (struct cache_ticket){.stamp = s->stamp, .generation = generation};
+    *ticket = (struct cache_ticket){
+        .stamp = s->stamp, .generation = generation, .hot = res == CACHE_L1_HOT};
     unlock(s);
     return res;
 }
@@ -382,7 +223,7 @@ static bool store(struct cache_l1 *l1, struct shard *s, const struct cache_l1_pu
 {
     size_t max = atomic_load_explicit(&l1->shared.shard_bytes, memory_order_relaxed);
     size_t n = sizeof(struct cell) + put->key->identity.n + cache_entry_bytes(put->entry);
-    struct cache_line *l = find_line(s, put->scope, put->key, hash);
+    struct cache_line *l = cache_l1_line_find(s, put->scope, put->key, hash);
     if (late(s, l, put)) {
         s->refused++;
         if (l != NULL && l->wasted < WASTED_MAX)
@@ -390,7 +231,7 @@ static bool store(struct cache_l1 *l1, struct shard *s, const struct cache_l1_pu
         return false;
     }
     size_t line = l == NULL ? sizeof(*l) + put->key->name.n : 0;
-    if (n + line > max / 4 || !make_room(s, n + line, max, l))
+    if (n + line > max / 4 || !cache_l1_line_make_room(s, n + line, max, l))
         return false;
     /* Making room may have raised `forgotten`; what this ticket says of its own line still
      * holds. */
@@ -398,12 +239,12 @@ static bool store(struct cache_l1 *l1, struct shard *s, const struct cache_l1_pu
     if (c == NULL)
         return false;
     if (l == NULL) {
-        l = make_line(s, put->scope, put->key, hash);
+        l = cache_l1_line_make(s, put->scope, put->key, hash);
         l->changed = MIN(l->changed, put->ticket.stamp);
     }
-    struct cell **old = find_cell(l, put->key->identity);
+    struct cell **old = cache_l1_line_cell(l, put->key->identity);
     if (old != NULL)
-        drop_cell(s, l, old);
+        cache_l1_line_drop_cell(s, l, old);
     c->expires = put->now + jitter(s, put->ttl_us);
     add_cell(s, l, c);
     return true;
@@ -413,11 +254,23 @@ bool cache_l1_store(struct cache_l1 *l1, const struct cache_l1_put *put)
 {
     uint64_t hash;
     struct shard *s = shard_of(l1, put->scope, put->key, &hash);
+    if (put->ticket.hot)
+        return false;
     lock(s);
     s->now = MAX(s->now, put->now);
     bool ok = store(l1, s, put, hash);
     unlock(s);
     return ok;
+}
+
+bool cache_l1_is_void(struct cache_l1 *l1, const struct cache_l1_put *put)
+{
+    uint64_t hash;
+    struct shard *s = shard_of(l1, put->scope, put->key, &hash);
+    lock(s);
+    bool is = late(s, cache_l1_line_find(s, put->scope, put->key, hash), put);
+    unlock(s);
+    return is;
 }
 
 /* ---- writers --------------------------------------------------------------------------------- */
@@ -431,7 +284,7 @@ static void invalidate(struct shard *s, struct cache_line *l)
     if (unused && l->wasted < WASTED_MAX)
         l->wasted++;
     l->changed = ++s->stamp;
-    drop_cells(s, l);
+    cache_l1_line_drop_cells(s, l);
 }
 
 void cache_l1_write_begin(struct cache_l1 *l1, struct cache_scope *scope,
@@ -447,9 +300,9 @@ void cache_l1_write_begin(struct cache_l1 *l1, struct cache_scope *scope,
     struct shard *s = shard_of(l1, scope, key, &hash);
     w->shard = (uint32_t)(s - l1->shared.shards);
     lock(s);
-    struct cache_line *l = find_line(s, scope, key, hash);
+    struct cache_line *l = cache_l1_line_find(s, scope, key, hash);
     if (l == NULL)
-        l = make_line(s, scope, key, hash);
+        l = cache_l1_line_make(s, scope, key, hash);
     if (l->open++ == 0)
         list_remove(&l->recent);
     invalidate(s, l);
@@ -468,7 +321,7 @@ static void end_line(struct cache_l1 *l1, struct cache_write *w, usec_t until)
     l->lost_until = MAX(l->lost_until, until);
     if (--l->open == 0) {
         list_push_front(&s->recent, &l->recent);
-        (void)make_room(s, 0, atomic_load(&l1->shared.shard_bytes), NULL);
+        (void)cache_l1_line_make_room(s, 0, atomic_load(&l1->shared.shard_bytes), NULL);
     }
     unlock(s);
 }
@@ -512,7 +365,7 @@ bool cache_l1_ends_soon(struct cache_l1 *l1, const struct cache_scope *scope,
         return false; /* a write to a whole table takes its time */
     struct shard *s = shard_of(l1, scope, key, &hash);
     lock(s);
-    const struct cache_line *l = find_line(s, scope, key, hash);
+    const struct cache_line *l = cache_l1_line_find(s, scope, key, hash);
     bool soon = l != NULL && l->open > 0 && l->lost_until <= now;
     unlock(s);
     return soon;
@@ -524,7 +377,7 @@ static void drop_shard(struct shard *s)
 {
     struct list *node;
     while ((node = list_first(&s->recent)) != NULL)
-        drop_line(s, container_of(node, struct cache_line, recent));
+        cache_l1_line_drop(s, container_of(node, struct cache_line, recent));
 }
 
 void cache_l1_drop_all(struct cache_l1 *l1)
@@ -541,7 +394,7 @@ void cache_l1_drop_all(struct cache_l1 *l1)
         LIST_EACH(it, tmp, &s->recent) {
             struct cache_line *l = container_of(it, struct cache_line, recent);
             if (l->lost_until <= s->now)
-                drop_line(s, l);
+                cache_l1_line_drop(s, l);
         }
         unlock(s);
     }

@@ -66,6 +66,7 @@ enum cache_l1_result {
 
 struct cache_ticket { /* of a lookup; plain value */
     uint64_t stamp, generation;
+    bool hot; /* it allows no store */
 };
 
 struct cache_l1_ask {
@@ -74,7 +75,7 @@ struct cache_l1_ask {
     usec_t now;     /* of the loop turn */
     bool want_desc; /* an entry without description of rows is no hit */
 };
-/* *out: a reference, on a hit only. *ticket: on a miss only. */
+/* *out: a reference, on a hit only. *ticket: on a miss, and where it is hot. */
 enum cache_l1_result cache_l1_lookup(struct cache_l1 *l1, const struct cache_l1_ask *ask,
                                      struct cache_ticket *ticket, struct cache_entry **out);
 
@@ -85,8 +86,11 @@ struct cache_l1_put {
     struct cache_entry *entry; /* the store takes a reference of its own */
     usec_t now, ttl_us;        /* ttl_us is shortened by up to a tenth, at random */
 };
-/* false: an invalidation came since the ticket, a write is open, or it is too large. */
+/* false: the ticket is void or of a hot name, or it is too large. */
 bool cache_l1_store(struct cache_l1 *l1, const struct cache_l1_put *put);
+/* An invalidation came since the ticket, or a write is open: what was read with it, here or
+ * elsewhere, may be old. What is void once stays so. put->entry and ttl_us are not looked at. */
+bool cache_l1_is_void(struct cache_l1 *l1, const struct cache_l1_put *put);
 
 struct cache_write { /* an open write; the caller's memory, begun once and ended once */
     struct cache_scope *scope;

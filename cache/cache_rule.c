@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/refs.h"
 #include "protocol/auth/digest.h"
@@ -368,6 +369,14 @@ static uint64_t hash_text(const struct cache_rule *r)
     return hash;
 }
 
+/* Processes with other times for a rule share none of its entries: each stores them for as long as
+ * it may serve them itself. */
+static uint64_t hash_entry(const struct cache_rule *r)
+{
+    const uint64_t parts[] = {r->text_hash, (uint64_t)r->ttl_us, (uint64_t)r->local_us};
+    return hash_bytes(parts, sizeof(parts), 0);
+}
+
 static void copy_lists(struct cache_rules *set, struct cache_rule *r,
                        const struct cache_rule_text *text)
 {
@@ -396,6 +405,7 @@ enum status cache_rule_add(struct cache_rules *set, const struct cache_rule_text
     struct cache_rule *r = own(set, sizeof(*r));
     *r = (struct cache_rule){
         .mode = text->mode, .ttl_us = text->ttl_us, .facts = facts, .max_result = text->max_result};
+    r->local_us = text->local_us;
     r->name = own_str(set, text->name);
     r->key = own_str(set, text->key);
     copy_lists(set, r, text);
@@ -407,6 +417,7 @@ enum status cache_rule_add(struct cache_rules *set, const struct cache_rule_text
     if (st != ST_OK)
         return st;
     r->text_hash = hash_text(r);
+    r->entry_hash = hash_entry(r);
     st = enter(set, r, err);
     if (st == ST_OK)
         (void)facts_get(facts);

@@ -46,6 +46,7 @@ struct cache_rule_text { /* as it stands in the configuration; borrowed for the 
     struct str name, query, key;
     enum cache_mode mode;
     usec_t ttl_us;           /* > 0 */
+    usec_t local_us;         /* of this, in memory in front of another store; 0: none, < ttl_us */
     size_t max_result;       /* bytes of an answer */
     const struct str *users; /* nusers 0: entries are per user */
     int nusers;
@@ -74,9 +75,10 @@ struct cache_rule {
     uint16_t index; /* in its set, and of its bound twin */
     struct str name, key;
     enum cache_mode mode;
-    usec_t ttl_us;
+    usec_t ttl_us, local_us;
     size_t max_result;
-    uint64_t text_hash;  /* of everything that decides what an entry holds: part of its identity */
+    uint64_t text_hash;  /* of everything that decides what an entry holds */
+    uint64_t entry_hash; /* of that, and of how old it may be: part of its identity */
     struct facts *facts; /* owned by the set; its counters and memos are touched by nobody else */
     int nslots;
     struct sql_slot slots[SQL_SLOTS_MAX]; /* of the query */

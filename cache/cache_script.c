@@ -67,7 +67,8 @@ static const char give[] = /* field nonce */
 
 static const char keep[] = /* field ttl value */
     "redis.call('HSET',KEYS[1],ARGV[1],ARGV[3])\n"
-    "if redis.call('PTTL',KEYS[1])<0 then redis.call('PEXPIRE',KEYS[1],ARGV[2]) end\n"
+    "local p=redis.call('PTTL',KEYS[1])\n"
+    "if p<0 or p>tonumber(ARGV[2]) then redis.call('PEXPIRE',KEYS[1],ARGV[2]) end\n"
     "return 1\n";
 
 static const char begin[] = CLOCK LIVE /* nonce ms */

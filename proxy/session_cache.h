@@ -5,7 +5,8 @@
  *                   a struct session_fill
  * session_await.c   a read waits for the end of a write to its key, or for another process's query
  * session_fill.c    the answer to such a query is recorded on its way to the client, and kept
- * session_redis.c   entries in Redis, where that is the store (redis.h)
+ * session_redis.c   entries in Redis, where that is the store (redis.h); a rule with a local_ttl
+ *                   has a first level in memory in front of it, as it is with store = memory
  * session_intent.c  what other processes must know of a write, before it is sent and after it was
  *                   acknowledged, where Redis is the store and the mode lease
  * session_write.c   what may change cached answers is noted before it is sent, and invalidates
@@ -41,6 +42,7 @@
 /* field, metric (between penstock_cache_ and _total), help; SHOW CACHE has them by field */
 #define SESSION_COUNTERS(X)                                                                        \
     X(hits, "hits", "Reads that were answered from the cache.")                                    \
+    X(local_hits, "local_hits", "Of the hits, those found in memory.")                             \
     X(misses, "misses", "Reads that found nothing and were left to the database.")                 \
     X(waits, "waits", "Reads that waited for another client's query, or a write, before that.")    \
     X(fills, "fills", "Answers that were put in.")                                                 \
@@ -116,16 +118,18 @@ struct session_cached {         /* of a client, from its first statement with a 
         struct cache_batch batch;
         struct buf identity; /* asked for; and its digest */
         uint8_t digest[CACHE_DIGEST_BYTES];
-        size_t max;                /* bytes of an entry */
-        struct cache_entry *entry; /* reference; NULL: none */
-        bool leased;               /* mode lease: what follows was read under */
-        struct cache_view view;    /* this view of the members */
-        struct cache_read read;    /* what is known before the query */
-        bool took;                 /* Redis has given a lease */
-        enum cache_read_next next; /* what the answer says */
-        enum cache_bypass why;     /* it says BYPASS */
-        bool ends_soon;            /* the same, but not for long */
-        bool foreign;              /* what is there is not ours */
+        size_t max;                 /* bytes of an entry */
+        struct cache_entry *entry;  /* reference; NULL: none */
+        bool leased;                /* mode lease: what follows was read under */
+        struct cache_view view;     /* this view of the members */
+        struct cache_read read;     /* what is known before the query */
+        bool took;                  /* Redis has given a lease */
+        enum cache_read_next next;  /* what the answer says */
+        enum cache_bypass why;      /* it says BYPASS */
+        bool ends_soon;             /* the same, but not for long */
+        struct cache_ticket ticket; /* with a first level: taken before it was asked, */
+        usec_t asked;               /* then */
+        bool foreign;               /* what is there is not ours */
     } second;
     enum cache_bypass why; /* otherwise: why not; NONE: it was not there */
     uint16_t rule;
@@ -210,7 +214,7 @@ struct session_fill *session_fill_new(struct client *c, const struct session_bin
                                       const struct cache_rule *rule, const struct cache_key *key);
 void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
                        struct cache_flight *flight);
-/* Its entry is for Redis, with what was read there before. */
+/* Its entry is for Redis, too, with what was read there before. */
 void session_fill_read(struct session_fill *x, const struct cache_read *read);
 /* The answer is for those who wait for it, and is not kept. */
 void session_fill_pass_on(struct session_fill *x);
@@ -251,12 +255,16 @@ bool session_redis_take(struct session_cache *sc, struct session_cached *x,
 void session_redis_give(struct session_cache *sc, const struct cache_key *key,
                         const struct cache_read *read);
 void session_redis_forget(struct session_cached *x);
-/* read: what was known before the query. */
+/* read: what was known before the query; ticket: of the first level, if the rule has one. */
 bool session_redis_store(struct session_cache *sc, const struct session_redis_what *what,
-                         struct cache_read *read, const struct cache_entry *e);
-void session_redis_remove(struct session_cache *sc, struct str name);
+                         struct cache_read *read, struct cache_ticket ticket,
+                         const struct cache_entry *e);
+/* Nobody waits for that; what this process has of it in front of Redis is closed until Redis has
+ * answered. scope NULL: it has nothing. */
+void session_redis_remove(struct session_cache *sc, struct cache_scope *scope,
+                          const struct cache_key *key);
 /* All entries of a rule. */
-void session_redis_drop_scope(struct session_cache *sc, const struct cache_scope *scope);
+void session_redis_drop_scope(struct session_cache *sc, struct cache_scope *scope);
 void session_redis_drop_rule(struct session_cache *sc, const struct session_binding *b, int rule);
 
 /* ---- session_intent.c ---- */

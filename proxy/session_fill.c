@@ -17,7 +17,8 @@ struct session_fill {
     const struct session_binding *binding;
     const struct cache_rule *rule; /* of config's set */
     struct cache_ticket ticket;
-    struct cache_read read;      /* where the store is Redis */
+    struct cache_read read;      /* where the store is Redis, and */
+    bool redis;                  /* it was asked */
     struct cache_flight *flight; /* owned; NULL: nobody else is told */
     bool passed_on;              /* and not kept */
     struct buf raw;              /* what the client was sent; failed: too much */
@@ -48,6 +49,7 @@ void session_fill_lead(struct session_fill *x, struct cache_ticket ticket,
 void session_fill_read(struct session_fill *x, const struct cache_read *read)
 {
     x->read = *read;
+    x->redis = true;
 }
 
 void session_fill_pass_on(struct session_fill *x)
@@ -94,6 +96,18 @@ static struct cache_entry *entry_of(struct session_fill *x)
     return make_entry(x);
 }
 
+/* What may be old is for nobody, neither here nor elsewhere. */
+static bool keep_in_both(struct session_fill *x, const struct cache_l1_put *put)
+{
+    struct session_cache *sc = x->worker->cache;
+    const struct session_redis_what what = {x->binding, x->rule, &x->key};
+    bool local = x->rule->local_us > 0;
+    bool kept = local && cache_l1_store(sc->l1, put);
+    if (local && !kept && cache_l1_is_void(sc->l1, put))
+        return false;
+    return (x->redis && session_redis_store(sc, &what, &x->read, x->ticket, put->entry)) || kept;
+}
+
 static bool keep(struct session_fill *x, struct cache_entry *e)
 {
     struct session_cache *sc = x->worker->cache;
@@ -103,9 +117,10 @@ static bool keep(struct session_fill *x, struct cache_entry *e)
                                .entry = e,
                                .now = x->worker->now,
                                .ttl_us = x->rule->ttl_us};
-    const struct session_redis_what what = {x->binding, x->rule, &x->key};
-    return sc->config->redis.host != NULL ? session_redis_store(sc, &what, &x->read, e)
-                                          : cache_l1_store(sc->l1, &put);
+    if (sc->config->redis.host == NULL)
+        return cache_l1_store(sc->l1, &put);
+    put.ttl_us = x->rule->local_us;
+    return keep_in_both(x, &put);
 }
 
 /* e: the answer, for those who had asked before the query was sent. */

@@ -2,7 +2,8 @@
  * session_cache.h.
  *
  * The order matters: the ticket is taken by the look-up, the query is sent after it, and the fill
- * is stored with that ticket, so that a write in between makes it void.
+ * is stored with that ticket, so that a write in between makes it void.  In front of Redis
+ * (local_ttl) it is taken before Redis is asked, and counts for what Redis answers as well.
  */
 #include "proxy/session_cache.h"
 
@@ -267,6 +268,67 @@ static enum session_read not_to_be_had(struct session_cached *x, enum cache_bypa
     return READ_PASS;
 }
 
+static enum session_read local_hit(struct look *k, struct session_cached *x, struct cache_entry *e)
+{
+    k->binding->counts[k->rule->index].local_hits++;
+    return hit(k, x, e);
+}
+
+static enum cache_l1_result look_in_memory(struct look *k, struct cache_ticket *ticket,
+                                           struct cache_entry **e)
+{
+    struct cache_l1_ask ask = {.scope = k->binding->scopes[k->rule->index],
+                               .key = &k->key,
+                               .now = k->client->conn.worker->now,
+                               .want_desc = wants_description(k->req)};
+    return cache_l1_lookup(k->cache->l1, &ask, ticket, e);
+}
+
+/* A write to the key is under way, or somebody else fetches the answer. second: Redis says so. */
+static enum session_read busy(struct look *k, struct session_cached *x, enum cache_bypass why,
+                              bool second)
+{
+    const struct session_await_for f = {
+        .scope = k->binding->scopes[k->rule->index], .key = &k->key, .second = second};
+    if (session_await(k->cache, x, &f, session_fill_cede(&x->fill)))
+        return READ_WAITS;
+    x->why = why;
+    return READ_PASS;
+}
+
+/* The answer is not worth to be kept, but those who ask before the query is sent are told it. */
+static enum session_read hot(struct look *k, struct session_cached *x, struct cache_ticket ticket)
+{
+    x->why = CACHE_BYPASS_HOT;
+    if (k->client->route != NULL)
+        return READ_PASS; /* a replica may answer that, but not for others */
+    enum session_read did = missed(k, x, ticket);
+    if (did == READ_WAITS)
+        x->why = CACHE_BYPASS_NONE;
+    if (x->fill != NULL)
+        session_fill_pass_on(x->fill);
+    return did;
+}
+
+static enum session_read look_up(struct look *k, struct session_cached *x)
+{
+    struct cache_entry *e = NULL;
+    struct cache_ticket ticket;
+    switch (look_in_memory(k, &ticket, &e)) {
+    case CACHE_L1_HIT:
+        return local_hit(k, x, e);
+    case CACHE_L1_MISS:
+        return missed(k, x, ticket);
+    case CACHE_L1_WRITE:
+        return busy(k, x, CACHE_BYPASS_WRITE, false);
+    case CACHE_L1_HOT:
+        return hot(k, x, ticket);
+    }
+    return READ_PASS;
+}
+
+/* ---- in Redis -------------------------------------------------------------------------------- */
+
 static enum session_read wait_for_redis(struct look *k)
 {
     client_set_state(k->client, CL_CACHE);
@@ -278,23 +340,11 @@ static struct session_redis_what what(const struct look *k)
     return (struct session_redis_what){k->binding, k->rule, &k->key};
 }
 
-/* A write to the key is under way, or somebody else fetches the answer. */
-static enum session_read busy(struct look *k, struct session_cached *x, enum cache_bypass why)
-{
-    const struct session_await_for f = {.scope = k->binding->scopes[k->rule->index],
-                                        .key = &k->key,
-                                        .second = k->cache->config->redis.host != NULL};
-    if (session_await(k->cache, x, &f, session_fill_cede(&x->fill)))
-        return READ_WAITS;
-    x->why = why;
-    return READ_PASS;
-}
-
 /* It is not there: whoever leads the flight asks for a lease first. */
 static enum session_read take(struct look *k, struct session_cached *x)
 {
     const struct session_redis_what w = what(k);
-    enum session_read did = missed(k, x, (struct cache_ticket){0, 0});
+    enum session_read did = missed(k, x, x->second.ticket);
     if (x->fill == NULL)
         return did;
     return session_redis_take(k->cache, x, &w) ? wait_for_redis(k)
@@ -305,10 +355,35 @@ static enum session_read fill(struct look *k, struct session_cached *x)
 {
     enum session_read did = READ_PASS;
     if (x->fill == NULL) /* with a lease there is one */
-        did = missed(k, x, (struct cache_ticket){0, 0});
+        did = missed(k, x, x->second.ticket);
     if (x->fill != NULL)
         session_fill_read(x->fill, &x->second.read);
     return did;
+}
+
+/* The answer of Redis is for the first level, too. False: something was written since it was
+ * asked. */
+static bool still_true(struct look *k, struct session_cached *x, struct cache_entry *e)
+{
+    usec_t now = k->client->conn.worker->now;
+    struct cache_l1_put put = {.scope = k->binding->scopes[k->rule->index],
+                               .key = &k->key,
+                               .ticket = x->second.ticket,
+                               .entry = e,
+                               .now = now,
+                               .ttl_us = x->second.asked + k->rule->local_us - now};
+    if (k->rule->local_us == 0 || (put.ttl_us > 0 && cache_l1_store(k->cache->l1, &put)))
+        return true;
+    return !cache_l1_is_void(k->cache->l1, &put);
+}
+
+/* Nothing can be had from there. The first level alone may still keep what the database says. */
+static enum session_read without_redis(struct look *k, struct session_cached *x,
+                                       enum cache_bypass why)
+{
+    if (k->rule->local_us == 0)
+        return not_to_be_had(x, why);
+    return x->second.ticket.hot ? hot(k, x, x->second.ticket) : missed(k, x, x->second.ticket);
 }
 
 /* Redis has answered what this request asks for. */
@@ -319,7 +394,10 @@ static enum session_read told_by_redis(struct look *k, struct session_cached *x)
     x->second.entry = NULL;
     if (e != NULL && (e->desc.n > 0 || !wants_description(k->req))) {
         session_fill_drop(&x->fill);
-        return hit(k, x, e);
+        if (still_true(k, x, e))
+            return hit(k, x, e);
+        cache_entry_put(&e);
+        return busy(k, x, CACHE_BYPASS_WRITE, false);
     }
     cache_entry_put(&e);
     switch (x->second.next) {
@@ -337,14 +415,34 @@ static enum session_read told_by_redis(struct look *k, struct session_cached *x)
         break;
     }
     if (x->second.ends_soon)
-        return busy(k, x, x->second.why);
-    return not_to_be_had(x, x->second.why);
+        return busy(k, x, x->second.why, true);
+    return without_redis(k, x, x->second.why);
+}
+
+/* In front of Redis. False: it has to be asked. */
+static bool look_local(struct look *k, struct session_cached *x, enum session_read *did)
+{
+    struct cache_entry *e = NULL;
+    x->second.asked = k->client->conn.worker->now;
+    switch (look_in_memory(k, &x->second.ticket, &e)) {
+    case CACHE_L1_HIT:
+        *did = local_hit(k, x, e);
+        return true;
+    case CACHE_L1_WRITE:
+        *did = busy(k, x, CACHE_BYPASS_WRITE, false);
+        return true;
+    case CACHE_L1_MISS:
+    case CACHE_L1_HOT: /* for others it may be worth keeping */
+        break;
+    }
+    return false;
 }
 
 /* Redis is asked, and the request looked at again when it has answered. */
 static enum session_read look_in_redis(struct look *k, struct session_cached *x)
 {
     const struct session_redis_what w = what(k);
+    enum session_read did;
     bool told = x->second.state == SECOND_ANSWERED &&
                 str_eq(buf_str(&x->second.identity), k->key.identity) &&
                 x->second.leased == session_redis_leases(k->cache, k->rule);
@@ -353,43 +451,10 @@ static enum session_read look_in_redis(struct look *k, struct session_cached *x)
         return told_by_redis(k, x);
     session_fill_drop(&x->fill);
     cache_entry_put(&x->second.entry);
+    if (k->rule->local_us > 0 && look_local(k, x, &did))
+        return did;
     enum cache_bypass why = session_redis_ask(k->cache, x, &w);
-    return why == CACHE_BYPASS_NONE ? wait_for_redis(k) : not_to_be_had(x, why);
-}
-
-/* The answer is not worth to be kept, but those who ask before the query is sent are told it. */
-static enum session_read hot(struct look *k, struct session_cached *x)
-{
-    x->why = CACHE_BYPASS_HOT;
-    if (k->client->route != NULL)
-        return READ_PASS; /* a replica may answer that, but not for others */
-    enum session_read did = missed(k, x, (struct cache_ticket){0, 0});
-    if (did == READ_WAITS)
-        x->why = CACHE_BYPASS_NONE;
-    if (x->fill != NULL)
-        session_fill_pass_on(x->fill);
-    return did;
-}
-
-static enum session_read look_up(struct look *k, struct session_cached *x)
-{
-    struct cache_entry *e = NULL;
-    struct cache_ticket ticket;
-    struct cache_l1_ask ask = {.scope = k->binding->scopes[k->rule->index],
-                               .key = &k->key,
-                               .now = k->client->conn.worker->now,
-                               .want_desc = wants_description(k->req)};
-    switch (cache_l1_lookup(k->cache->l1, &ask, &ticket, &e)) {
-    case CACHE_L1_HIT:
-        return hit(k, x, e);
-    case CACHE_L1_MISS:
-        return missed(k, x, ticket);
-    case CACHE_L1_WRITE:
-        return busy(k, x, CACHE_BYPASS_WRITE);
-    case CACHE_L1_HOT:
-        return hot(k, x);
-    }
-    return READ_PASS;
+    return why == CACHE_BYPASS_NONE ? wait_for_redis(k) : without_redis(k, x, why);
 }
 
 /* Its request has been looked at, and was given a server meanwhile. */

@@ -5,6 +5,11 @@
  * The rule's generation is read before the entry and kept in each entry as it was before the query,
  * so that all entries of a rule can be dropped at once.
  *
+ * In front of Redis a rule of mode ttl may have the first level (local_ttl).  Its part of the
+ * rule's time is what entries live less in Redis.  Workers have connections of their own, so a
+ * removal keeps it closed until Redis has answered, or another worker might fetch there what is
+ * just being removed; and an entry that a removal may have overtaken is removed once more.
+ *
  * Mode ttl asks for these two.  Mode lease asks for the world and its members too, and a miss takes
  * a lease before the database is asked (cache_lease.h says when an entry counts).  Nothing here
  * waits for Redis but the look-up, and each of its questions within redis_timeout.
@@ -13,10 +18,12 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/random.h"
 
-#define VALUE_KEPT 4096 /* bytes of memory that a client keeps for the next value */
-#define LEASE_MS 3000   /* after it somebody else may fetch the answer */
+#define VALUE_KEPT 4096      /* bytes of memory that a client keeps for the next value */
+#define LEASE_MS 3000        /* after it somebody else may fetch the answer */
+#define LATE_US USEC_PER_SEC /* a removal without an answer in time may be carried out so late */
 #define MISSING_US (10 * (int64_t)USEC_PER_SEC) /* between two complaints */
 
 static struct cache_redis_where where(const struct session_cache *sc, struct str name)
@@ -239,12 +246,50 @@ static uint64_t shortened(usec_t ttl, const struct cache_entry *e)
     return ms - (e->digest[0] * 256u + e->digest[1]) % (ms / 10 + 1);
 }
 
+struct keeping { /* an entry under way to Redis, of a rule with a first level */
+    struct cache_batch batch;
+    struct session_cache *cache; /* borrowed: of the worker, which ends later */
+    struct cache_scope *scope;   /* borrowed from the store */
+    struct cache_ticket ticket;
+    struct cache_key key;
+};
+
+static void kept(struct cache_batch *b)
+{
+    struct keeping *k = container_of(b, struct keeping, batch);
+    const struct cache_l1_put put = {
+        .scope = k->scope, .key = &k->key, .ticket = k->ticket, .now = k->cache->worker->now};
+    if (k->cache->redis != NULL && cache_l1_is_void(k->cache->l1, &put)) /* NULL: the worker ends */
+        session_redis_remove(k->cache, k->scope, &k->key);
+    cache_batch_fini(&k->batch);
+    mem_free(k);
+}
+
+static bool keep_watched(struct session_cache *sc, const struct session_redis_what *what,
+                         struct cache_ticket ticket, const struct cache_cmd *c,
+                         const struct cache_redis_where *w)
+{
+    struct keeping *k = mem_new(sizeof(*k));
+    cache_batch_init(&k->batch, kept);
+    k->batch.cmds[0] = *c;
+    k->cache = sc;
+    k->scope = what->binding->scopes[what->rule->index];
+    k->ticket = ticket;
+    cache_key_copy(&k->key, what->key);
+    if (redis_send(sc->redis, &k->batch, 1, w))
+        return true;
+    cache_batch_fini(&k->batch);
+    mem_free(k);
+    return false;
+}
+
 bool session_redis_store(struct session_cache *sc, const struct session_redis_what *what,
-                         struct cache_read *read, const struct cache_entry *e)
+                         struct cache_read *read, struct cache_ticket ticket,
+                         const struct cache_entry *e)
 {
     char field[CACHE_FIELD_BYTES + 1];
     struct cache_redis_where w = where(sc, what->key->name);
-    uint64_t ms = shortened(what->rule->ttl_us, e);
+    uint64_t ms = shortened(what->rule->ttl_us - what->rule->local_us, e);
     struct cache_cmd c = {.kind = CACHE_CMD_KEEP, .ms = ms};
     struct buf value;
     if (read->state == CACHE_READ_LEASED)
@@ -254,19 +299,59 @@ bool session_redis_store(struct session_cache *sc, const struct session_redis_wh
     cache_key_field(e->digest, field);
     w.field = str_of(field);
     w.value = buf_str(&value);
-    bool kept = !value.failed && redis_tell(sc->redis, &c, &w);
+    bool sent = !value.failed && (what->rule->local_us > 0 ? keep_watched(sc, what, ticket, &c, &w)
+                                                           : redis_tell(sc->redis, &c, &w));
     buf_fini(&value);
-    return kept;
+    return sent;
 }
 
-void session_redis_remove(struct session_cache *sc, struct str name)
+struct removal { /* under way to Redis */
+    struct cache_batch batch;
+    struct session_cache *cache; /* borrowed: of the worker, which ends later */
+    struct cache_write write;    /* open until the answer */
+    bool sent;
+};
+
+static void removed(struct cache_batch *b)
+{
+    struct removal *r = container_of(b, struct removal, batch);
+    bool late = r->sent && b->answers[0].state == CACHE_ANSWER_FAILED;
+    struct session_cache *sc = r->cache;
+    cache_l1_write_lost(sc->l1, &r->write, late ? sc->worker->now + LATE_US : 0);
+    cache_batch_fini(&r->batch);
+    mem_free(r);
+    if (sc->redis != NULL) /* the worker goes on */
+        session_await_look(sc);
+}
+
+/* key NULL: all of the scope. */
+static void remove_from(struct session_cache *sc, struct cache_scope *scope,
+                        const struct cache_key *key, const struct cache_cmd *c,
+                        const struct cache_redis_where *w)
+{
+    if (!sc->config->local || scope == NULL) {
+        (void)redis_tell(sc->redis, c, w);
+        return;
+    }
+    struct removal *r = mem_new(sizeof(*r));
+    cache_batch_init(&r->batch, removed);
+    r->cache = sc;
+    r->batch.cmds[0] = *c;
+    cache_l1_write_begin(sc->l1, scope, key, &r->write);
+    r->sent = redis_send(sc->redis, &r->batch, 1, w);
+    if (!r->sent)
+        removed(&r->batch);
+}
+
+void session_redis_remove(struct session_cache *sc, struct cache_scope *scope,
+                          const struct cache_key *key)
 {
     const struct cache_cmd c = {.kind = CACHE_CMD_DROP};
-    struct cache_redis_where w = where(sc, name);
-    (void)redis_tell(sc->redis, &c, &w);
+    struct cache_redis_where w = where(sc, key->name);
+    remove_from(sc, scope, key, &c, &w);
 }
 
-void session_redis_drop_scope(struct session_cache *sc, const struct cache_scope *scope)
+void session_redis_drop_scope(struct session_cache *sc, struct cache_scope *scope)
 {
     const struct cache_cmd c = {.kind = CACHE_CMD_RULE_END, .fresh = random_u64() | 1u};
     struct cache_redis_where w = where(sc, STR(""));
@@ -274,7 +359,7 @@ void session_redis_drop_scope(struct session_cache *sc, const struct cache_scope
     cache_l1_scope_names(scope, &database, &rule);
     w.database = str_of(database);
     w.rule = str_of(rule);
-    (void)redis_tell(sc->redis, &c, &w);
+    remove_from(sc, scope, NULL, &c, &w);
 }
 
 void session_redis_drop_rule(struct session_cache *sc, const struct session_binding *b, int rule)

@@ -124,19 +124,19 @@ static void remove_from_redis(struct session_cache *sc, const struct note *x)
     if (x->whole)
         session_redis_drop_scope(sc, x->scope);
     else
-        session_redis_remove(sc, x->key->name);
+        session_redis_remove(sc, x->scope, x->key);
 }
 
 /* What the cache was never told of begins and ends here. */
 static void end_note(struct server *s, struct note *x)
 {
     struct cache_l1 *l1 = cache_of(s)->l1;
+    if (!x->open || !x->leased) /* first, so that what it closes is not open in between */
+        remove_from_redis(cache_of(s), x);
     if (x->open && !x->leased)
         cache_l1_write_end(l1, &x->write);
     else if (!x->open)
         cache_l1_drop(l1, x->scope, x->whole ? NULL : x->key);
-    if (!x->open || !x->leased)
-        remove_from_redis(cache_of(s), x);
     mem_free(x->key);
 }
 

@@ -110,6 +110,14 @@ static void put_bypasses(struct buf *b, const struct session_counts *n)
     buf_fini(&text);
 }
 
+/* Where the rule's answers are; the first level first. */
+static const char *places(bool redis, const struct config_cache_rule *rule)
+{
+    if (redis)
+        return rule->local_ttl > 0 ? "memory, redis" : "redis";
+    return rule->mode == CONFIG_CACHE_LEASE ? "memory, exclusive" : "memory";
+}
+
 static void put_row(struct buf *b, bool redis, const struct config_cache_rule *rule,
                     const struct admin_cache_row *r)
 {
@@ -122,11 +130,9 @@ static void put_row(struct buf *b, bool redis, const struct config_cache_rule *r
     else
         admin_reply_null(b);
     admin_reply_text(b, config_cache_mode_name(rule->mode));
-    admin_reply_text(b, redis                              ? "redis"
-                        : rule->mode == CONFIG_CACHE_LEASE ? "memory, exclusive"
-                                                           : "memory");
+    admin_reply_text(b, places(redis, rule));
     admin_reply_text(b, admin_cache_state(rule, r));
-    if (redis) /* it alone knows */
+    if (redis && rule->local_ttl == 0) /* it alone knows */
         admin_reply_null(b);
     else
         admin_reply_int(b, r != NULL ? r->entries : 0);
@@ -139,6 +145,7 @@ static void put_row(struct buf *b, bool redis, const struct config_cache_rule *r
     admin_reply_int(b, (int64_t)n->invalidations);
     put_bypasses(b, n);
     admin_reply_text(b, r != NULL ? r->why : "");
+    admin_reply_int(b, (int64_t)n->local_hits);
 }
 
 static void finish_show(struct admin_gather *g)
@@ -171,6 +178,14 @@ void admin_cache_show(struct admin *a, struct admin_reply *r)
 
 /* ---- CACHE FLUSH ----------------------------------------------------------------------------- */
 
+static void drop_key(struct session_cache *sc, struct cache_scope *scope,
+                     const struct cache_key *key)
+{
+    cache_l1_drop(sc->l1, scope, key);
+    if (sc->config->local)
+        session_redis_remove(sc, scope, key);
+}
+
 static void drop_rule(struct session_cache *sc, const struct session_binding *b, int rule)
 {
     cache_l1_drop(sc->l1, b->scopes[rule], NULL);
@@ -194,12 +209,13 @@ static void flush(struct worker *w, struct admin_gather *g, struct admin_part *p
             if (what.n == 0 || named == cache_rule_at(set, i))
                 drop_rule(w->cache, b, i);
             else if (named == NULL && cache_key_of_name(cache_rule_at(set, i), what, &key))
-                cache_l1_drop(w->cache->l1, b->scopes[i], &key);
+                drop_key(w->cache, b->scopes[i], &key);
         }
     }
     bool is_key = what.n > 0 && cache_rule_named(w->cache->config->set, what) == NULL;
+    const struct cache_key bare = {.name = what}; /* it need not be of a database known here */
     if (redis && is_key && w->index == 0)
-        session_redis_remove(w->cache, what);
+        session_redis_remove(w->cache, NULL, &bare);
     part->counts.found += redis && !redis_is_up(w->cache->redis);
 }
 

@@ -32,9 +32,9 @@ static const struct wire_column sockets[] = {SOCKET,          I("recv_pos"),   I
                                              I("pkt_remain"), I("send_pos"),   I("send_remain"),
                                              I("pkt_avail"),  I("send_avail"), SOCKET_OURS};
 static const struct wire_column cache[] = {
-    T("rule"),    T("database"), T("mode"),          T("store"),     T("state"),
-    Q("entries"), Q("hits"),     Q("misses"),        N("hit_ratio"), Q("waits"),
-    Q("fills"),   Q("refused"),  Q("invalidations"), T("bypasses"),  T("why")};
+    T("rule"),          T("database"), T("mode"),      T("store"),     T("state"), Q("entries"),
+    Q("hits"),          Q("misses"),   N("hit_ratio"), Q("waits"),     Q("fills"), Q("refused"),
+    Q("invalidations"), T("bypasses"), T("why"),       Q("local_hits")};
 static const struct wire_column cache_members[] = {T("name"), T("rules"), T("state"), I("self")};
 static const struct wire_column config[] = {T("key"), T("value"), T("default"), T("changeable")};
 static const struct wire_column databases[] = {T("name"),

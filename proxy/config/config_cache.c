@@ -130,7 +130,7 @@ static enum status begin_rule(struct config_cache *c, const struct config_item *
     struct config_cache_rule *r = config_arena_new(&c->arena, sizeof(*r));
     r->name = config_arena_dup(&c->arena, name);
     r->mode = CONFIG_CACHE_UNSET;
-    r->max_result = -1;
+    r->max_result = r->local_ttl = -1;
     set_defaults(r, &c->arena, config_cache_rule_schema, config_cache_rule_schema_count);
     r->file = config_arena_dup(&c->arena, str_of(it->file));
     r->line = it->line;
@@ -320,6 +320,7 @@ static enum status compile(struct config_cache *c, const struct config_cache_rul
                                 .key = str_of(r->key),
                                 .mode = mode_of(r->mode),
                                 .ttl_us = r->ttl,
+                                .local_us = r->local_ttl,
                                 .max_result = (size_t)r->max_result,
                                 .users = users,
                                 .functions = functions,
@@ -340,6 +341,23 @@ static enum status compile(struct config_cache *c, const struct config_cache_rul
     return st == ST_OK ? st : blame(r, "query", st, err);
 }
 
+/* A process hears of other processes' writes from Redis only. */
+static enum status check_local(const struct config_cache_rule *r, struct error *err)
+{
+    if (r->local_ttl == 0 || r->mode == CONFIG_CACHE_OFF)
+        return ST_OK;
+    if (r->mode != CONFIG_CACHE_TTL)
+        return blame(r, "local_ttl",
+                     error_set(err, ST_INVALID,
+                               "is for mode ttl: in mode lease Redis must be asked each time, "
+                               "because others may have written"),
+                     err);
+    if (r->local_ttl >= r->ttl)
+        return blame(r, "local_ttl",
+                     error_set(err, ST_INVALID, "must be below ttl, which it is a part of"), err);
+    return ST_OK;
+}
+
 static enum status finish_rule(struct config_cache *c, struct config_cache_rule *r,
                                struct error *err)
 {
@@ -347,10 +365,16 @@ static enum status finish_rule(struct config_cache *c, struct config_cache_rule 
         r->mode = c->opt.mode;
     if (r->max_result < 0)
         r->max_result = c->opt.max_result;
+    if (r->local_ttl < 0)
+        r->local_ttl = c->opt.local_ttl;
     if (r->query[0] == '\0' || r->key[0] == '\0')
         return blame(r, r->query[0] == '\0' ? "query" : "key",
                      error_set(err, ST_INVALID, "must be given"), err);
-    return ST_OK;
+    enum status st = check_local(r, err);
+    if (c->redis.host == NULL || r->mode != CONFIG_CACHE_TTL)
+        r->local_ttl = 0;
+    c->local = c->local || r->local_ttl > 0;
+    return st;
 }
 
 /* What is kept in one process is right only when no other one passes writes on. */
@@ -461,8 +485,9 @@ static bool same_rule(const struct config_cache_rule *a, const struct config_cac
 {
     return strcmp(a->name, b->name) == 0 && strcmp(a->query, b->query) == 0 &&
            strcmp(a->key, b->key) == 0 && strcmp(a->users, b->users) == 0 &&
-           strcmp(a->functions, b->functions) == 0 && a->ttl == b->ttl && a->mode == b->mode &&
-           a->max_result == b->max_result && same_tables(a, b);
+           strcmp(a->functions, b->functions) == 0 && a->ttl == b->ttl &&
+           a->local_ttl == b->local_ttl && a->mode == b->mode && a->max_result == b->max_result &&
+           same_tables(a, b);
 }
 
 bool config_cache_differs(const struct config_cache *a, const struct config_cache *b)

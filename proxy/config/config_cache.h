@@ -38,7 +38,7 @@ enum config_cache_mode {
 
 struct config_cache_options { /* [cache] */
     const char *store, *prefix, *redis_password, *redis_name;
-    usec_t redis_timeout, wait;
+    usec_t redis_timeout, wait, local_ttl;
     int redis_members;
     int64_t memory;     /* bytes */
     int64_t max_result; /* bytes */
@@ -58,7 +58,8 @@ struct config_cache_rule { /* [cache NAME] */
     const char *query, *key;
     const char *users, *functions; /* comma lists; empty: unset */
     usec_t ttl;
-    int64_t max_result; /* resolved: never unset once read */
+    usec_t local_ttl;   /* resolved, as the next two: 0 unless there is another store */
+    int64_t max_result; /* never unset once read */
     enum config_cache_mode mode;
     struct config_cache_table *tables;
     size_t ntables;
@@ -80,6 +81,7 @@ struct config_cache {
     struct config_cache_redis redis;
     struct config_cache_rule *rules[CONFIG_CACHE_RULES_MAX];
     size_t nrules;
+    bool local;  /* some rule has a first level in front of Redis */
     bool leased; /* some rule is of mode lease in Redis: there this process is a member */
     char member[CONFIG_CACHE_MEMBER_MAX + 1]; /* with this name */
     char rules_name[9];                       /* a hash of the rules of mode lease, in digits */

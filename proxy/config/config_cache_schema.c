@@ -32,6 +32,10 @@ static const struct config_enum sslmodes[] = {
 };
 
 const struct config_option config_cache_schema[] = {
+    {OPTION(local_ttl, CONFIG_TIME), .def = "0", .min = 0, .max = TTL_MAX, .unit = "seconds",
+     .help = "Mode ttl with Redis, for rules that do not say: how long of its ttl an answer from "
+             "Redis may also be served from this process's memory, without asking Redis. What "
+             "other processes write, and a DEL by the application, is seen that much later."},
     {OPTION(max_result, CONFIG_SIZE), .def = "64kB", .min = 0, .max = RESULT_MAX, .unit = "bytes",
      .help = "Larger answers are not kept; a rule may say otherwise."},
     {OPTION(memory, CONFIG_SIZE), .def = "64MB", .min = 0, .max = INT64_MAX, .unit = "bytes",
@@ -88,6 +92,10 @@ const struct config_option config_cache_rule_schema[] = {
     {RULE(key, CONFIG_STRING), .def = "",
      .help = "Name of an entry: a text with the query's parameters in it, as in balance:$1. Must "
              "be given."},
+    {RULE(local_ttl, CONFIG_TIME), .def = "", .min = 0, .max = TTL_MAX, .unit = "seconds",
+     .help =
+         "Of ttl, and below it: how long an answer from Redis may be served from memory; unset: "
+         "that of [cache]. Refused in mode lease."},
     {RULE(max_result, CONFIG_SIZE), .def = "", .min = 0, .max = RESULT_MAX, .unit = "bytes",
      .help = "Larger answers are not kept; unset: that of [cache]."},
     {RULE(mode, CONFIG_ENUM), .def = "", .values = modes,

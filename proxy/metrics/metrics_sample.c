@@ -129,7 +129,7 @@ static void fill_rule(struct metrics_cache *to, const struct config_cache *cfg,
     *to = (struct metrics_cache){.database = r->db->name,
                                  .rule = str_dup(str_of(rule->name)),
                                  .wanted = rule->mode != CONFIG_CACHE_OFF,
-                                 .in_memory = cfg->redis.host == NULL,
+                                 .in_memory = cfg->redis.host == NULL || rule->local_ttl > 0,
                                  .entries = r->entries,
                                  .bytes = r->bytes,
                                  .counts = r->counts};
@@ -148,7 +148,7 @@ static void fill_cache(struct metrics_sample *s, const struct admin_gather *g,
         if ((size_t)rows[i].rule < cfg->nrules)
             fill_rule(&s->cache[s->ncache++], cfg, &rows[i]);
     mem_free(rows);
-    s->store.used = cfg->nrules > 0 && cfg->redis.host == NULL;
+    s->store.used = cfg->nrules > 0 && (cfg->redis.host == NULL || cfg->local);
     if (!s->store.used || g->admin->process->answers == NULL)
         return;
     struct cache_l1_counts in;

@@ -23,6 +23,7 @@ WRITE = "UPDATE balances SET balance = balance + 1 WHERE user_id = $1"
 SUM = "SELECT sum(amount) FROM ledger WHERE user_id = $1"
 CACHED, RESPONDER = "penstock, cached", "responder"
 REDIS = {"ttl": "penstock, Redis, ttl", "lease": "penstock, Redis, lease"}      # by mode
+LOCAL = "penstock, memory before Redis"
 
 RULES = f"""[cache]
 {{store}}
@@ -82,10 +83,11 @@ def ended(rig):
         rig.stop()
 
 
-def with_redis(pg, servers, redis, mode, workers=2, **kw):
-    """The same with Redis as the store."""
-    rules = RULES.format(store=f"store = redis://{redis.host}:{redis.port}/0\nmode = {mode}\nredis_timeout = 0.05")
-    rig = cached(pg, servers, workers, rules, REDIS[mode], **kw)
+def with_redis(pg, servers, redis, mode, workers=2, local=0, **kw):
+    """The same with Redis, which is emptied, as the store; local: seconds of local_ttl."""
+    redis("FLUSHALL")
+    store = f"store = redis://{redis.host}:{redis.port}/0\nmode = {mode}\nredis_timeout = 0.05\nlocal_ttl = {local}"
+    rig = cached(pg, servers, workers, RULES.format(store=store), LOCAL if local else REDIS[mode], **kw)
     rig.redis = redis
     return rig
 
@@ -199,10 +201,10 @@ def instructions(bench):
         bench.put("caching", ("instructions of a hit", mode, 64), CACHED, got)
         if got:
             bench.say(f"callgrind, a hit, {mode}: {got:.0f} instructions")
-    for mode, name in REDIS.items():
+    for mode, name, local in [(m, n, 0) for m, n in REDIS.items()] + [("ttl", LOCAL, 200)]:
         with contextlib.closing(Redis()) as redis:
             got = bench.attempt(f"callgrind, a hit, {name}", meter.callgrind,
-                                lambda r=redis, m=mode, **kw: with_redis(pg, o.servers, r, m, 1, **kw),
+                                lambda r=redis, m=mode, t=local, **kw: with_redis(pg, o.servers, r, m, 1, t, **kw),
                                 lambda rig, n: work(rig, n, "simple"), 5, 25)
         bench.put("caching", ("instructions of a hit", "simple", 64), name, got)
 

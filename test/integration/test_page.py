@@ -239,7 +239,7 @@ def test_nodes_and_cache_are_those_of_the_console(chromium, clustered, trio, htt
         assert ("lag" in box) == (r["role"] == "replica")
     assert sum(float(r["share"]) for r in rows.values()) == pytest.approx(100, abs=0.2)
     row = p.show("CACHE")[0]
-    for name, column in (("hits", "hits"), ("misses", "misses"), ("kept", "fills"), ("drops", "invalidations"),
+    for name, column in (("hits", "hits"), ("from memory", "local_hits"), ("misses", "misses"), ("kept", "fills"), ("drops", "invalidations"),
                          ("entries", "entries")):
         assert field(b, "cache", f"kept/{DB}", name).replace(",", "") == row[column], name
     ratio = float(field(b, "cache", f"kept/{DB}", "hit ratio").rstrip(" %"))

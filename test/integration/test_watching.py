@@ -269,10 +269,10 @@ def test_the_cache_is_that_of_the_console(start, trio, http):
         c.query("SELECT 1")
     row, scrape, of = p.show("CACHE")[0], http.scrape(), dict(rule="kept", database=DB)
     assert len(p.show("CACHE")) == 1        # none for the connections that ask the nodes
-    for column, name in (("hits", "hits"), ("misses", "misses"), ("waits", "waits"), ("fills", "fills"),
-                         ("refused", "refused_answers"), ("invalidations", "invalidations")):
+    for column, name in (("hits", "hits"), ("local_hits", "local_hits"), ("misses", "misses"), ("waits", "waits"),
+                         ("fills", "fills"), ("refused", "refused_answers"), ("invalidations", "invalidations")):
         assert scrape.get(f"penstock_cache_{name}_total", **of) == int(row[column]), column
-    assert int(row["hits"]) > 0 and int(row["fills"]) > 0 and int(row["invalidations"]) > 0
+    assert int(row["hits"]) == int(row["local_hits"]) > 0 and int(row["fills"]) > 0 and int(row["invalidations"]) > 0
     bypasses = dict(x.split("=") for x in row["bypasses"].split())
     assert {s.labels["reason"]: s.value for s in scrape.all("penstock_cache_bypasses_total", **of)} == {
         k: int(v) for k, v in bypasses.items()} and bypasses["transaction"] == "1"

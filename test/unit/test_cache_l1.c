@@ -316,6 +316,60 @@ static void an_entry_larger_than_its_share_is_not_kept(void **state)
     cache_l1_free(&r.l1);
 }
 
+static bool is_void(struct rig *r, const char *name, struct cache_ticket t)
+{
+    struct cache_key k;
+    make_key(&k, name, name);
+    struct cache_l1_put put = {.scope = r->scope, .key = &k, .ticket = t, .now = r->now};
+    return cache_l1_is_void(r->l1, &put);
+}
+
+/* What was read elsewhere with a ticket is judged by it, stored here or not. */
+static void void_tickets_are_told_from_full_memory(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct cache_write w;
+    struct cache_ticket t, other;
+    start(&r, 1 << 20);
+    assert_int_equal(look(&r, "k:1", &t), CACHE_L1_MISS);
+    assert_int_equal(look(&r, "k:2", &other), CACHE_L1_MISS);
+    assert_false(is_void(&r, "k:1", t));
+    begin(&r, "k:1", &w);
+    assert_true(is_void(&r, "k:1", t) && !is_void(&r, "k:2", other));
+    cache_l1_write_end(r.l1, &w);
+    assert_true(is_void(&r, "k:1", t));
+    begin(&r, NULL, &w);
+    cache_l1_write_end(r.l1, &w);
+    assert_true(is_void(&r, "k:2", other));
+    assert_int_equal(look(&r, "k:1", &t), CACHE_L1_MISS);
+    begin(&r, "k:1", &w);
+    cache_l1_write_lost(r.l1, &w, r.now + 10);
+    r.now += 20;
+    assert_true(is_void(&r, "k:1", t));
+    cache_l1_free(&r.l1);
+}
+
+static void a_ticket_of_a_hot_key_is_not_void_but_stores_nothing(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct cache_write w;
+    struct cache_ticket t;
+    start(&r, 1 << 20);
+    while (look(&r, "k:1", &t) != CACHE_L1_HOT) {
+        (void)keep(&r, "k:1", t);
+        begin(&r, "k:1", &w);
+        cache_l1_write_end(r.l1, &w);
+    }
+    assert_false(is_void(&r, "k:1", t) || keep(&r, "k:1", t));
+    assert_int_equal(cache_l1_entries(r.scope), 0);
+    begin(&r, "k:1", &w);
+    assert_true(is_void(&r, "k:1", t));
+    cache_l1_write_end(r.l1, &w);
+    cache_l1_free(&r.l1);
+}
+
 static void a_key_whose_entries_are_never_used_is_hot(void **state)
 {
     (void)state;
@@ -563,6 +617,8 @@ int main(void)
         cmocka_unit_test(what_was_forgotten_still_voids_tickets),
         cmocka_unit_test(room_is_made_by_throwing_out_what_was_not_used),
         cmocka_unit_test(an_entry_larger_than_its_share_is_not_kept),
+        cmocka_unit_test(void_tickets_are_told_from_full_memory),
+        cmocka_unit_test(a_ticket_of_a_hot_key_is_not_void_but_stores_nothing),
         cmocka_unit_test(a_key_whose_entries_are_never_used_is_hot),
         cmocka_unit_test(an_entry_without_description_is_no_hit_for_who_wants_one),
         cmocka_unit_test(a_scope_is_one_for_its_names),

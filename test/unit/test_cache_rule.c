@@ -187,6 +187,33 @@ static void listed_functions_match_with_and_without_schema(void **state)
     cache_rig_fini(&r);
 }
 
+static void rules_with_other_times_share_no_entries(void **state)
+{
+    (void)state;
+    static const struct {
+        usec_t ttl, local;
+    } times[] = {{300, 0}, {300, 100}, {200, 0}, {200, 100}};
+    struct cache_rule_text text = {
+        .name = STR("r"), .query = STR(QUERY), .key = STR("k:$1"), .mode = CACHE_TTL};
+    uint64_t words = 0, entries[ARRAY_LEN(times)];
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        struct cache_rig r;
+        cache_rig_init(&r);
+        text.ttl_us = times[i].ttl;
+        text.local_us = times[i].local;
+        assert_true(cache_rig_add(&r, &text));
+        const struct cache_rule *rule = cache_rule_at(r.rules, 0);
+        entries[i] = rule->entry_hash;
+        for (size_t k = 0; k < i; k++)
+            assert_int_not_equal(entries[k], entries[i]);
+        /* names, and what is known of writes to them, stay the same */
+        assert_true(i == 0 || words == rule->text_hash);
+        words = rule->text_hash;
+        assert_int_equal(rule->local_us, times[i].local);
+        cache_rig_fini(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +223,7 @@ int main(void)
         cmocka_unit_test(modes_of_later_releases_say_so),
         cmocka_unit_test(stated_tables_are_taken_apart),
         cmocka_unit_test(listed_functions_match_with_and_without_schema),
+        cmocka_unit_test(rules_with_other_times_share_no_entries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,11 @@
 
 #include "test/unit/test_config_support.h"
 
+#include "cache/cache_rule.h"
 #include "proxy/config/hba.h"
+
+#define REDIS_RULE                                                                                 \
+    "[cache]\nstore = redis://h\n[cache a]\nquery = SELECT v FROM t WHERE i = $1\nkey = k:$1\n"
 
 struct refusal {
     const char *text, *reason;
@@ -72,6 +76,15 @@ static const struct refusal refusals[] = {
      "k:$1\n",
      "@:4: mode: [cache a]: lease with store = memory is for one process alone, but there is "
      "so_reuseport"},
+    {"[cache a]\nlocal_ttl = -1\n", "@:2: local_ttl: not a time in seconds"},
+    {REDIS_RULE "local_ttl = 10\n",
+     "@:4: local_ttl: [cache a]: is for mode ttl: in mode lease Redis must be asked each time, "
+     "because others may have written"},
+    {REDIS_RULE "[cache]\nlocal_ttl = 10\n",
+     "@:4: local_ttl: [cache a]: is for mode ttl: in mode lease Redis must be asked each time, "
+     "because others may have written"},
+    {REDIS_RULE "mode = ttl\nttl = 10\nlocal_ttl = 10\n",
+     "@:4: local_ttl: [cache a]: must be below ttl, which it is a part of"},
     {"[service x]\n", "@:1: section [service x] is not implemented in this release"},
     {"[services]\n", "@:1: unknown section [services]"},
     {"[pgbouncer\n", "@:1: [section] has no closing ]"},
@@ -236,6 +249,32 @@ static void address_of_redis_is_taken_apart(void **state)
         assert_int_equal(r->database, rows[i].database);
         config_put(&cfg);
     }
+}
+
+static void time_in_memory_is_part_of_the_time_in_redis(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        usec_t local;
+    } rows[] = {{"", 0},
+                {"[cache]\nlocal_ttl = 2\n", 2 * USEC_PER_SEC},
+                {"local_ttl = 9.999\n[cache]\nlocal_ttl = 2\n", 9999000},
+                {"local_ttl = 0\n[cache]\nlocal_ttl = 2\n", 0},
+                {"mode = off\n[cache]\nlocal_ttl = 20\n", 0}, /* what is off says nothing */
+                {"[cache]\nlocal_ttl = 2\nstore = memory\n", 0}};
+    struct config *first = support_load(REDIS_RULE "mode = ttl\nttl = 10\n");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[400];
+        snprintf(text, sizeof(text), REDIS_RULE "mode = ttl\nttl = 10\n%s", rows[i].more);
+        struct config *cfg = support_load(text);
+        assert_int_equal(cfg->cache->rules[0]->local_ttl, rows[i].local);
+        assert_int_equal(cache_rule_at(cfg->cache->set, 0)->local_us, rows[i].local);
+        assert_int_equal(cfg->cache->local, rows[i].local > 0);
+        assert_true(config_cache_differs(first->cache, cfg->cache) || i == 0 || i == 3);
+        config_put(&cfg);
+    }
+    config_put(&first);
 }
 
 static void cache_of_an_unchanged_file_is_the_same_object(void **state)
@@ -619,6 +658,7 @@ int main(void)
         cmocka_unit_test(missing_file_is_refused),
         cmocka_unit_test(values_of_cache_rules_go_on_in_indented_lines),
         cmocka_unit_test(address_of_redis_is_taken_apart),
+        cmocka_unit_test(time_in_memory_is_part_of_the_time_in_redis),
         cmocka_unit_test(cache_of_an_unchanged_file_is_the_same_object),
         cmocka_unit_test(pgbouncers_lexing_rules_hold),
         cmocka_unit_test(long_values_and_names_arrive_whole),
