@@ -74,9 +74,9 @@ enum prelude { PRELUDE_NONE, PRELUDE_GLUED, PRELUDE_WAIT };
  * be done before the request may follow. */
 enum prelude session_prelude(struct client *c, struct server *s, const struct wire_req *r,
                              const struct plan *plan);
-/* What must be asked for after a request with these effects and completion tags; names are added to
- * the server's list. */
-void session_note_asks(struct server *s, const struct flight *f, uint32_t tags);
+/* What must be asked for after a request with these effects and completion tags, or one that
+ * failed; names are added to the server's list. */
+void session_note_asks(struct server *s, const struct flight *f, uint32_t tags, bool failed);
 /* A statement is bound that may change settings: those whose names can be known are asked for
  * too. */
 void session_note_bound(struct server *s, const struct facts *f, const struct wire_part *bind);

@@ -145,7 +145,7 @@ static void request_done(struct server *s, struct flight *f, const struct wire_s
     struct client *c = f->client;
     session_route_done(s, f, ev->tx, false);
     session_apply(s, f, ev);
-    session_note_asks(s, f, ev->tags);
+    session_note_asks(s, f, ev->tags, ev->error != SE_NONE);
     if (!f->taken)
         count_request(s, f, ev);
     if (f->batch.runs > 0)

@@ -395,7 +395,22 @@ static void note_reset(struct server *s)
     varset_put(&names);
 }
 
-void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
+/* What was refused, or set with other rights and perhaps rolled back, is not on record because it
+ * was named: the database lists what is set. */
+static void note_settings(struct server *s, const struct flight *f, uint32_t asks, bool failed)
+{
+    if ((asks & ASK_VARS) && f->facts != NULL && !failed && note_vars(s, f->facts))
+        s->asks |= ASK_VARS_ALL;
+    s->question.locally = s->question.locally || (f->effects & FX_LOCAL) != 0;
+    if ((s->asks & ASK_VARS) && (failed || s->question.in_full || has_other_rights(s)))
+        s->asks |= ASK_VARS_ALL;
+    if ((s->asks & ASK_VARS_ALL) && f->client != NULL)
+        s->tainted_by = f->client->id;
+    if (s->asks == 0 && s->tx == TX_IDLE)
+        s->question.locally = false;
+}
+
+void session_note_asks(struct server *s, const struct flight *f, uint32_t tags, bool failed)
 {
     uint32_t asks = asks_of(f->effects) | surprise(f->effects, tags);
     /* Dropping may end what a pin is for. */
@@ -416,14 +431,7 @@ void session_note_asks(struct server *s, const struct flight *f, uint32_t tags)
         asks = s->question.reset_seen ? asks_of(FX_UNKNOWN) : 0;
     }
     s->asks |= asks;
-    if ((asks & ASK_VARS) && (f->facts != NULL ? note_vars(s, f->facts) : s->question.in_full))
-        s->asks |= ASK_VARS_ALL;
-    s->question.locally = s->question.locally || (f->effects & FX_LOCAL) != 0;
-    if (f->client != NULL &&
-        ((s->asks & ASK_VARS_ALL) || ((s->asks & ASK_VARS) && has_other_rights(s))))
-        s->tainted_by = f->client->id;
-    if (s->asks == 0 && s->tx == TX_IDLE)
-        s->question.locally = false;
+    note_settings(s, f, asks, failed);
 }
 
 void session_vars_reset(struct server *s)

@@ -282,9 +282,26 @@ def test_setting_that_the_login_may_not_reset_stays_with_its_client(rights, prox
     b.close()
 
 
+@pytest.mark.parametrize("name, extended", [("log_statement", False), ("log_statement", True),
+                                            ("plpgsql.variable_conflict", False)])
+def test_setting_that_was_refused_hurts_nobody(rights, proxy, name, extended):
+    """Its value is not on record as somebody's wish: others could not take it back."""
+    p = proxy(rights, pool_size=1)
+    a, b = (p.connect(USER, SECRET, DB) for _ in range(2))
+    for _ in range(2):
+        b.query("DO $$ BEGIN PERFORM 1; END $$")
+        sql = f"SET {name} = '{'use_column' if '.' in name else 'all'}'"
+        assert code_of(a, *([w.parse(sql), w.bind([]), w.execute(), w.sync()] if extended else
+                            [w.query(sql)])) == "42501"
+        assert b.value("SELECT 'b'") == "b"
+        assert a.value("SELECT 'a'") == "a"
+    a.close()
+    b.close()
+
+
 def test_setting_of_a_superuser_that_has_become_another(rights, proxy):
     """Its role may not set it, and neither may the role of who comes next take it away."""
-    p = proxy(rights, pool_size=2, users={"boss": "boss secret"}, config={"server_round_robin": 1})
+    p = proxy(rights, pool_size=1, users={"boss": "boss secret"})
     a, b = (p.connect("boss", "boss secret", DB) for _ in range(2))
     ask = "SELECT current_user, session_user, current_setting('log_statement')"
     for c in (a, b):

@@ -69,13 +69,32 @@ static void question_by_name_that_is_refused_is_asked_in_full(void **state)
     struct rig *r = rig();
     struct peer c, s;
     rig_toy_client(r, 0, &c, &s);
-    run(r, &c, &s, "Q set zone to 'x'\n", "err other refused\ndone I\n");
+    run(r, &c, &s, "Q set zone to 'x'\n", "ok set\ndone I\n");
     peer_hears(r, &s, "state vars:zone\n");
     peer_say(&s, "err other nobody may see that\ndone I\n");
     peer_hears(r, &s, "state all\n");
     peer_say(&s, "row var|zone|y\ndone I\n");
     rig_toy_ask(r, &c, &s);
     leave(r, &c, &s);
+}
+
+/* Its value would be taken for a wish, which the next client may have no right to reset. */
+static void setting_that_was_refused_is_not_asked_for_by_name(void **state)
+{
+    (void)state;
+    struct rig *r = rig();
+    struct peer a, b, s;
+    rig_toy_client(r, 0, &a, &s);
+    rig_toy_client(r, 0, &b, NULL);
+    run(r, &a, &s, "Q set zone to 'x'\n", "err other refused\ndone I\n");
+    peer_hears(r, &s, "state all\n");
+    peer_say(&s, "done I\n");
+    peer_say(&b, "Q select 1\n");
+    peer_hears(r, &s, "clean settings\nQ select 1\n");
+    peer_say(&s, "done I\nrow 1\ndone I\n");
+    peer_hears(r, &b, "row 1\ndone I\n");
+    peer_close(&a);
+    leave(r, &b, &s);
 }
 
 static void question_that_is_cut_off_is_repeated(void **state)
@@ -297,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(client_whose_settings_are_not_known_does_not_go_on),
         cmocka_unit_test(question_by_name_that_is_refused_is_asked_in_full),
+        cmocka_unit_test(setting_that_was_refused_is_not_asked_for_by_name),
         cmocka_unit_test(question_that_is_cut_off_is_repeated),
         cmocka_unit_test(settings_are_tried_as_a_whole_after_a_stranger),
         cmocka_unit_test(client_is_told_the_settings_that_its_request_runs_under),
