@@ -20,8 +20,8 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SECONDS = float(os.environ.get("LEASE_SECONDS", "3"))
 SOURCES = ("cache/cache_link.c", "cache/cache_lease.c", "cache/cache_member.c", "cache/cache_redis.c",
-           "cache/cache_redis_answer.c", "cache/cache_refusal.c", "cache/cache_script.c", "cache/cache_entry.c",
-           "protocol/auth/digest.c")
+           "cache/cache_redis_reply.c", "cache/cache_redis_answer.c", "cache/cache_refusal.c", "cache/cache_script.c",
+           "cache/cache_entry.c", "protocol/auth/digest.c")
 
 # file, what is there, what is put there, the faults that bring it to light
 MUTANTS = {
