@@ -18,7 +18,8 @@ class Trouble:
         self.killed, self.happened = killed, {}
 
     COMMON = ("terminate", "flush", "flush_key", "reload")
-    REDIS = ("flushall", "delete", "no_scripts", "cut", "slow", "stop", "restart", "stop_proxy", "kill_proxy")
+    REDIS = ("flushall", "delete", "no_scripts", "cut", "slow", "stop", "restart", "refuse", "replica", "stop_proxy",
+             "kill_proxy")
     # What a killed process was writing is not served for minutes: there would be little to check afterwards.
     LASTING = ("kill_proxy",)
     # After these an answer may be older than one that was shown before its write was acknowledged (decision 016).
@@ -28,6 +29,15 @@ class Trouble:
         name = random.choice(names)
         getattr(self, name)()
         self.happened[name] = self.happened.get(name, 0) + 1
+        self.end_prepared()
+
+    def end_prepared(self):
+        """Whose COMMIT PREPARED was refused, or lost: it would keep its rows locked for ever."""
+        for name, db in self.pg.sql("SELECT gid, database FROM pg_prepared_xacts WHERE now() - prepared > '1 s'"):
+            try:
+                self.pg.sql(f"ROLLBACK PREPARED '{name}'", db)
+            except ServerError:
+                pass            # somebody is at it
 
     @staticmethod
     def _pause(longest):
@@ -84,6 +94,25 @@ class Trouble:
         self.redis.kill()
         self._pause(0.5)
         self.redis.start()
+
+    # It answers, and takes no writes.
+    REFUSALS = ((("ACL", "SETUSER", "default", "-@scripting"), ("ACL", "SETUSER", "default", "+@all")),
+                (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")))
+
+    def refuse(self):
+        begin, end = random.choice(self.REFUSALS)
+        self.redis(*begin)
+        try:
+            self._pause(1)
+        finally:
+            self.redis(*end)
+
+    def replica(self):
+        self.redis("REPLICAOF", self.redis.host, "1")
+        try:
+            self._pause(1)
+        finally:
+            self.redis("REPLICAOF", "NO", "ONE")
 
     # ---- proxies
     def stop_proxy(self):

@@ -37,6 +37,9 @@ async def ask(c, *texts):
     out = None
     for t in texts:
         out = await c.request(w.query(t), 1)
+        for kind, body in out:
+            if kind == "E":         # a COMMIT that was refused is no acknowledgement
+                raise w.ServerError(w.error_fields(body))
     return out
 
 
