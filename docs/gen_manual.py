@@ -77,8 +77,11 @@ Written by `docs/gen_manual.py` from the table in `proxy/metrics/metrics.c`. Do 
   same, but without a login `/readyz` gives no reasons. A password takes long to check; the one that was right
   last is remembered as a keyed digest until the configuration changes, and `/healthz` checks none. On a loopback address the port answers only to
   `localhost` and to addresses as host, so that a foreign page in a browser cannot read it.
-- **Limits.** 64 connections, 15 seconds of silence, a minute for a request with its answer, 16 KiB of request,
-  8 large answers at a time, 64 MiB each. The port belongs to one process: a second one with the same
+- **Limits.** 64 connections; 5 seconds for the head of a connection's first request, 20 between a request and
+  the head of the next (15 of silence), a minute for an answer; 16 KiB of request;
+  8 large answers at a time, 64 MiB each. One connection more than 64 closes another: of the address that has
+  most of them, one without a request before one that is being answered, and the oldest of those. So one
+  machine cannot keep the probes of others away, which would restart the process. The port belongs to one process: a second one with the same
   `http_listen` does not start. Only a process that takes over from another shares it for a moment.
 - **Cost.** Workers are asked by message, as for the console, and copy their numbers, 64 pools in a turn of
   their loop; text is made on the HTTP thread. There is no lock on the data path. `make bench` counts what

@@ -3,9 +3,11 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -18,13 +20,16 @@ struct http_server {
     { /* whoever writes a byte now and then is never silent, and would hold a place for good */
         pthread_mutex_t lock;
         struct list connections; /* struct visit */
+        unsigned open;           /* of these, without those that have been ended */
     } shared;
 };
 
 struct visit { /* a connection, from accept to close; under the lock */
     struct list link;
     int fd;
-    usec_t since; /* it is open, or its last request was over */
+    uint64_t peer; /* whom it counts for */
+    usec_t since;  /* it is in this state */
+    enum visit_state { VISIT_FRESH, VISIT_KEPT, VISIT_ASKED, VISIT_ENDED } state;
 };
 
 struct exchange {
@@ -87,6 +92,141 @@ static enum MHD_Result refuse(struct exchange *x, int status, struct str text)
     return answer(x);
 }
 
+/* ---- connections ----------------------------------------------------------------------------- */
+
+/* An IPv4 address, also one mapped into IPv6, or the network of an IPv6 address: of those, one
+ * machine has as many as it likes. */
+static uint64_t peer_of(const struct sockaddr *sa)
+{
+    uint8_t b[16] = {[10] = 0xff, [11] = 0xff};
+    uint64_t peer;
+    if (sa != NULL && sa->sa_family == AF_INET)
+        memcpy(b + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+    if (sa != NULL && sa->sa_family == AF_INET6)
+        memcpy(b, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+    bool mapped = memcmp(b, (const uint8_t[12]){[10] = 0xff, [11] = 0xff}, 12) == 0;
+    memcpy(&peer, mapped ? b + 8 : b, sizeof(peer));
+    return peer;
+}
+
+static void enter_state(struct visit *v, enum visit_state state)
+{
+    if (v->state != VISIT_ENDED)
+        v->state = state;
+    v->since = clock_mono_us();
+}
+
+/* The library notices that the other side is gone, as it does with any. */
+static void end_visit(struct http_server *s, struct visit *v)
+{
+    v->state = VISIT_ENDED;
+    s->shared.open--;
+    (void)shutdown(v->fd, SHUT_RDWR);
+}
+
+static unsigned visits_of(const struct http_server *s, uint64_t peer)
+{
+    struct list *it, *tmp;
+    unsigned n = 0;
+    LIST_EACH(it, tmp, &s->shared.connections) {
+        const struct visit *v = container_of(it, struct visit, link);
+        n += v->state != VISIT_ENDED && v->peer == peer;
+    }
+    return n;
+}
+
+/* The same peer's: one without a request goes first, then the one that waits longest. */
+static bool goes_before(const struct visit *a, const struct visit *b)
+{
+    bool asked = a->state == VISIT_ASKED;
+    return asked != (b->state == VISIT_ASKED) ? !asked : a->since < b->since;
+}
+
+/* One connection too many: whose it is that has to go. */
+static struct visit *one_too_many(const struct http_server *s)
+{
+    struct list *it, *tmp;
+    struct visit *found = NULL;
+    unsigned most = 0;
+    LIST_EACH(it, tmp, &s->shared.connections) {
+        struct visit *v = container_of(it, struct visit, link);
+        unsigned n = v->state == VISIT_ENDED ? 0 : visits_of(s, v->peer);
+        if (n > most || (n == most && n > 0 && goes_before(v, found))) {
+            found = v;
+            most = n;
+        }
+    }
+    return found;
+}
+
+static void begin_visit(struct http_server *s, struct MHD_Connection *c, void **context)
+{
+    const union MHD_ConnectionInfo *fd = MHD_get_connection_info(c,
+                                                                 MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (fd == NULL)
+        return;
+    struct visit *v = mem_new(sizeof(*v));
+    v->fd = fd->connect_fd;
+    const union MHD_ConnectionInfo *from = MHD_get_connection_info(
+        c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    v->peer = peer_of(from != NULL ? from->client_addr : NULL);
+    enter_state(v, VISIT_FRESH);
+    list_init(&v->link);
+    list_push_back(&s->shared.connections, &v->link);
+    s->shared.open++;
+    *context = v;
+    if (s->shared.open <= HTTP_SERVER_CONNECTIONS)
+        return;
+    LOG_LIMITED(LL_WARNING, "http: more than %d connections; closing one of who has most",
+                HTTP_SERVER_CONNECTIONS);
+    end_visit(s, one_too_many(s));
+}
+
+/* A connection is there, or is about to be closed. */
+static void on_connection(void *arg, struct MHD_Connection *c, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *s = arg;
+    pthread_mutex_lock(&s->shared.lock);
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        begin_visit(s, c, context);
+    } else if (*context != NULL) {
+        struct visit *v = *context;
+        list_remove(&v->link);
+        s->shared.open -= v->state != VISIT_ENDED;
+        mem_free(v);
+        *context = NULL;
+    }
+    pthread_mutex_unlock(&s->shared.lock);
+}
+
+static void visit_is(struct http_server *s, struct MHD_Connection *c, enum visit_state state)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    pthread_mutex_lock(&s->shared.lock);
+    if (info != NULL && info->socket_context != NULL)
+        enter_state(info->socket_context, state);
+    pthread_mutex_unlock(&s->shared.lock);
+}
+
+void http_server_expire(struct http_server *s, usec_t now)
+{
+    static const int limit_s[] = {
+        [VISIT_FRESH] = HTTP_SERVER_HEAD_S,
+        [VISIT_KEPT] = HTTP_SERVER_IDLE_S + HTTP_SERVER_HEAD_S,
+        [VISIT_ASKED] = HTTP_SERVER_REQUEST_S,
+    };
+    struct list *it, *tmp;
+    pthread_mutex_lock(&s->shared.lock);
+    LIST_EACH(it, tmp, &s->shared.connections) {
+        struct visit *v = container_of(it, struct visit, link);
+        if (v->state != VISIT_ENDED && now - v->since > limit_s[v->state] * (usec_t)USEC_PER_SEC)
+            end_visit(s, v);
+    }
+    pthread_mutex_unlock(&s->shared.lock);
+}
+
 /* ---- requests -------------------------------------------------------------------------------- */
 
 static const char *header(struct exchange *x, const char *name)
@@ -136,6 +276,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
         x->request.answer.type = "text/plain; charset=utf-8";
         buf_init(&x->request.answer.body, SIZE_MAX / 2);
         *state = x;
+        visit_is(s, c, VISIT_ASKED);
         return first_look(x, method);
     }
     if (!x->begun) {
@@ -154,67 +295,13 @@ static size_t keep_escapes(void *arg, struct MHD_Connection *c, char *text)
     return strlen(text);
 }
 
-static void begin_visit(struct http_server *s, struct MHD_Connection *c, void **context)
-{
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        c, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info == NULL)
-        return;
-    struct visit *v = mem_new(sizeof(*v));
-    v->fd = info->connect_fd;
-    v->since = clock_mono_us();
-    list_init(&v->link);
-    list_push_back(&s->shared.connections, &v->link);
-    *context = v;
-}
-
-/* A connection is there, or is about to be closed. */
-static void on_connection(void *arg, struct MHD_Connection *c, void **context,
-                          enum MHD_ConnectionNotificationCode what)
-{
-    struct http_server *s = arg;
-    pthread_mutex_lock(&s->shared.lock);
-    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        begin_visit(s, c, context);
-    } else if (*context != NULL) {
-        struct visit *v = *context;
-        list_remove(&v->link);
-        mem_free(v);
-        *context = NULL;
-    }
-    pthread_mutex_unlock(&s->shared.lock);
-}
-
-static void request_is_over(struct http_server *s, struct MHD_Connection *c)
-{
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    pthread_mutex_lock(&s->shared.lock);
-    if (info != NULL && info->socket_context != NULL)
-        ((struct visit *)info->socket_context)->since = clock_mono_us();
-    pthread_mutex_unlock(&s->shared.lock);
-}
-
-/* The library notices that the other side is gone, as it does with any. */
-void http_server_expire(struct http_server *s, usec_t now)
-{
-    struct list *it, *tmp;
-    pthread_mutex_lock(&s->shared.lock);
-    LIST_EACH(it, tmp, &s->shared.connections) {
-        const struct visit *v = container_of(it, struct visit, link);
-        if (now - v->since > HTTP_SERVER_REQUEST_S * (usec_t)USEC_PER_SEC)
-            (void)shutdown(v->fd, SHUT_RDWR);
-    }
-    pthread_mutex_unlock(&s->shared.lock);
-}
-
 static void on_completed(void *arg, struct MHD_Connection *c, void **state,
                          enum MHD_RequestTerminationCode why)
 {
     struct http_server *s = arg;
     struct exchange *x = *state;
     (void)why;
-    request_is_over(s, c);
+    visit_is(s, c, VISIT_KEPT);
     if (x == NULL)
         return;
     *state = NULL;
@@ -245,7 +332,7 @@ enum status http_server_new(int fd, const struct http_handler *h, struct http_se
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
         on_request, s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)HTTP_SERVER_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(HTTP_SERVER_CONNECTIONS + HTTP_SERVER_SPARE), MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)HTTP_SERVER_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)HTTP_SERVER_HEAD_MAX, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);

@@ -26,15 +26,16 @@ class Http:
         except ConnectionRefusedError:
             return False
 
-    def ask(self, path, method="GET", headers=None, login=None, timeout=20):
-        """Status, headers (lower case), body as text."""
+    def ask(self, path, method="GET", headers=None, login=None, timeout=20, source=None):
+        """Status, headers (lower case), body as text; asked from the address `source`."""
         headers = dict(headers or {})
         if self.opening:
             procs.wait_for(self._answers)
             self.opening = False
         if login:
             headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
-        con = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        con = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout,
+                                         source_address=(source, 0) if source else None)
         try:
             con.request(method, path, headers=headers)
             answer = con.getresponse()
