@@ -107,10 +107,11 @@ static void case_word(struct pass *ps, struct str w)
     }
 }
 
-/* The value of SET may be a word as well as a constant: it is one placeholder, whatever it is. */
+/* The value of SET may be a word as well as a constant: it is one placeholder, whatever it is, and
+ * whatever seems to be open before it, for CASE may also be the name of a column. */
 static void hide_value(struct pass *ps)
 {
-    if (!ps->shown || ps->depth > 0) {
+    if (!ps->shown) {
         return;
     }
     begin_token(ps, false);

@@ -115,6 +115,17 @@ static void nothing_that_a_client_has_chosen_is_shown(void **state)
         {"NOTIFY a, 'B'", "notify a, $?"},
         {"SELECT set_config('a', 'b', false)", "select set_config($?, $?, false)"},
         {"UPDATE t SET x = y", "update t set x = y"},
+        {"SELECT 1 AS case; SET x TO hunter2", "select $? as case; set x to $?"},
+        {"SELECT 1 AS case; ALTER ROLE bob SET x = hunter2",
+         "select $? as case; alter role bob set x = $?"},
+        {"SELECT (1; SET x TO hunter2", "select ($?; set x to $?"},
+        {"SELECT 1 AS case; ALTER FUNCTION f(a int = b) SET x = hunter2",
+         "select $? as case; alter function f(a int = b) set x = $?"},
+        {"SET x = CASE; SELECT y", "set x = $?; select y"},
+        {"CREATE FUNCTION f(a int) RETURNS int BEGIN ATOMIC UPDATE t SET x = CASE WHEN a > 1 "
+         "THEN b ELSE c END; SELECT a; END; SET x TO hunter2",
+         "create function f(a int) returns int begin atomic update t set x = case when a > $? "
+         "then b else c end; select a; end; set x to $?"},
         {"SELECT a = b", "select a = b"},
     };
     struct sql_normal out;
