@@ -91,6 +91,8 @@ enum fact_shape {
     FACT_DELETE,
 };
 
+#define FACT_RESETS_MAX 64
+
 struct facts {
     uint32_t refs;
     uint32_t effects; /* fact_effect bits from the text alone, before the catalog was asked */
@@ -136,7 +138,8 @@ struct facts {
     bool upsert;      /* ON CONFLICT DO UPDATE */
     struct str *vars; /* owned; lower-case names for FX_VARS_NAMED */
     uint16_t nvars;
-    bool vars_reset;       /* some of vars[] are RESET or SET TO DEFAULT, outside a function */
+    bool vars_reset;       /* some of vars[] are RESET, to DEFAULT or NULL, outside a function */
+    uint64_t resets;       /* which of the first FACT_RESETS_MAX, where that came last */
     bool custom_types;     /* casts to or constants of a type that is not in the built-in catalog */
     bool session_values;   /* CURRENT_USER, CURRENT_DATE and their kin stand in it */
     bool operators;        /* any operator or cast: code of a custom one may be behind it */
@@ -148,6 +151,12 @@ struct facts {
 
 struct facts *facts_get(struct facts *f); /* one more reference; returns f */
 void facts_put(struct facts **f);         /* drops one and clears the pointer; NULL is fine */
+
+/* vars[i] was reset, and not set after that. */
+static inline bool facts_resets(const struct facts *f, int i)
+{
+    return i < FACT_RESETS_MAX ? (f->resets >> i & 1) != 0 : f->vars_reset;
+}
 
 /* The effects once the catalog of the client's database has had its say: FX_UNKNOWN is added when a
  * user-defined function, an unproved relation (trigger, policy, default, view over such) or a

@@ -343,7 +343,8 @@ static bool note_vars(struct server *s, const struct facts *f)
     if (!fits)
         s->question.reset_seen = s->question.reset_seen || f->vars_reset;
     for (int i = 0; fits && i < f->nvars; i++)
-        varset_change(&s->question.names, f->vars[i], f->vars_reset ? STR(WAS_RESET) : STR(""));
+        varset_change(&s->question.names, f->vars[i],
+                      facts_resets(f, i) ? STR(WAS_RESET) : STR(""));
     return !fits || f->nvars == 0 || f->vars_reset;
 }
 

@@ -158,7 +158,10 @@ void sql_draft_var(struct sql_draft *d, struct str name, bool reset)
         d->effects |= FX_ROLE;
     }
     d->vars_reset |= reset;
-    (void)enter(d, &d->vars, STR_NONE, folded);
+    struct sql_draft_name *it = enter(d, &d->vars, STR_NONE, folded);
+    if (it != NULL) {
+        it->reset = reset;
+    }
 }
 
 void sql_draft_prepared(struct sql_draft *d, uint32_t effect, struct str name)
@@ -249,6 +252,9 @@ static void copy_flags(const struct sql_draft *d, struct facts *f)
     f->rows = d->rows;
     f->upsert = d->upsert;
     f->vars_reset = d->vars_reset;
+    for (uint32_t i = 0; i < d->vars.n && i < FACT_RESETS_MAX; i++) {
+        f->resets |= (uint64_t)d->vars.items[i].reset << i;
+    }
 }
 
 struct facts *sql_draft_finish(const struct sql_draft *d, struct str text, struct str hint,

@@ -18,6 +18,7 @@ struct sql_draft_name {
     uint32_t schema, schema_len, name, name_len;
     uint16_t times;
     bool written;
+    bool reset; /* of vars: what came last */
 };
 
 #define SQL_DRAFT_MATCHES_MAX 64u
@@ -38,7 +39,7 @@ struct sql_draft {
     bool read_write_begin, serializable_begin;
     bool selects, explains, modifies, into, locks_rows, locks_table;
     bool custom_types, custom_operators, operators, session_values;
-    bool vars_reset; /* one of vars is RESET or SET TO DEFAULT */
+    bool vars_reset; /* one of vars is RESET, SET TO DEFAULT or set_config to NULL */
     struct sql_draft_list relations, functions, vars, assigned, conflict;
     struct sql_draft_match matches[SQL_DRAFT_MATCHES_MAX];
     uint32_t nmatches;

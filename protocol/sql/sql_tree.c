@@ -143,6 +143,16 @@ static bool constant_true(const struct sql_json *j, uint32_t arg)
     return b != SQL_JSON_NONE && str_eq(sql_json_text(j, b, STR("boolval")), STR("true"));
 }
 
+/* The default stands for it, as after RESET. */
+static bool constant_null(const struct sql_json *j, uint32_t arg)
+{
+    uint32_t cast = sql_json_get(j, arg, STR("TypeCast"));
+    uint32_t in = cast == SQL_JSON_NONE ? arg : sql_json_get(j, cast, STR("arg"));
+    uint32_t c = in == SQL_JSON_NONE ? in : sql_json_get(j, in, STR("A_Const"));
+
+    return c != SQL_JSON_NONE && sql_json_get(j, c, STR("isnull")) != SQL_JSON_NONE;
+}
+
 /* set_config(name, value, is_local): constants of the first and the last argument say what it
  * does. */
 static void on_set_config(struct sql_tree_scan *sc, const struct sql_json *j, uint32_t call)
@@ -156,7 +166,7 @@ static void on_set_config(struct sql_tree_scan *sc, const struct sql_json *j, ui
     if (third != SQL_JSON_NONE && constant_true(j, third)) {
         sc->effects |= FX_LOCAL;
     } else if (third != SQL_JSON_NONE && constant_text(j, first, &name) && name.n > 0) {
-        sql_draft_var(sc->d, name, false);
+        sql_draft_var(sc->d, name, constant_null(j, second));
     } else {
         sc->effects |= FX_VARS_ALL;
     }

@@ -181,6 +181,11 @@ def test_reset_all_and_discard_all(world):
     ("SET datestyle TO 'ISO, MDY'", "SET datestyle TO DEFAULT"),
     ("SET datestyle TO 'ISO, MDY'", "RESET datestyle"),
     ("SET datestyle TO 'ISO, MDY'", "RESET ALL"),
+    ("SET datestyle TO 'ISO, MDY'", "SELECT set_config('datestyle', NULL, false)"),
+    ("SET statement_timeout = 0", "SELECT set_config('statement_timeout', NULL, false)"),
+    ("SET statement_timeout = 0", "SELECT set_config('statement_timeout', NULL::text, false)"),
+    ("SELECT set_config('statement_timeout', '0', false)",),
+    ("SELECT set_config('extra_float_digits', NULL, false), set_config('statement_timeout', '0', false)",),
     ("SET datestyle TO 'ISO, MDY'", "DISCARD ALL"),
     ("SET datestyle TO 'SQL, DMY'", "SET datestyle TO DEFAULT"),
     ("SET datestyle TO 'SQL, DMY'", "SET datestyle = DEFAULT"),
@@ -252,6 +257,8 @@ def test_setting_is_told_before_the_answer_that_depends_on_it(world):
     (("BEGIN", "RESET app.tenant", "SET app.tenant = ''", "COMMIT"), ""),
     (("BEGIN", "SET app.tenant = ''", "RESET ALL", "COMMIT"), "came"),
     (("SET app.tenant = ''", "RESET work_mem"), ""), (("RESET ALL", "SET app.tenant = ''"), ""),
+    (("SELECT set_config('app.tenant', NULL, false)",), "came"),
+    (("SELECT set_config('app.tenant', '', false)",), ""),
     (("RESET ALL; SET app.tenant = 'y'",), "y")])
 def test_custom_setting_that_a_client_came_with_is_what_reset_returns_to(world, steps, want):
     c = world.connect(options="-c app.tenant=came")

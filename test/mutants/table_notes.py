@@ -102,4 +102,13 @@ MUTANTS = (
       "if (rank == 9)\n",
       "integration/test_fidelity.py: test_setting_of_a_superuser_that_has_become_another",
       "integration/test_fidelity.py: test_role_is_kept_where_the_session_user_changes"),
+    m("reset-by-null", "protocol/sql/sql_tree.c",
+      "sql_draft_var(sc->d, name, constant_null(j, second));",
+      "sql_draft_var(sc->d, name, false);",
+      "sql_classify: statements_have_the_effects_of_the_table",
+      "integration/test_fidelity.py: test_custom_setting_that_a_client_came_with_is_what_reset_returns_to"),
+    m("reset-of-all-named", "proxy/session_vars.c",
+      "facts_resets(f, i) ? STR(WAS_RESET)",
+      "f->vars_reset ? STR(WAS_RESET)",
+      "integration/test_fidelity.py: test_default_is_what_the_session_came_with"),
 )

@@ -66,7 +66,7 @@ static void classifier_agrees_with_the_grammar(void **state)
         const uint32_t own = FX_SHOW | FX_MULTI;
         if (!b->complete || (a->effects | own) != (b->effects | own) || a->nvars != b->nvars ||
             !str_eq(a->prepared, b->prepared) || !str_eq(a->channel, b->channel) ||
-            a->vars_reset != b->vars_reset)
+            a->vars_reset != b->vars_reset || a->resets != b->resets)
             fail_msg("%s\n tokens:  %s\n grammar: %s", text, facts_describe(a, &quick),
                      facts_describe(b, &slow));
         facts_put(&a);

@@ -83,7 +83,7 @@ static inline const char *facts_describe(const struct facts *f, struct facts_lin
     line_names(l, 'r', f->relations, f->nrelations);
     line_names(l, 'f', f->functions, f->nfunctions);
     for (size_t i = 0; i < f->nvars; i++)
-        line_add(l, " v:" STR_FMT, STR_ARG(f->vars[i]));
+        line_add(l, " v:" STR_FMT "%s", STR_ARG(f->vars[i]), facts_resets(f, (int)i) ? "!" : "");
     if (f->prepared.n > 0)
         line_add(l, " p:" STR_FMT, STR_ARG(f->prepared));
     if (f->channel.n > 0)
