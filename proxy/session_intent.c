@@ -15,7 +15,7 @@
  * cache_lease_may_ack decide, here is only when they are asked.
  *
  * A server that is lost with a write under way leaves its intents to their deadlines: the database
- * may still be at it.  One that Redis has not answered yet may prove to be no intent at all; then
+ * may still be at it.  For one that Redis has not recorded, or proves not to have when it answers,
  * the membership lapses for as long.  Whose end did not reach Redis is ended later: when there is a
  * new connection, and now and then.  Thread: the worker's.
  */
@@ -154,16 +154,24 @@ static void intent_free(struct session_intent *i)
     mem_free(i);
 }
 
-/* In Redis it stays until its deadline; if it is not there, the others are closed for as long. */
+/* The server of i, which was sent, is lost. In Redis it stays until its deadline; if it is not
+ * there, the others are closed for as long. */
+static void desert(struct session_ack *a, const struct session_intent *i)
+{
+    struct worker *w = i->worker;
+    bool relied_on = a->holding || (!i->free && policy_of(w) != CACHE_PROCEED);
+    if (i->state.state != CACHE_INTENT_MISSED || !relied_on)
+        return;
+    a->until = a->lost;
+    if (!a->holding)
+        a->lapsed = member_lapse(member_of(w), w->now);
+    a->holding = true;
+}
+
 static void on_deserted(struct session_intent *i)
 {
     struct session_ack *a = i->ack;
-    struct worker *w = i->worker;
-    if (i->state.state == CACHE_INTENT_MISSED && !i->free && policy_of(w) != CACHE_PROCEED) {
-        a->until = a->lost;
-        a->lapsed = a->holding ? a->lapsed : member_lapse(member_of(w), w->now);
-        a->holding = true;
-    }
+    desert(a, i);
     intent_free(i);
     settle(a);
 }
@@ -458,27 +466,32 @@ static void settle(struct session_ack *a)
     bool over = a->lapsed == CACHE_MEMBER_NEVER && w->now - a->since > UNHEARD_US;
     if (all == CACHE_WRITE_GO && a->lapsed == CACHE_MEMBER_NEVER)
         a->lapsed = 0;
-    if (MAX(a->until, a->lapsed) <= w->now || over)
+    if (MAX(a->until, over ? 0 : a->lapsed) <= w->now)
         pass_on(a);
     else
         wake_at(w, &a->timer, a->lapsed > w->now ? MIN(a->lapsed, w->now + AGAIN_US) : a->until);
 }
 
+static void take_over(struct session_ack *a, struct session_claims *c)
+{
+    if (!c->holding)
+        return;
+    a->holding = true; /* until the ends are known */
+    a->lapsed = c->until;
+    c->holding = false;
+}
+
 void session_ack_start(struct session_ack *a, struct server *s)
 {
     struct session_claims *c = s->claims;
-    if (c != NULL && c->holding && list_empty(&c->intents)) {
-        a->holding = true; /* until the ends are known */
-        a->lapsed = c->until;
-        c->holding = false;
-    }
+    if (c != NULL && list_empty(&c->intents))
+        take_over(a, c);
     settle(a);
 }
 
 void session_intent_lost(struct server *s, bool ended, usec_t until)
 {
     struct session_claims *c = s->claims;
-    bool open = false;
     if (c == NULL)
         return;
     timeout_stop(&c->timer);
@@ -486,6 +499,8 @@ void session_intent_lost(struct server *s, bool ended, usec_t until)
         return;
     struct session_ack *a = session_ack_new(s->conn.worker, NULL);
     struct list *l;
+    a->lost = until;
+    take_over(a, c);
     while ((l = list_first(&c->intents)) != NULL) {
         struct session_intent *i = intent_of(l);
         if (ended || !i->sent) {
@@ -497,12 +512,10 @@ void session_intent_lost(struct server *s, bool ended, usec_t until)
             i->deserted = true;
             continue;
         }
-        open = open || (c->holding && i->state.state == CACHE_INTENT_MISSED);
-        intent_free(i); /* Redis has it until its deadline */
+        /* The membership has not lapsed yet if others were waited for, or were refused. */
+        desert(a, i);
+        intent_free(i);
     }
-    a->lost = until;
-    if (open)
-        a->until = until; /* as long as the others would be closed */
     session_ack_start(a, s);
 }
 

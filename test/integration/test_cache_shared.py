@@ -4,6 +4,7 @@ Every writer of test_cache.py writes through one process and is looked for throu
 filled, cleared and forged while writes are open, and processes are killed between a commit and what follows it.
 """
 import time
+from contextlib import contextmanager
 
 import pytest
 import test_cache as base
@@ -316,11 +317,12 @@ class Swallower(Relay):
         self._close(sink)
 
 
-def test_mark_that_is_lost_with_the_server_of_its_write(make, pg, redis):
-    """A write that was sent before there was a rule for it; its server is lost before Redis has answered, then the
-    mark proves not to have arrived.  The database goes on."""
+@contextmanager
+def sent_before_its_rule(make, pg, redis, more=""):
+    """A write that waits for a row and was sent before there was a rule for it; what Redis is asked about it since then
+    does not arrive.  Gives (pair, its client, its way to the database, the way to Redis)."""
     with Relay(pg.host, pg.port) as relay, Swallower(redis.host, redis.port) as link:
-        pair = make(through=relay, more="redis_timeout = 1\n")
+        pair = make(through=relay, more="redis_timeout = 1\n" + more)
         whole = pair.q.extra.replace(f":{redis.port}/", f":{link.port}/")
         pair.q.extra = whole.replace("[cache balance]", "[cache other]").replace("key = balance", "key = other")
         pair.q.write()
@@ -336,10 +338,7 @@ def test_mark_that_is_lost_with_the_server_of_its_write(make, pg, redis):
             pair.q.write()
             pair.q.reload()
             wait_for(lambda: b"penstock:rule:" in link.kept, 5)
-            relay.drop()
-            assert w.errors_of(writer.read_until("EZ"))
-            link.swallows = False
-            link.drop()
+            yield pair, writer, relay, link
             wait_for(lambda: all(r["state"] == "up" for r in pair.q.show("REDIS")), 10)
             before, missed = pair.hits(), pair.missed()
             wait_for(lambda: pair.check(BALANCE.format(42)) and (pair.hits() > before or pair.missed() > missed + 50), 10)
@@ -348,6 +347,27 @@ def test_mark_that_is_lost_with_the_server_of_its_write(make, pg, redis):
         for _ in range(3):
             assert pair.check(BALANCE.format(42)) == [["1"]]
         writer.abort()
+
+
+def test_mark_that_is_lost_with_the_server_of_its_write(make, pg, redis):
+    """The server is lost before Redis has answered, then the mark proves not to have arrived.  The database goes on."""
+    with sent_before_its_rule(make, pg, redis) as (_, writer, relay, link):
+        relay.drop()
+        assert w.errors_of(writer.read_until("EZ"))
+        link.swallows = False
+        link.drop()
+
+
+def test_write_that_is_refused_beside_one_that_was_sent(make, pg, redis):
+    """Neither mark has arrived: the second write is refused, which ends the server connection of both.  The database
+    goes on with the first one, which nobody has recorded."""
+    with sent_before_its_rule(make, pg, redis, "write_without_redis = refuse\n") as (_, writer, _, link):
+        marks = link.kept.count(b"penstock:rule:")
+        writer.send(w.query("UPDATE app.accounts SET balance = 2 WHERE user_id = 42"))
+        wait_for(lambda: link.kept.count(b"penstock:rule:") > marks, 5)
+        link.swallows = False
+        link.drop()
+        assert w.errors_of(writer.read_until("EZ"))
 
 
 @pytest.mark.parametrize("policy", ["hold", "refuse"])
