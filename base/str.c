@@ -120,6 +120,24 @@ bool str_to_i64(struct str s, int64_t min, int64_t max, int64_t *out)
     return true;
 }
 
+bool str_to_hex(struct str s, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (s.n == 0 || s.n > 16)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (uint64_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            v = v << 4 | (uint64_t)(c - 'a' + 10);
+        else
+            return false;
+    }
+    *out = v;
+    return true;
+}
+
 bool str_copy(char *dst, size_t cap, struct str s)
 {
     CHECK(cap > 0);

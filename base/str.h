@@ -36,6 +36,9 @@ ptrdiff_t str_find(struct str s, char c);     /* index or -1 */
 /* Parses all of s as a decimal number. false: not a number, or outside [min, max]. */
 bool str_to_i64(struct str s, int64_t min, int64_t max, int64_t *out) ATTR_NODISCARD;
 
+/* All of s as lower-case hexadecimal digits, 1 to 16 of them. */
+bool str_to_hex(struct str s, uint64_t *out) ATTR_NODISCARD;
+
 /* Copies into dst as a terminated string, cut to cap - 1 bytes; returns false if it was cut. cap >
  * 0. */
 bool str_copy(char *dst, size_t cap, struct str s);

@@ -66,14 +66,13 @@ struct cache_waiter *cache_flight_next(struct cache_flight *f)
     return node == NULL ? NULL : container_of(node, struct cache_waiter, node);
 }
 
-void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *early,
-                       struct list *late)
+void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *woken)
 {
     struct cache_flight *it = *f;
     *f = NULL;
     CHECK(map_remove(&fs->by_identity, (struct str){it->identity, it->n}) == it);
-    move_all(&it->early, early);
-    move_all(&it->waiters, late);
+    move_all(&it->early, woken);
+    move_all(&it->waiters, woken);
     mem_free(it);
 }
 

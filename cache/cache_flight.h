@@ -39,10 +39,9 @@ void cache_flight_sent(struct cache_flight *f);
 void cache_flight_answered(struct cache_flight *f, struct list *early);
 /* Takes the first of those who wait off the list; NULL: nobody does. */
 struct cache_waiter *cache_flight_next(struct cache_flight *f);
-/* The query has ended, or was given up. Who waited moves to these lists (initialised by the
- * caller), in the order they came: `early` came before it was sent. */
-void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *early,
-                       struct list *late);
+/* The query has ended, or was given up. Who waits moves to the list `woken` (initialised by the
+ * caller), in the order they came; each repeats its lookup. */
+void cache_flight_land(struct cache_flights *fs, struct cache_flight **f, struct list *woken);
 /* the waiter goes away; also if it is on no list */
 void cache_flight_leave(struct cache_waiter *w);
 

@@ -8,21 +8,11 @@
 #include "base/hash.h"
 #include "cache/cache_refusal.h"
 
+/* 0: nothing that we would have written. */
 static uint64_t hex_of(struct str s)
 {
-    uint64_t v = 0;
-    if (s.n == 0 || s.n > 16)
-        return 0;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (c >= '0' && c <= '9')
-            v = v << 4 | (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            v = v << 4 | (uint64_t)(c - 'a' + 10);
-        else
-            return 0;
-    }
-    return v;
+    uint64_t v;
+    return str_to_hex(s, &v) ? v : 0;
 }
 
 static bool number_of(struct str s, uint64_t *out)

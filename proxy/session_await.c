@@ -44,7 +44,10 @@ static usec_t now_of(const struct session_cache *sc)
 
 bool session_await_ride(struct session_cached *x)
 {
-    return x->rides < RIDES_MAX && ++x->rides > 0;
+    if (x->rides == RIDES_MAX)
+        return false;
+    x->rides++;
+    return true;
 }
 
 static struct session_vain *vain_of(struct session_cache *sc, const struct cache_key *key)
@@ -67,23 +70,28 @@ static void was_vain(struct session_cache *sc, const struct cache_key *key)
 
 /* ---- those who wait -------------------------------------------------------------------------- */
 
-static void wake(struct list *woken)
+static struct session_cached *cached_of(struct cache_waiter *w)
+{
+    return container_of(w, struct session_cached, waiter);
+}
+
+void session_await_wake(struct list *woken, struct cache_entry *e)
 {
     struct list *l;
     while ((l = list_pop_front(woken)) != NULL) {
-        struct cache_waiter *w = container_of(l, struct cache_waiter, node);
-        session_look_alone(container_of(w, struct session_cached, waiter)->client);
+        struct session_cached *x = cached_of(container_of(l, struct cache_waiter, node));
+        session_look_alone(x->client);
+        if (e != NULL)
+            x->given = cache_entry_get(e);
     }
 }
 
-static void land(struct session_cache *sc, struct cache_flight *flight)
+void session_await_land(struct session_cache *sc, struct cache_flight **flight)
 {
-    struct list early, late;
-    list_init(&early);
-    list_init(&late);
-    cache_flight_land(&sc->flights, &flight, &early, &late);
-    wake(&early);
-    wake(&late);
+    struct list woken;
+    list_init(&woken);
+    cache_flight_land(&sc->flights, flight, &woken);
+    session_await_wake(&woken, NULL);
 }
 
 /* Frees; its flight is the caller's. */
@@ -99,8 +107,10 @@ static struct cache_flight *take_flight(struct session_cached *x)
 
 void session_await_end(struct session_cached *x)
 {
-    if (x->await != NULL)
-        land(cache_of(x), take_flight(x));
+    if (x->await == NULL)
+        return;
+    struct cache_flight *flight = take_flight(x);
+    session_await_land(cache_of(x), &flight);
 }
 
 struct cache_flight *session_await_lead(struct session_cached *x, const struct cache_key *key)
@@ -161,7 +171,7 @@ bool session_await(struct session_cache *sc, struct session_cached *x,
 {
     if (!may_wait(sc, x, f, flight != NULL || x->await != NULL)) {
         if (flight != NULL)
-            land(sc, flight);
+            session_await_land(sc, &flight);
         return false;
     }
     if (flight == NULL)
@@ -184,7 +194,7 @@ bool session_await_pass_on(struct session_cache *sc, const struct session_await_
     struct cache_waiter *w = cache_flight_next(flight);
     if (w == NULL)
         return false;
-    struct session_cached *x = container_of(w, struct session_cached, waiter);
+    struct session_cached *x = cached_of(w);
     x->await = begin(sc, x, f, flight);
     session_look_alone(x->client);
     return true;

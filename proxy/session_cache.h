@@ -201,6 +201,11 @@ bool session_await_pass_on(struct session_cache *sc, const struct session_await_
                            struct cache_flight *flight);
 /* The flight of who waited, as the leader of a query for that key; NULL: x has none. */
 struct cache_flight *session_await_lead(struct session_cached *x, const struct cache_key *key);
+/* Those who waited look again. e: the answer to a query that was sent after they had asked; NULL:
+ * none. */
+void session_await_wake(struct list *woken, struct cache_entry *e);
+/* The flight is over, and who waits for it looks again. */
+void session_await_land(struct session_cache *sc, struct cache_flight **flight);
 /* It waits no more; those who waited with it look for themselves. Nothing if it does not. */
 void session_await_end(struct session_cached *x);
 /* Something was written to its end: who waited for that looks again. */

@@ -123,34 +123,19 @@ static bool keep(struct session_fill *x, struct cache_entry *e)
     return keep_in_both(x, &put);
 }
 
-/* e: the answer, for those who had asked before the query was sent. */
-static void wake(struct list *woken, struct cache_entry *e)
-{
-    struct list *l;
-    while ((l = list_pop_front(woken)) != NULL) {
-        struct cache_waiter *w = container_of(l, struct cache_waiter, node);
-        struct session_cached *x = container_of(w, struct session_cached, waiter);
-        session_look_alone(x->client);
-        if (e != NULL)
-            x->given = cache_entry_get(e);
-    }
-}
-
 /* Those who wait are told, or look again. e: what came of it, NULL: nothing. */
 static void tell(struct session_fill *x, struct cache_entry *e, bool kept)
 {
     struct session_cache *sc = x->worker->cache;
-    struct list early, late;
+    struct list early;
     const struct session_await_for f = {.scope = x->binding->scopes[x->rule->index],
                                         .key = &x->key,
                                         .second = sc->config->redis.host != NULL};
     list_init(&early);
-    list_init(&late);
     cache_flight_answered(x->flight, &early);
+    session_await_wake(&early, e);
     if (e == NULL || kept || !session_await_pass_on(sc, &f, x->flight))
-        cache_flight_land(&sc->flights, &x->flight, &early, &late);
-    wake(&early, e);
-    wake(&late, NULL);
+        session_await_land(sc, &x->flight);
 }
 
 /* Frees. */

@@ -27,20 +27,7 @@ void freshness_token_format(const struct freshness_token *t, char text[FRESHNESS
 /* All of s in lower-case hexadecimal, without zeros in front: one text for one number. */
 static bool from_hex(struct str s, uint64_t max, uint64_t *out)
 {
-    uint64_t v = 0;
-    if (s.n == 0 || s.n > 16 || (s.n > 1 && s.p[0] == '0'))
-        return false;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (c >= '0' && c <= '9')
-            v = v << 4 | (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            v = v << 4 | (uint64_t)(c - 'a' + 10);
-        else
-            return false;
-    }
-    *out = v;
-    return v <= max;
+    return (s.n == 1 || !str_starts(s, STR("0"))) && str_to_hex(s, out) && *out <= max;
 }
 
 enum status freshness_token_parse(struct str text, struct freshness_token *out, struct error *err)

@@ -18,6 +18,7 @@ from support.common import DB, SECRET, USER  # noqa: E402
 from support.cluster import NotAvailable, PgCluster  # noqa: E402
 from support.http import Http  # noqa: E402
 from support.penstock import Penstock, is_pgbouncer  # noqa: E402
+from support.redis import Redis  # noqa: E402
 from support.trio import Trio  # noqa: E402
 
 DEFAULT_TIMEOUT = 60
@@ -152,3 +153,10 @@ def http():
     port = Http()
     yield port
     port.close()
+
+
+@pytest.fixture
+def redis():
+    server = Redis()
+    yield server
+    server.close()

@@ -13,7 +13,6 @@ import test_cache as base
 from support import pgwire as w
 from support.common import DB, SECRET, USER
 from support.procs import wait_for
-from support.redis import Redis
 from support.relay import Relay
 
 pytestmark = pytest.mark.penstock_only
@@ -71,13 +70,6 @@ class Rig(base.Rig):
     def close(self):
         for c in self.more:
             c.abort()
-
-
-@pytest.fixture
-def redis():
-    server = Redis()
-    yield server
-    server.close()
 
 
 @pytest.fixture

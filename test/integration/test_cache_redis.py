@@ -44,13 +44,6 @@ def row(p):
 
 
 @pytest.fixture
-def redis():
-    server = Redis()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def start(pg, proxy, redis):
     pg.sql(SCHEMA, DB)
 

@@ -13,7 +13,6 @@ from test_upgrade import Heirs
 from support import pgwire as w
 from support.common import DB, SECRET, USER
 from support.procs import wait_for
-from support.redis import Redis
 from support.relay import Relay
 
 pytestmark = pytest.mark.penstock_only
@@ -64,13 +63,6 @@ class Pair(base.Rig):
     def close(self):
         self.c.close()
         self.d.close()
-
-
-@pytest.fixture
-def redis():
-    server = Redis()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import test_cache as base
-from test_cache_shared import Pair, redis  # noqa: F401  a fixture
+from test_cache_shared import Pair
 
 from support import pgwire as w
 from support.common import DB, SECRET, USER
@@ -135,7 +135,7 @@ def test_who_needs_a_description_is_not_given_an_answer_without(pg, proxy):
 
 
 @pytest.fixture
-def pair(pg, proxy, redis):  # noqa: F811
+def pair(pg, proxy, redis):
     made = Pair(pg, proxy, redis, more="redis_timeout = 0.05\n" + PATIENT)
     yield made
     made.close()
@@ -155,7 +155,7 @@ def test_readers_wait_for_a_write_through_another_process(pair):
     assert row["bypasses"] == before["bypasses"]
 
 
-def test_write_of_another_process_that_takes_long_is_waited_for_now_and_then(pg, proxy, redis):  # noqa: F811
+def test_write_of_another_process_that_takes_long_is_waited_for_now_and_then(pg, proxy, redis):
     pair = Pair(pg, proxy, redis, more="redis_timeout = 0.05\nwait = 0.3\n")
     pair.warm(READ)
     with written(pair, pair.q):

@@ -45,6 +45,13 @@ def read_until_replica(p, trio, c):
     wait_for(lambda: int(c.value("SELECT node()")) != trio.primary.port, 10, lambda: p.show("NODES"))
 
 
+def use_all_nodes(p, trio, c):
+    read_until_replica(p, trio, c)
+    for i in range(30):
+        c.query("SELECT 1")
+        c.query(f"UPDATE t SET v = v + 1 WHERE id = {i + 1}")
+
+
 def wait_ready(p):
     with login(p) as c:
         c.query("SELECT 1")
@@ -56,10 +63,7 @@ def wait_ready(p):
 def test_nodes_are_those_of_the_console(start, trio, http):
     p = start()
     with login(p) as c:
-        read_until_replica(p, trio, c)
-        for i in range(30):
-            c.query("SELECT 1")
-            c.query(f"UPDATE t SET v = v + 1 WHERE id = {i + 1}")
+        use_all_nodes(p, trio, c)
         scrape, rows = http.scrape(), nodes_of(p)
         assert len(rows) == 3
         for name, row in rows.items():
@@ -105,10 +109,7 @@ def assert_counters(p, scrape):
 def test_pools_of_nodes_are_told_apart(start, trio, http):
     p = start()
     with login(p) as c:
-        read_until_replica(p, trio, c)
-        for i in range(30):
-            c.query("SELECT 1")
-            c.query(f"UPDATE t SET v = v + 1 WHERE id = {i + 1}")
+        use_all_nodes(p, trio, c)
         with pytest.raises(ServerError):
             c.query("UPDATE t SET v = v / 0")
         scrape, rows = http.scrape(), {r["node"] or None: r for r in p.show("POOLS") if r["database"] == DB}

@@ -571,16 +571,18 @@ static void one_asks_and_the_others_wait(void **state)
         assert_null(cache_flight_join(&r.fs, &r.a, &r.w[i]));
     cache_flight_leave(&r.w[2]);
     cache_flight_leave(&r.w[2]);
-    cache_flight_land(&r.fs, &fb, &r.early, &r.late);
+    cache_flight_answered(fb, &r.early);
+    cache_flight_land(&r.fs, &fb, &r.late);
     assert_true(list_empty(&r.early) && list_empty(&r.late) && fb == NULL);
-    cache_flight_land(&r.fs, &fa, &r.early, &r.late);
+    cache_flight_answered(fa, &r.early);
+    cache_flight_land(&r.fs, &fa, &r.late);
     assert_true(list_empty(&r.early)); /* it was never sent */
     assert_ptr_equal(list_pop_front(&r.late), &r.w[1].node);
     assert_ptr_equal(list_pop_front(&r.late), &r.w[3].node);
     assert_true(list_empty(&r.late));
     fa = cache_flight_join(&r.fs, &r.a, &r.w[1]);
     assert_non_null(fa);
-    cache_flight_land(&r.fs, &fa, &r.early, &r.late);
+    cache_flight_land(&r.fs, &fa, &r.late);
     cache_flight_fini(&r.fs);
 }
 
@@ -597,7 +599,8 @@ static void who_came_before_it_was_sent_is_told_apart(void **state)
         assert_null(cache_flight_join(&r.fs, &r.a, &r.w[i]));
     cache_flight_leave(&r.w[1]);
     cache_flight_leave(&r.w[3]);
-    cache_flight_land(&r.fs, &f, &r.early, &r.late);
+    cache_flight_answered(f, &r.early);
+    cache_flight_land(&r.fs, &f, &r.late);
     assert_ptr_equal(list_pop_front(&r.early), &r.w[2].node);
     assert_ptr_equal(list_pop_front(&r.late), &r.w[4].node);
     assert_true(list_empty(&r.early) && list_empty(&r.late));

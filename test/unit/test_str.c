@@ -169,10 +169,37 @@ static void heap_copy_is_terminated(void **state)
     assert_null(str_of(NULL).p);
 }
 
+static void hexadecimal_numbers_are_lower_case_and_whole(void **state)
+{
+    static const struct {
+        struct str in;
+        uint64_t v;
+        bool ok;
+    } cases[] = {
+        {STR_INIT("0"), 0, true},
+        {STR_INIT("00ff"), 0xff, true},
+        {STR_INIT("0123456789abcdef"), UINT64_C(0x0123456789abcdef), true},
+        {STR_INIT("ffffffffffffffff"), UINT64_MAX, true},
+        {STR_INIT(""), 0, false},
+        {STR_INIT("00123456789abcdef"), 0, false}, /* 17 digits */
+        {STR_INIT("FF"), 0, false},
+        {STR_INIT("12 "), 0, false},
+        {STR_INIT("g"), 0, false},
+        {STR_INIT("0x1"), 0, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint64_t v = 7;
+        assert_int_equal(str_to_hex(cases[i].in, &v), cases[i].ok);
+        assert_true(v == (cases[i].ok ? cases[i].v : 7));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comparison_folds_ascii_only),
+        cmocka_unit_test(hexadecimal_numbers_are_lower_case_and_whole),
         cmocka_unit_test(prefix_longer_than_text_is_no_prefix),
         cmocka_unit_test(order_is_bytewise_and_shorter_first),
         cmocka_unit_test(trim_takes_blanks_from_both_ends),
