@@ -39,16 +39,15 @@ static int to_reset(const struct server *s, struct wire_var delta[VARS_MAX])
     return varset_diff(s->vars, s->conn.worker->vars.empty, delta, VARS_MAX);
 }
 
-static void reset(struct server *s, const struct wire_var *delta, int n)
+/* What was set with other rights first: it cannot be reset by name. Less is left after that. */
+static void reset(struct server *s)
 {
+    struct wire_var delta[VARS_MAX];
+    session_forget_unlisted(s);
+    int n = to_reset(s, delta);
     if (n > 0) {
         conn_wire(&s->conn)->sv_vars(s->wire_state, delta, n, &s->conn.out);
         server_push(s, FLIGHT_VARS, NULL);
-    }
-    if (s->tainted_by != 0) {
-        conn_wire(&s->conn)->sv_clean(s->wire_state, CLEAN_SETTINGS, &s->conn.out);
-        server_push(s, FLIGHT_CLEAN, NULL);
-        s->tainted_by = 0;
     }
     varset_put(&s->vars);
     s->vars = varset_empty(&s->conn.worker->vars);
@@ -72,8 +71,7 @@ static uint64_t take_seat(struct pool *p)
 bool listen_host_take(struct listen *l, struct server *s)
 {
     struct wire_var delta[VARS_MAX];
-    int n = to_reset(s, delta);
-    uint64_t seat = n > VARS_MAX ? 0 : take_seat(l->pool);
+    uint64_t seat = to_reset(s, delta) > VARS_MAX ? 0 : take_seat(l->pool);
     if (seat == 0)
         return false;
     if (!pool_set_apart(l->pool)) {
@@ -81,7 +79,7 @@ bool listen_host_take(struct listen *l, struct server *s)
         return false;
     }
     s->shared_listener = true;
-    reset(s, delta, n);
+    reset(s);
     struct listen_host *h = mem_new(sizeof(*h));
     h->listen = l;
     h->server = s;

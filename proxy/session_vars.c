@@ -336,15 +336,19 @@ static bool resets_by_name(const struct flight *f)
     return named && (f->effects & (FX_VARS_ALL | FX_UNKNOWN)) == 0;
 }
 
-/* What a statement sets or resets by name. True: that does not say it all. */
-static bool note_vars(struct server *s, const struct facts *f)
+/* What a statement sets or resets by name. True: that does not say it all. failed: some of it may
+ * have been committed before, but what was there says more. */
+static bool note_vars(struct server *s, const struct facts *f, bool failed)
 {
     bool fits = s->question.names->n + f->nvars <= ASK_NAMES_MAX;
-    if (!fits)
+    if (!fits && !failed)
         s->question.reset_seen = s->question.reset_seen || f->vars_reset;
-    for (int i = 0; fits && i < f->nvars; i++)
+    for (int i = 0; fits && i < f->nvars; i++) {
+        if (failed && varset_find(s->question.names, f->vars[i]).p != NULL)
+            continue;
         varset_change(&s->question.names, f->vars[i],
-                      facts_resets(f, i) ? STR(WAS_RESET) : STR(""));
+                      facts_resets(f, i) && !failed ? STR(WAS_RESET) : STR(""));
+    }
     return !fits || f->nvars == 0 || f->vars_reset;
 }
 
@@ -365,7 +369,7 @@ void session_note_bound(struct server *s, const struct facts *f, const struct wi
     struct str values[16];
     if ((f->effects & (FX_VARS_NAMED | FX_VARS_ALL)) == 0)
         return;
-    if (note_vars(s, f))
+    if (note_vars(s, f, false))
         s->question.in_full = true;
     const struct wire *wire = conn_wire(&s->conn);
     int n = wire->bind_texts == NULL ? 0 : wire->bind_texts(bind, values, 16);
@@ -400,7 +404,7 @@ static void note_reset(struct server *s)
  * was named: the database lists what is set. */
 static void note_settings(struct server *s, const struct flight *f, uint32_t asks, bool failed)
 {
-    if ((asks & ASK_VARS) && f->facts != NULL && !failed && note_vars(s, f->facts))
+    if ((asks & ASK_VARS) && f->facts != NULL && note_vars(s, f->facts, failed))
         s->asks |= ASK_VARS_ALL;
     s->question.locally = s->question.locally || (f->effects & FX_LOCAL) != 0;
     if ((s->asks & ASK_VARS) && (failed || s->question.in_full || has_other_rights(s)))
@@ -442,6 +446,7 @@ void session_vars_reset(struct server *s)
     s->vars = varset_empty(t);
     varset_put(&s->question.names);
     s->question.names = varset_empty(t);
+    s->question.reset_seen = s->question.in_full = s->question.locally = false;
     s->asks = 0;
     s->pins = 0;
     s->seq_client = 0;

@@ -93,6 +93,15 @@ def pg():
     cluster.close()
 
 
+@pytest.fixture(scope="session")
+def rights(pg):
+    """Roles that may set more than the user who logs in, and a login that may become anybody."""
+    pg.role("boss", "boss secret")
+    pg.sql("ALTER ROLE boss SUPERUSER; CREATE ROLE strong SUPERUSER; CREATE ROLE weak; CREATE ROLE weaker; "
+           f"GRANT strong, weak TO {USER}; GRANT weak TO weaker")
+    return pg
+
+
 @pytest.fixture
 def own_pg():
     """A function that makes a PostgreSQL of the test's own."""

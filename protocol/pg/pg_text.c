@@ -243,8 +243,9 @@ void pg_text_listen(struct str channel, bool on, struct buf *out)
     "(ARRAY[E'seed',E'transaction_isolation',E'transaction_read_only',"                            \
     "E'transaction_deferrable',E'is_superuser'])"
 
-/* aside: the time limits in force are not the session's, see below. */
-static void ask_named(const struct str *names, int n, bool aside, struct buf *out)
+/* aside: the time limits in force are not the session's, see below. unlisted: only those that the
+ * database does not list, for the others are asked for by what they are. */
+static void ask_named(const struct str *names, int n, bool aside, bool unlisted, struct buf *out)
 {
     buf_put_text(out, aside ? "SELECT E'v',n,pg_catalog.current_setting(CASE pg_catalog.lower(n)"
                               " WHEN E'statement_timeout' THEN E'penstock.s'"
@@ -258,6 +259,9 @@ static void ask_named(const struct str *names, int n, bool aside, struct buf *ou
     }
     buf_put_text(out, "]::pg_catalog.text[]) AS t(n)"
                       " WHERE n OPERATOR(pg_catalog.<>) ALL " UNSETTABLE);
+    if (unlisted)
+        buf_put_text(out, " AND NOT EXISTS(SELECT 1 FROM pg_catalog.pg_settings AS g WHERE"
+                          " pg_catalog.lower(g.name)" EQ "pg_catalog.lower(n))");
 }
 
 /* Whoever has set himself a short time limit must not lose his connection by our questions. The
@@ -333,7 +337,7 @@ void pg_text_ask(uint32_t asks, const struct str *names, int n, struct buf *out)
                       "NULL::pg_catalog.text AS value,NULL::pg_catalog.text AS extra WHERE false");
     if ((asks & ASK_VARS) && n > 0) {
         buf_put_text(out, " UNION ALL ");
-        ask_named(names, n, aside, out);
+        ask_named(names, n, aside, (asks & ASK_VARS_ALL) != 0, out);
     }
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (asks & parts[i].ask) {

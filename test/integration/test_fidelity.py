@@ -54,15 +54,6 @@ def penstock(pg):
     p.close()
 
 
-@pytest.fixture(scope="module")
-def rights(pg):
-    """Roles that may set more than the user who logs in, and a login that may become anybody."""
-    pg.role("boss", "boss secret")
-    pg.sql("ALTER ROLE boss SUPERUSER; CREATE ROLE strong SUPERUSER; CREATE ROLE weak; CREATE ROLE weaker; "
-           f"GRANT strong, weak TO {USER}; GRANT weak TO weaker")
-    return pg
-
-
 def code_of(c, *data):
     errors = w.errors_of(c.ask(*data))
     return errors[0]["C"] if errors else None
