@@ -31,7 +31,7 @@ static const char take_rule[] = CLOCK LIVE /* fresh */
     "if not v[1] then redis.call('HSET',KEYS[1],'g',ARGV[1]) end\n"
     "return {v[1] or ARGV[1],0}\n";
 
-static const char take_entry[] = CLOCK LIVE KEEP /* field nonce ms flag */
+static const char take_entry[] = CLOCK LIVE /* field nonce ms flag */
     "local v=redis.call('HMGET',KEYS[1],ARGV[1],'!w','!l:'..ARGV[1])\n"
     "if live(v[2],'')~='' then return {0,1} end\n"
     "if v[2] then redis.call('HDEL',KEYS[1],'!w') end\n"
@@ -41,7 +41,7 @@ static const char take_entry[] = CLOCK LIVE KEEP /* field nonce ms flag */
     "local last=now+tonumber(ARGV[3])\n"
     "local new=redis.call('EXISTS',KEYS[1])==0\n"
     "redis.call('HSET',KEYS[1],'!l:'..ARGV[1],ARGV[2]..'='..full(last))\n"
-    "if new then redis.call('PEXPIRE',KEYS[1],full(last-now+1000)) else keep(last) end\n"
+    "if new then redis.call('PEXPIRE',KEYS[1],full(last-now+1000)) end\n"
     "return {1,0}\n";
 
 /* Variants of one name share its life; the first one decides, so that none lives longer than it
@@ -65,7 +65,8 @@ static const char give[] = /* field nonce */
     " return redis.call('HDEL',KEYS[1],'!l:'..ARGV[1]) end\n"
     "return 0\n";
 
-static const char keep[] = /* field ttl value */
+static const char keep[] = CLOCK LIVE /* field ttl value */
+    "if live(redis.call('HGET',KEYS[1],'!w'),'')~='' then return 0 end\n"
     "redis.call('HSET',KEYS[1],ARGV[1],ARGV[3])\n"
     "local p=redis.call('PTTL',KEYS[1])\n"
     "if p<0 or p>tonumber(ARGV[2]) then redis.call('PEXPIRE',KEYS[1],ARGV[2]) end\n"

@@ -259,7 +259,10 @@ static void kept(struct cache_batch *b)
     struct keeping *k = container_of(b, struct keeping, batch);
     const struct cache_l1_put put = {
         .scope = k->scope, .key = &k->key, .ticket = k->ticket, .now = k->cache->worker->now};
-    if (k->cache->redis != NULL && cache_l1_is_void(k->cache->l1, &put)) /* NULL: the worker ends */
+    /* What was not answered in time may arrive after the removal of a later write. */
+    bool doubtful = b->answers[0].state == CACHE_ANSWER_FAILED ||
+                    cache_l1_is_void(k->cache->l1, &put);
+    if (k->cache->redis != NULL && doubtful) /* NULL: the worker ends */
         session_redis_remove(k->cache, k->scope, &k->key);
     cache_batch_fini(&k->batch);
     mem_free(k);

@@ -15,9 +15,10 @@
 
 struct ask { /* of the first worker to Redis */
     struct cache_batch batch;
-    struct worker *worker;   /* borrowed */
-    struct admin_gather *g;  /* borrowed: it lives until its last part is done */
-    struct admin_part *part; /* borrowed: of g */
+    struct worker *worker;       /* borrowed, */
+    struct session_cache *cache; /* and its, which it has no more when it ends */
+    struct admin_gather *g;      /* borrowed: it lives until its last part is done */
+    struct admin_part *part;     /* borrowed: of g */
 };
 
 /* What became of FORGET, in the first worker's counts.found; those of enum cache_forget and: */
@@ -70,7 +71,7 @@ static void put_rows(struct ask *x, struct str names, bool counted)
 /* What Redis has said, or that it has not. */
 static void take(struct ask *x, const struct cache_answer *a)
 {
-    struct session_cache *sc = x->worker->cache;
+    struct session_cache *sc = x->cache;
     bool heard = a->state == CACHE_ANSWER_OK;
     if (x->batch.cmds[0].kind == CACHE_CMD_FORGET) {
         x->part->counts.found = heard ? (int64_t)a->a : FORGET_UNHEARD;
@@ -109,6 +110,7 @@ static void ask(struct worker *w, struct admin_gather *g, struct admin_part *par
     cache_batch_init(&x->batch, answered);
     x->batch.cmds[0] = *c;
     x->worker = w;
+    x->cache = sc;
     x->g = g;
     x->part = part;
     part->later = redis_send(sc->redis, &x->batch, 1, &where);

@@ -419,3 +419,25 @@ def test_time_in_memory_begins_when_redis_is_asked(start, redis):
         assert w.rows_of(b.c.read_until()) == [["4200"]]
         row = b.rule()
         assert row["hits"] == 1 and row["entries"] == 0
+
+
+def test_entry_that_comes_after_a_later_write_is_removed(start, redis):
+    """One worker's entry is held up on its way; the other's write removes what is not there yet."""
+    with Gate(redis, [], answers=False) as gate:
+        gate.open_now.set()
+        rig = start(port=gate.port, timeout=0.05, workers=2, rules=ONE, local=1)
+        a, b = rig.two()
+        rig.ask(43, a)
+        wait_for(lambda: redis("EXISTS", "balance:43"), 2)
+        gate.words = [b"EVALSHA", b"balance:42", b"4200"]        # the entry
+        gate.open_now.clear()
+        assert rig.ask(client=a) == "4200"
+        assert gate.waits.wait(5)
+        wait_for(lambda: sum(int(r["late"]) for r in rig.p.show("REDIS")) > 0, 5)
+        before = commands(redis, "evalsha")
+        b.query(WRITE.format(7, 42))
+        wait_for(lambda: commands(redis, "evalsha") > before, 2)
+        gate.open_now.set()
+        wait_for(lambda: commands(redis, "evalsha") >= before + 3, 2)        # the entry, and its removal
+        wait_for(lambda: rig.ask(client=a) == rig.ask(client=b) == "7", 3)
+        assert redis("HLEN", "balance:42") <= 1 and rig.ask(client=a) == "7"

@@ -318,3 +318,19 @@ def test_presence_ends_at_its_deadline(run):
     assert run.redis("EXISTS", "member:one") == 1
     time.sleep(0.03)
     assert run.redis("EXISTS", "member:one") == 0
+
+
+def test_answer_of_mode_ttl_does_not_shorten_a_mark(run):
+    run("BEGIN", ["k:1"], "c3", LONG)
+    run("KEEP", ["k:1"], F, 50, "V")
+    time.sleep(0.1)
+    assert take(run) == [0, 1]        # the write is still open
+
+
+def test_lease_does_not_prolong_an_answer(run):
+    run("KEEP", ["k:1"], F, 100, "V")
+    for n in range(4):
+        take(run, nonce=f"a{n}", field=G, ms=300)
+        run("GIVE", ["k:1"], G, f"a{n}")
+        time.sleep(0.05)
+    assert run.redis("HGET", "k:1", F) is None

@@ -3,6 +3,7 @@
 Every writer of test_cache.py writes through one process and is looked for through the other.  Then Redis is lost, stopped,
 filled, cleared and forged while writes are open, and processes are killed between a commit and what follows it.
 """
+import signal
 import time
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from test_upgrade import Heirs
 
 from support import pgwire as w
 from support.common import DB, SECRET, USER
+from support.penstock import ADMIN, ADMIN_SECRET
 from support.procs import wait_for
 from support.relay import Relay
 
@@ -665,6 +667,34 @@ def test_proceeding_write_does_not_wait(make):
     cut_off(pair.redis, False)
     wait_for(lambda: pair.c.query(BALANCE.format(42)) == [["5"]], 5)        # its next renewal voids what was kept
     assert pair.warm(BALANCE.format(42)) == [["5"]]
+
+
+def test_write_that_proceeds_without_a_connection_voids_what_was_kept(make):
+    pair = make(more=QUICK + "write_without_redis = proceed\n")
+    pair.warm(BALANCE.format(42))
+    pair.redis.freeze()
+
+    def at_once():
+        at = time.monotonic()
+        pair.write(1, key=43)
+        return time.monotonic() - at < 0.03
+    wait_for(at_once, 10)        # the connection was given up: nothing is sent from now on, nor ended later
+    pair.write(5)
+    pair.redis.thaw()
+    pair.wait_until_served()
+    assert pair.warm(BALANCE.format(42)) == [["5"]]
+
+
+def test_process_may_end_while_its_members_are_asked_for(make):
+    pair = make(more="redis_timeout = 1\n")
+    console = pair.q.connect(ADMIN, ADMIN_SECRET, "pgbouncer")
+    pair.redis.freeze()
+    console.send(w.query("SHOW CACHE_MEMBERS"))
+    pair.q.show("POOLS")        # the workers have answered this one, so the first has asked Redis
+    pair.q.child.send_signal(signal.SIGQUIT)
+    assert pair.q.child.wait(5) == 0
+    pair.redis.thaw()
+    console.abort()
 
 
 def test_held_write_waits_until_others_have_noticed(pair):
